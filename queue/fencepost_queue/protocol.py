@@ -1,0 +1,207 @@
+"""What the tick queue promises, as types. ``valkey.py`` keeps it with Lua scripts on Redis or Valkey, ``memory.py`` is its
+executable specification; one conformance suite and one differential test run both.
+
+The queue holds hints about where work is to be done. Losing all of it loses no run (docs/protocol.md section 5).
+Times are delays in milliseconds by the server's own clock; no instant crosses this border.
+
+Errors: every call may raise ``QueueTrouble`` (unreachable, timed out, loading, a reply that cannot be understood: retry later).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class QueueTrouble(Exception):
+    """The queue's server could not be reached or answered what cannot be understood. Nothing is lost by it."""
+
+
+def tick_key(run_id: str) -> str:
+    """The key of a run's one tick."""
+    return f"t:{run_id}"
+
+
+def step_key(run_id: str, entity: str) -> str:
+    """The key of a step's one message."""
+    return f"s:{run_id}:{entity}"
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A message to place. ``lease``: only in a settle's follow-ups: lease it to the caller, if its key is absent (F4)."""
+
+    queue: str
+    key: str
+    body: bytes = b""
+    delay_ms: int = 0
+    recover: bool = False
+    lease: bool = False
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One hand-over of a message. ``token`` is never reused (F11): the claimer's random process id and its counter. ``crashes``: hand-overs that ended by an
+    expired lease. ``proofs``: crashes in solitude. ``conflicts``: fence conflicts in a row (ticks)."""
+
+    queue: str
+    key: str
+    token: str
+    body: bytes = b""
+    crashes: int = 0
+    proofs: int = 0
+    conflicts: int = 0
+    recover: bool = False
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """``next_due_ms``: until the earliest delayed message or lease end of the lane, None if there is none. ``generation``: the lane's generation.
+    ``fresh``: this call found no generation and set it anew, so its caller runs the one full reconcile."""
+
+    deliveries: tuple[Delivery, ...]
+    next_due_ms: int | None
+    generation: str
+    fresh: bool
+
+
+class EnqueueOutcome(enum.Enum):
+    """What an enqueue did."""
+
+    ready = "ready"
+    delayed = "delayed"
+    absorbed = "absorbed"
+    earlier = "earlier"  # was delayed, is now due sooner (or ready)
+    dirty = "dirty"  # a leased tick: its owner will go round again
+
+
+class SettleOutcome(enum.Enum):
+    """settled: gone. again: leased to the caller afresh. requeued: it was dirty too often and went to the back of ready. lost: somebody else's now."""
+
+    settled = "settled"
+    again = "again"
+    requeued = "requeued"
+    lost = "lost"
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """``again``: the fresh delivery. ``granted``: the follow-ups that are now leased to the caller."""
+
+    outcome: SettleOutcome
+    again: Delivery | None = None
+    granted: tuple[Delivery, ...] = ()
+
+
+class Renewal(msgspec.Struct, frozen=True):
+    """Tokens of the asked-for leases that are no longer the caller's, and of those whose work was withdrawn."""
+
+    lost: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """One lane's figures; oldest_ready_ms is the age of the oldest ready message, None if there is none."""
+
+    queue: str
+    shard: int
+    ready: int
+    leased: int
+    delayed: int
+    oldest_ready_ms: int | None
+
+
+class Peeked(msgspec.Struct, frozen=True):
+    """One message as it stands, for operators."""
+
+    queue: str
+    key: str
+    state: str  # delayed, ready, leased
+    owner: str | None
+    crashes: int
+    proofs: int
+    conflicts: int
+    recover: bool
+    dirty: bool
+    due_ms: int | None  # until the delay or the lease ends
+
+
+class Queue(Protocol):
+    """The tick queue of one namespace, seen by one process (``owner``: its random id)."""
+
+    @property
+    def owner(self) -> str:
+        """The random id of this process; every delivery token begins with it."""
+        ...
+
+    async def enqueue(self, entries: Sequence[Entry]) -> list[EnqueueOutcome]:
+        """absent -> ready or delayed; delayed -> the earlier; ready -> absorbed; leased -> dirty (tick) or absorbed (step). recover is OR-ed in everywhere.
+        An absorbed enqueue re-adds the set entry that the state calls for (H43)."""
+        ...
+
+    async def claim(self, queue: str, limit: int, lease_ms: int) -> Claimed:
+        """Promote what is due, reclaim expired leases (crashes + 1, recover), pop up to ``limit``. Bounded work per call."""
+        ...
+
+    async def wait(self, queues: Sequence[str], timeout_ms: int) -> bool:
+        """Block on the bells of these queues, at most ``timeout_ms``; True if one rang. Cancellation-safe."""
+        ...
+
+    async def renew(self, deliveries: Sequence[Delivery], lease_ms: int) -> Renewal:
+        """Owner and token must match. Takes back what is absent or merely ready, so that a flush cancels nothing."""
+        ...
+
+    async def settle(
+        self,
+        delivery: Delivery,
+        follow_ups: Sequence[Entry] = (),
+        *,
+        lease_ms: int,
+        recovered: bool = False,
+        conflicts: int = 0,
+    ) -> Settled:
+        """Section 5, settle. Follow-ups of other lanes are enqueued first. Never repeated by the caller, whatever happens."""
+        ...
+
+    async def release(self, delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> bool:
+        """Hand back, not a crash; sets recover. ``proof``: a crash in solitude was seen (proofs + 1). False if it was not ours any more."""
+        ...
+
+    async def expire(self, owner: str) -> int:
+        """A supervisor saw ``owner`` die: end its leases now (as expired ones: crashes + 1 at reclaim). Returns how many."""
+        ...
+
+    async def withdraw(self, queue: str, keys: Sequence[str]) -> None:
+        """The work is not wanted any more: delayed or ready messages go, leased ones are marked, so that the next renewal tells."""
+        ...
+
+    async def depth(self) -> list[Depth]:
+        """All lanes that the namespace has ever used."""
+        ...
+
+    async def peek(self, queue: str, limit: int) -> list[Peeked]:
+        """Up to ``limit`` messages of a queue: leased, then ready in order, then delayed by due time."""
+        ...
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """A hint for whoever waits (run ended, step withdrawn); may be lost."""
+        ...
+
+    def subscribe(self, channel: str) -> Subscription:
+        """Listen for hints; see Subscription."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections. Idempotent. Leaves leases as they are."""
+        ...
+
+
+class Subscription(Protocol):
+    """``async with queue.subscribe("ended:<run>") as hints: await hints.next(timeout)``. Entering returns once the server has confirmed."""
+
+    async def __aenter__(self) -> Subscription: ...
+
+    async def __aexit__(self, *exc: object) -> None: ...
+
+    async def next(self, timeout_seconds: float) -> bytes | None:
+        """The next hint, or None after the timeout (also if the connection was lost meanwhile: look for yourself)."""
+        ...

@@ -1,0 +1,275 @@
+"""What the store promises, as types. ``postgres.py`` keeps the promise in production, ``memory.py`` is its executable
+specification; one conformance suite and one differential test run both.
+
+Errors: everything here may raise ``StoreTrouble`` (unreachable, throttled, timed out, a reply that cannot be understood: retry later, the outcome
+may or may not have landed) and ``CorruptLog`` (a gap in a log: never retried). Nothing else is raised for operating reasons;
+what a caller must decide on comes back as a value.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from fencepost_store.events import Event, NewEvent
+
+
+class StoreTrouble(Exception):
+    """The store could not be reached, refused for its own reasons, or answered what cannot be understood."""
+
+
+class CorruptLog(Exception):
+    """A run's log is not dense, or breaks the event table. Names run, seq and what was found."""
+
+
+class RunStatus(enum.IntEnum):
+    """``runs.status``. Everything from ``completed`` on is an end."""
+
+    pending = 0  # created, no turn yet
+    running = 1
+    parked = 2  # waits for a worker with fitting code, see Run.parked
+    completed = 10
+    failed = 11
+    cancelled = 12
+    terminated = 13
+
+    @property
+    def ended(self) -> bool:
+        """True if nothing can follow in the log."""
+        return self >= RunStatus.completed
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """Why a run is parked: by which build, at which seq, and both sides in words."""
+
+    build: str
+    seq: int
+    recorded: str
+    asked: str
+    source: str
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One row of ``runs``. Instants are microseconds since the epoch, database clock."""
+
+    run_id: str
+    workflow: str
+    queue: str
+    status: RunStatus
+    last_seq: int
+    fence: int
+    wake_at: int | None
+    key: str | None
+    parent: str | None
+    parked: Parked | None
+    created_at: int
+    updated_at: int
+
+
+class NewRun(msgspec.Struct, frozen=True):
+    """A run to start. ``payload`` is that of its run_created event; ``grace`` (microseconds from now) its first deadline."""
+
+    run_id: str
+    workflow: str
+    queue: str
+    payload: bytes
+    grace: int
+    key: str | None = None
+    parent: str | None = None
+
+
+class Started(msgspec.Struct, frozen=True):
+    """``created`` is False if the key (or the run id) was there before: then ``run_id`` is the first run's and ``payload`` what that one was
+    started with."""
+
+    run_id: str
+    created: bool
+    payload: bytes
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one writer wants appended to one run.
+
+    With ``fence`` (the seq of the last visible event that the decisions were derived from): all or nothing, lands only if that is
+    still the run's fence; ``wake_at`` is then set exactly, or only lowered if ``seen`` (the highest seq the writer has seen) is not the
+    run's last_seq. Without (None): facts only, judged one by one; ``wake_at`` is ignored, the store lowers the deadline by the rules of
+    section 4. ``grace``: microseconds, what "now + grace" means to this writer.
+    """
+
+    run_id: str
+    fence: int | None
+    events: tuple[NewEvent, ...]
+    seen: int = 0
+    wake_at: int | None = None
+    grace: int = 10_000_000
+
+
+class Reason(enum.Enum):
+    """Why a fact was refused."""
+
+    run_not_found = "run_not_found"
+    run_ended = "run_ended"
+    entity_ended = "entity_ended"  # the step has its terminal event
+    no_entity = "no_entity"  # no such step, or child, or hook in the log
+    other_attempt = "other_attempt"  # step_started n: n is taken or n-1 missing; step_failed/retrying: n is not the newest start
+    no_live_hook = "no_live_hook"
+    duplicate = "duplicate"  # of a thing that may be there once (a second child_completed, a second run_started)
+
+
+class FactOutcome(enum.Enum):
+    """What became of one event of a batch."""
+
+    landed = "landed"
+    already = "already"  # the same event by the same writer is in the log: as good as landed
+    refused = "refused"
+    early = "early"  # step_started before its retry's time; ``rest`` says how long
+
+
+class FactVerdict(msgspec.Struct, frozen=True):
+    """``seq``: where it stands (landed, already). ``rest``: microseconds (early)."""
+
+    outcome: FactOutcome
+    seq: int | None = None
+    reason: Reason | None = None
+    rest: int = 0
+
+
+class Outcome(enum.Enum):
+    """What became of a batch."""
+
+    ok = "ok"
+    conflict = "conflict"  # fenced: a visible event landed since; not written
+    refused = "refused"  # fenced: one of its facts was refused, not written; unfenced: every fact was refused or early, see ``facts``
+    busy = "busy"  # only from calls with several runs: the row was locked by somebody; not written, append it singly
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """The answer to one batch. ``events``: what landed, in order (hook_conflict may stand in place of hook_created). ``last_seq`` and ``fence``:
+    the run's after the call (conflict: what was found). ``facts``: one verdict per event of the batch, in order, for unfenced batches, and for fenced ones
+    that were refused. ``status`` as after the call. ``now``: database clock, microseconds."""
+
+    outcome: Outcome
+    last_seq: int
+    fence: int
+    now: int
+    status: RunStatus
+    events: tuple[Event, ...] = ()
+    facts: tuple[FactVerdict, ...] = ()
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A run and its events above a seq, from one snapshot, with the database clock (microseconds)."""
+
+    run: Run
+    events: tuple[Event, ...]
+    now: int
+
+
+class LiveHook(msgspec.Struct, frozen=True):
+    """Who listens on a token."""
+
+    token: str
+    run_id: str
+    entity: str
+    queue: str
+
+
+class DueRun(msgspec.Struct, frozen=True):
+    """A run that wants a tick."""
+
+    run_id: str
+    queue: str
+    wake_at: int | None
+
+
+class RunFilter(msgspec.Struct, frozen=True):
+    """Which runs to list. Empty: all."""
+
+    workflow: str | None = None
+    statuses: tuple[RunStatus, ...] = ()
+    queue: str | None = None
+
+
+class Locked(Protocol):
+    """A run whose row lock this transaction holds (the last resort after repeated conflicts)."""
+
+    async def load(self, after_seq: int) -> Loaded:
+        """As Store.load, inside the transaction."""
+        ...
+
+    async def append(self, batch: Batch) -> Verdict:
+        """As Store.append with one batch, inside the transaction. Commits when the context is left without an exception."""
+        ...
+
+
+class Store(Protocol):
+    """The truth about all runs of one namespace."""
+
+    async def start(self, run: NewRun) -> Started:
+        """run_created (seq 1) and the first deadline in one transaction. The key is unique per workflow while its run is kept."""
+        ...
+
+    async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
+        """The one way into a log (section 4). At most one batch per run. One round trip, one commit, locks in run id order."""
+        ...
+
+    async def load(self, run_id: str, after_seq: int = 0) -> Loaded | None:
+        """The run and its events above after_seq, density asserted (CorruptLog); None if there is no such run."""
+        ...
+
+    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
+        """Set the deadline and append nothing, under the same lock and fence as an append (ok or conflict). Works on ended runs. Un-parks nothing."""
+        ...
+
+    async def park(self, run_id: str, fence: int, parked: Parked) -> Verdict:
+        """Park the run, fenced as a turn is. Clears the deadline; a later append of a visible event or take_parked makes it running again."""
+        ...
+
+    def locked(self, run_id: str, budget_seconds: float) -> AbstractAsyncContextManager[Locked]:
+        """One transaction on a connection of its own that holds the run's row lock, ended by the server (StoreTrouble) after the budget."""
+        ...
+
+    async def find_hook(self, token: str) -> LiveHook | None:
+        """Who listens on the token, if anybody."""
+        ...
+
+    async def get(self, run_id: str) -> Run | None:
+        """The run's row."""
+        ...
+
+    async def find_key(self, workflow: str, key: str) -> Run | None:
+        """The run that holds a start key."""
+        ...
+
+    async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
+        """Newest first, by run id keyset: pass the last run_id of a page as ``before``."""
+        ...
+
+    async def take_due(self, limit: int, next_in: int) -> list[DueRun]:
+        """Runs whose wake_at has passed, SKIP LOCKED, each pushed to now + next_in (microseconds) in the same transaction."""
+        ...
+
+    async def scan_deadlines(self, after_run_id: str | None, limit: int) -> list[DueRun]:
+        """Every run that has a deadline, due or not, by run id (the full reconcile after a loss of Redis)."""
+        ...
+
+    async def near(self, horizon: int, limit: int) -> list[DueRun]:
+        """Runs with a wake_at within ``horizon`` microseconds from now that has not passed."""
+        ...
+
+    async def take_parked(self, build: str, limit: int) -> list[DueRun]:
+        """Parked runs that another build parked: each gets a deadline now, so that a tick of this build takes it up; stays parked until it lands
+        an event or parks again."""
+        ...
+
+    async def now(self) -> int:
+        """The database clock, microseconds since the epoch."""
+        ...
+
+    async def close(self) -> None:
+        """Give back the connections. Idempotent."""
+        ...

@@ -1,0 +1,118 @@
+"""What stands inside the payloads of events: records in msgpack behind one codec byte, opaque to the store.
+
+A user's value inside a record (arguments, a result, a signal's payload) is ``bytes`` as ``payload.encode`` made it, with a codec byte of its own, so that a
+record can be read without knowing the user's types or keys.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+RECORD_TAG = b"\x01"
+"""First byte of a payload that is a msgpack record of this module (user values have tags of their own, see payload.py)."""
+
+
+class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a step is run, as recorded when it was asked for. Seconds. ``timeout`` bounds one attempt (None: unbounded)."""
+
+    retries: int = 3
+    first_delay: float = 1.0
+    factor: float = 2.0
+    cap: float = 300.0
+    timeout: float | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An exception on its way through the log.
+
+    ``type``: module-qualified class name. ``code``: whose fault it is (USER_ERROR, RUNTIME_ERROR, STEP_CRASHED, LIMIT_EXCEEDED, ...). ``args``: the exception's args as a
+    user value, None if they could not be encoded. ``retryable`` False: raised as Fatal, or refused by its nature. ``cause`` and ``context``: the chain, as Python has it.
+    """
+
+    type: str
+    message: str
+    code: str = "USER_ERROR"
+    traceback: str = ""
+    args: bytes | None = None
+    retryable: bool = True
+    retry_after: float | None = None
+    suppress_context: bool = False
+    cause: Failure | None = None
+    context: Failure | None = None
+
+
+class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``input``: the user value ``[args, kwargs]``. ``timeout``: seconds (None: unbounded)."""
+
+    input: bytes
+    attributes: dict[str, str] = {}
+    timeout: float | None = None
+
+
+class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The worker (its process id string) and the build of the first turn."""
+
+    worker: str
+    build: str = ""
+
+
+class StepCreated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``args``: the user value ``[args, kwargs]``. ``queue``: None = the run's. ``mode``: async, thread or process."""
+
+    name: str
+    args: bytes
+    queue: str | None = None
+    mode: str = "async"
+    policy: Policy = Policy()
+
+
+class StepStarted(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who runs the attempt."""
+
+    worker: str
+
+
+class StepEnded(msgspec.Struct, frozen=True, omit_defaults=True):
+    """step_failed and step_retrying: the error of the attempt."""
+
+    error: Failure
+
+
+class WaitCreated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``name``: sleep, timeout or timer: what the code called."""
+
+    name: str
+
+
+class HookCreated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``name``: the payload type's name, for people."""
+
+    name: str
+
+
+class RunFailed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """run_failed: ``error.code`` says whose fault it was."""
+
+    error: Failure
+
+
+_decoders: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {}
+_encoder = msgspec.msgpack.Encoder()
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+def pack(record: msgspec.Struct) -> bytes:
+    """The record as an event's payload."""
+    return RECORD_TAG + _encoder.encode(record)
+
+
+def unpack(payload: bytes, kind: type[R]) -> R:
+    """The record in an event's payload. Raises msgspec.DecodeError or msgspec.ValidationError (a log written by something else)."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    if payload[:1] != RECORD_TAG:
+        raise msgspec.ValidationError(f"payload is not a record: first byte {payload[:1]!r}, expected {RECORD_TAG!r}")
+    return decoder.decode(memoryview(payload)[1:])  # type: ignore[return-value]

@@ -1,0 +1,130 @@
+"""The two faces of a live run: the one that the engine drives and the one that authoring code calls.
+
+``instance.py`` implements both. Pure: no IO, no wall clock, no randomness but what is derived from the run id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol
+
+from fencepost.replay.fold import OpenWork
+from fencepost_store.events import Event, NewEvent
+
+
+class Program(Protocol):
+    """A workflow's code, as the loop needs it."""
+
+    @property
+    def name(self) -> str:
+        """The workflow's registered name."""
+        ...
+
+    def run(self, created: bytes) -> Coroutine[Any, Any, bytes]:
+        """The root coroutine for a run_created payload: decodes the input, runs the code, encodes the result (the run_completed payload)."""
+        ...
+
+    def failure(self, error: BaseException) -> bytes:
+        """The run_failed payload for an exception that left the code."""
+        ...
+
+
+class ReplayDivergence(Exception):
+    """The log and the code disagree on which entity, kind or name comes next.
+
+    ``seq``: the event at which it showed. ``recorded``, ``asked``: both sides in words. ``source``: ``file:line`` of the code that asked, or where it waits.
+    """
+
+    def __init__(self, seq: int, recorded: str, asked: str, source: str) -> None:
+        super().__init__(f"the log and the code disagree at seq {seq}: the log has {recorded}, the code asks for {asked} ({source})")
+        self.seq = seq
+        self.recorded = recorded
+        self.asked = asked
+        self.source = source
+
+
+class Driven(Protocol):
+    """What the engine does with a live instance. Nothing here blocks but the user's own code, which the caller bounds (replay budget)."""
+
+    work: OpenWork
+    """The fold of what was delivered from the log (anticipated events are not in it until they have landed)."""
+
+    def deliver(self, events: Sequence[Event]) -> None:
+        """Events of the log, in seq order, each to quiescence. One that was anticipated is not delivered twice. Raises ReplayDivergence. Enters the loop once."""
+        ...
+
+    def anticipate(self, event: NewEvent) -> None:
+        """Deliver a fact (step_completed, step_failed) that is not in the log yet; ``event.at`` is set. It leads what ``pending`` returns."""
+        ...
+
+    def fire_due(self, now: int) -> None:
+        """Anticipate wait_completed (at=now) for each wait of the log that is due and still awaited, by due time, each to quiescence."""
+        ...
+
+    def pending(self) -> tuple[NewEvent, ...]:
+        """What an append must carry now: anticipated events in order of delivery, then what the code asks for or no longer wants, in the order asked, then the run's end. Empty
+        if the code only waits. Calling it changes nothing."""
+        ...
+
+    def evict(self) -> None:
+        """End the instance by cancellation under the evicting flag; nothing leaves the loop. The instance cannot be used afterwards. Idempotent."""
+        ...
+
+
+class HookChannel(Protocol):
+    """A hook inside the workflow. Payloads are buffered in log order; each goes to one awaiter; a cancelled awaiter swallows none."""
+
+    def next(self) -> asyncio.Future[Event]:
+        """The next hook_received event. If the token is held by another run, the future resolves to the hook_conflict event."""
+        ...
+
+    def close(self) -> None:
+        """Dispose: asks for hook_disposed (or withdraws the creation). Idempotent."""
+        ...
+
+
+class Asking(Protocol):
+    """What authoring code asks of the live instance, from inside workflow code. All calls are synchronous and return futures of the workflow loop."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        ...
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's registered name."""
+        ...
+
+    @property
+    def evicting(self) -> bool:
+        """True while the instance is being thrown away: nothing asked for counts, loggers are mute."""
+        ...
+
+    def time(self) -> int:
+        """Workflow time: ``at`` of the last delivered event, microseconds since the epoch, never going back."""
+        ...
+
+    def new_id(self, name: str) -> str:
+        """The next entity id for ``name`` in the running task: task path, name, counter within that pair, such as ``charge#1`` or ``ship_parcel#2/charge#1``."""
+        ...
+
+    def step(self, entity: str, payload: bytes) -> asyncio.Future[Event]:
+        """Ask for step_created; resolves to its step_completed or step_failed event. Cancelling the future withdraws the step (step_cancelled if it is in the log)."""
+        ...
+
+    def hook(self, entity: str, token: str, payload: bytes) -> HookChannel:
+        """Ask for hook_created."""
+        ...
+
+    def seed(self, entity: str) -> bytes:
+        """32 bytes that depend on run id and entity id only: what random() and uuid4() are made of."""
+        ...
+
+
+def current() -> Asking | None:
+    """The live instance whose loop is running in this thread, if any."""
+    loop = asyncio._get_running_loop()
+    instance: Asking | None = getattr(loop, "fencepost_instance", None)
+    return instance
