@@ -138,8 +138,9 @@ class Queue(Protocol):
         An absorbed enqueue re-adds the set entry that the state calls for (H43)."""
         ...
 
-    async def claim(self, queue: str, limit: int, lease_ms: int) -> Claimed:
-        """Promote what is due, reclaim expired leases (crashes + 1, recover), pop up to ``limit``. Bounded work per call."""
+    async def claim(self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None) -> Claimed:
+        """Promote what is due, reclaim expired leases (crashes + 1, recover), pop up to ``limit``, of which at most ``steps`` are step messages (None: no such
+        bound; ticks and steps are ready in two sets, so that a worker whose body slots are full still turns runs). Bounded work per call."""
         ...
 
     async def wait(self, queues: Sequence[str], timeout_ms: int) -> bool:

@@ -1,0 +1,78 @@
+"""The deadline of a run, I7: by when the reconciler looks at it, whatever happened to Redis (docs/protocol.md section 4, F10).
+
+Pure. All times in microseconds by the database clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from fencepost.replay.fold import OpenWork
+from fencepost_store.events import KINDS, EventType, NewEvent
+
+SECOND = 1_000_000
+
+
+class DeadlineRules(msgspec.Struct, frozen=True):
+    """The settings behind a deadline, microseconds."""
+
+    grace: int = 10 * SECOND
+    recovery: int = 60 * SECOND
+    recovery_max: int = 3600 * SECOND
+    near: int = 600 * SECOND
+
+    @property
+    def slack(self) -> int:
+        """How far a recovery deadline may be from its exact value, so that a busy run writes the indexed column rarely."""
+        return self.recovery // 2
+
+
+def _timed(due: int, now: int, rules: DeadlineRules) -> int:
+    """For a wait or a retry: when it comes near, if that is ahead; else a grace after it is due, for the queue has its delayed message."""
+    wake = due - rules.near
+    return wake if wake > now else max(due, now) + rules.grace
+
+
+def deadline(work: OpenWork, events: Sequence[NewEvent], now: int, rules: DeadlineRules, current: int | None) -> int | None:
+    """The deadline after ``events`` have landed on ``work``; ``current`` is what the run has now, as far as the writer knows.
+
+    None: only signals are awaited and nothing is owed, or the run has ended.
+    """
+    steps = set(work.steps)
+    waits = dict(work.waits)
+    for event in events:
+        if KINDS[event.type].ends_run:
+            return None
+        match event.type:
+            case EventType.step_created:
+                steps.add(event.entity)
+            case EventType.step_completed | EventType.step_failed | EventType.step_cancelled:
+                steps.discard(event.entity)
+            case EventType.wait_created:
+                waits[event.entity] = event.due or 0
+            case EventType.wait_completed | EventType.wait_cancelled:
+                waits.pop(event.entity, None)
+            case _:
+                pass
+    if work.ended is not None:
+        return None
+    timed = [_timed(due, now, rules) for due in waits.values()]
+    timed += [_timed(due, now, rules) for due in _retries(work, steps)]
+    recovery = _recovery(work, now, rules, current, timed) if steps or work.children else None
+    return min([*timed, *([recovery] if recovery is not None else [])], default=None)
+
+
+def _retries(work: OpenWork, steps: set[str]) -> Iterable[int]:
+    return (
+        step.retry_due for entity, step in work.steps.items() if step.retry_due is not None and entity in steps
+    )
+
+
+def _recovery(work: OpenWork, now: int, rules: DeadlineRules, current: int | None, timed: Sequence[int]) -> int:
+    interval = min(max(now - work.last_at, rules.recovery), rules.recovery_max)
+    exact = now + interval
+    if current is not None and current not in timed and exact - rules.slack <= current <= exact + rules.slack:
+        return current
+    return exact + rules.slack // 2

@@ -1,0 +1,180 @@
+"""The write seam: the one place through which every event enters a run's log.
+
+Turns, the hot path, executors, clients and escape hatches all call ``RunLog``. It checks the limits before any lock is taken, sends the batch once, and turns
+the answer into one of three values that a caller must tell apart:
+
+- ``Landed``: the events are in the log, as they stand there.
+- ``NotWritten``: fence conflict. Nothing was written, nothing more is sent, nobody is told; the caller leaves (docs/protocol.md I5).
+- ``Refused``: a verdict per fact; what the caller does then is in the table of docs/protocol.md section 8.
+
+Everything else is ``StoreTrouble``: a lost reply, one that cannot be parsed, one that does not say what it must. It is never taken for success, for a conflict, or
+for the user's error (H18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from fencepost_store.events import KINDS, Event, EventType, NewEvent
+from fencepost_store.protocol import (
+    Batch,
+    FactOutcome,
+    FactVerdict,
+    NewRun,
+    Outcome,
+    RunStatus,
+    Started,
+    Store,
+    StoreTrouble,
+    Verdict,
+)
+
+
+class LimitExceeded(Exception):
+    """A log, a payload or the open work of a run is over its bound; nothing was written.
+
+    ``limit`` is the name of the setting, ``value`` what was asked, ``bound`` what is allowed.
+    """
+
+    def __init__(self, limit: str, value: int, bound: int, what: str, way_out: str) -> None:
+        super().__init__(f"{what}: {value} is over {limit} = {bound}; {way_out}")
+        self.limit = limit
+        self.value = value
+        self.bound = bound
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Bounds on one run's log. All have their place in the configuration."""
+
+    payload_bytes_max: int = 1_048_576
+    events_max: int = 100_000
+    open_entities_max: int = 10_000
+
+
+class Landed(msgspec.Struct, frozen=True):
+    """The batch is in the log. ``facts`` as in Verdict, for unfenced batches (some may have been refused, early, or there already)."""
+
+    events: tuple[Event, ...]
+    last_seq: int
+    fence: int
+    now: int
+    status: RunStatus
+    facts: tuple[FactVerdict, ...] = ()
+
+
+class NotWritten(msgspec.Struct, frozen=True):
+    """Fence conflict."""
+
+    now: int
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Nothing was written: every fact was refused or early, or the batch was fenced and one of its facts was refused."""
+
+    facts: tuple[FactVerdict, ...]
+    status: RunStatus
+    now: int
+
+
+Written = Landed | NotWritten | Refused
+
+EVENTS_RESERVE = 2
+"""Room that is always left at the end of a log for the run's own ending."""
+
+_OPENS = frozenset({EventType.step_created, EventType.wait_created, EventType.hook_created, EventType.child_created})
+_RUN_ENDS = frozenset(kind for kind, row in KINDS.items() if row.ends_run)
+
+
+class RunLog:
+    """Appends to logs through ``append`` (a coalescer's or a store's), within ``limits``."""
+
+    def __init__(self, store: Store, append: Callable[[Batch], Awaitable[Verdict]], limits: Limits | None = None) -> None:
+        self.store = store
+        self.limits = limits or Limits()
+        self._append = append
+
+    async def start(self, run: NewRun) -> Started:
+        """run_created and the first deadline, in one transaction. Raises LimitExceeded, StoreTrouble."""
+        self._check_payload("the run's input", run.payload)
+        return await self.store.start(run)
+
+    async def append(self, batch: Batch, *, open_entities: int = 0) -> Written:
+        """Append one batch. ``open_entities``: how many the run has open before it. Raises LimitExceeded (nothing written), StoreTrouble (unknown)."""
+        self.check(batch, open_entities)
+        return read_verdict(batch, await self._append(batch))
+
+    def check(self, batch: Batch, open_entities: int = 0) -> None:
+        """Raise LimitExceeded if the batch would leave the run over a bound. The run's own ending always fits."""
+        for event in batch.events:
+            if event.type not in _RUN_ENDS:
+                self._check_payload(f"payload of {event.type.name} {event.entity}".rstrip(), event.payload)
+        if any(event.type in _RUN_ENDS for event in batch.events):
+            return
+        if batch.fence is not None:
+            total = batch.seen + len(batch.events)
+            if total > self.limits.events_max - EVENTS_RESERVE:
+                raise LimitExceeded(
+                    "events_max", total, self.limits.events_max - EVENTS_RESERVE, "events in one run", "split the work into several runs"
+                )
+            opened = open_entities + sum(event.type in _OPENS for event in batch.events)
+            if opened > self.limits.open_entities_max:
+                raise LimitExceeded(
+                    "open_entities_max",
+                    opened,
+                    self.limits.open_entities_max,
+                    "steps, waits and hooks open at once in one run",
+                    "bound the fan-out, for instance with asyncio.Semaphore",
+                )
+
+    def _check_payload(self, what: str, payload: bytes) -> None:
+        if len(payload) > self.limits.payload_bytes_max:
+            raise LimitExceeded(
+                "payload_bytes_max",
+                len(payload),
+                self.limits.payload_bytes_max,
+                f"{what}, in bytes",
+                "pass a reference (a key, a path, a URL) instead of the data",
+            )
+
+
+def read_verdict(batch: Batch, verdict: Verdict) -> Written:
+    """What the store's answer means. Raises StoreTrouble if it does not carry what it must (H18)."""
+    if verdict.outcome is Outcome.conflict:
+        if batch.fence is None:
+            raise StoreTrouble(f"run {batch.run_id}: a conflict was answered to a batch without a fence")
+        return NotWritten(verdict.now)
+    if verdict.outcome is Outcome.refused:
+        if not verdict.facts:
+            raise StoreTrouble(f"run {batch.run_id}: a refusal without verdicts")
+        return Refused(verdict.facts, verdict.status, verdict.now)
+    if verdict.outcome is not Outcome.ok:
+        raise StoreTrouble(f"run {batch.run_id}: the store answered {verdict.outcome.name}")
+    _check_landed(batch, verdict)
+    return Landed(verdict.events, verdict.last_seq, verdict.fence, verdict.now, verdict.status, verdict.facts)
+
+
+def _check_landed(batch: Batch, verdict: Verdict) -> None:
+    if batch.fence is not None:
+        expected = len(batch.events)
+    else:
+        if len(verdict.facts) != len(batch.events):
+            raise StoreTrouble(f"run {batch.run_id}: {len(verdict.facts)} verdicts for {len(batch.events)} facts")
+        expected = sum(fact.outcome is FactOutcome.landed for fact in verdict.facts)
+    if len(verdict.events) != expected:
+        raise StoreTrouble(f"run {batch.run_id}: {expected} events were to land, the reply has {len(verdict.events)}")
+    _check_dense(batch.run_id, verdict.events, verdict.last_seq)
+
+
+def _check_dense(run_id: str, events: Sequence[Event], last_seq: int) -> None:
+    for before, after in zip(events, events[1:], strict=False):
+        if after.seq != before.seq + 1:
+            raise StoreTrouble(f"run {run_id}: the reply jumps from seq {before.seq} to {after.seq}")
+    if events and events[-1].seq > last_seq:
+        raise StoreTrouble(f"run {run_id}: the reply ends at seq {events[-1].seq}, behind last_seq {last_seq}")
+
+
+def fact(event: NewEvent, run_id: str, grace: int) -> Batch:
+    """A batch of one fact."""
+    return Batch(run_id=run_id, fence=None, events=(event,), grace=grace)
