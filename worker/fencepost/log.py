@@ -79,6 +79,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 Written = Landed | NotWritten | Refused
+Append = Callable[[Batch], Awaitable[Verdict]]
 
 EVENTS_RESERVE = 2
 """Room that is always left at the end of a log for the run's own ending."""
@@ -90,7 +91,7 @@ _RUN_ENDS = frozenset(kind for kind, row in KINDS.items() if row.ends_run)
 class RunLog:
     """Appends to logs through ``append`` (a coalescer's or a store's), within ``limits``."""
 
-    def __init__(self, store: Store, append: Callable[[Batch], Awaitable[Verdict]], limits: Limits | None = None) -> None:
+    def __init__(self, store: Store, append: Append, limits: Limits | None = None) -> None:
         self.store = store
         self.limits = limits or Limits()
         self._append = append
@@ -100,10 +101,11 @@ class RunLog:
         self._check_payload("the run's input", run.payload)
         return await self.store.start(run)
 
-    async def append(self, batch: Batch, *, open_entities: int = 0) -> Written:
-        """Append one batch. ``open_entities``: how many the run has open before it. Raises LimitExceeded (nothing written), StoreTrouble (unknown)."""
+    async def append(self, batch: Batch, *, open_entities: int = 0, via: Append | None = None) -> Written:
+        """Append one batch. ``open_entities``: how many the run has open before it. ``via``: the append of a transaction that holds the run's lock.
+        Raises LimitExceeded (nothing written), StoreTrouble (unknown)."""
         self.check(batch, open_entities)
-        return read_verdict(batch, await self._append(batch))
+        return read_verdict(batch, await (via or self._append)(batch))
 
     def check(self, batch: Batch, open_entities: int = 0) -> None:
         """Raise LimitExceeded if the batch would leave the run over a bound. The run's own ending always fits."""
@@ -173,8 +175,3 @@ def _check_dense(run_id: str, events: Sequence[Event], last_seq: int) -> None:
             raise StoreTrouble(f"run {run_id}: the reply jumps from seq {before.seq} to {after.seq}")
     if events and events[-1].seq > last_seq:
         raise StoreTrouble(f"run {run_id}: the reply ends at seq {events[-1].seq}, behind last_seq {last_seq}")
-
-
-def fact(event: NewEvent, run_id: str, grace: int) -> Batch:
-    """A batch of one fact."""
-    return Batch(run_id=run_id, fence=None, events=(event,), grace=grace)

@@ -1,0 +1,142 @@
+"""Rounds of append: what a live instance asks for goes into the log until it asks for nothing more. Shared by turns and by the hot path.
+
+The caller holds the run's local lock. Nothing here settles a message.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from fencepost.engine.deadline import deadline
+from fencepost.engine.live import LiveRun
+from fencepost.engine.owed import Owed
+from fencepost.engine.shell import Shell
+from fencepost.log import Append, Landed, NotWritten
+from fencepost.records import RunStarted, StepCreated, StepStarted, pack, unpack
+from fencepost.replay.instance import Instance
+from fencepost.telemetry import note
+from fencepost_store.events import KINDS, EventType, NewEvent
+from fencepost_store.protocol import Batch, Outcome
+
+
+class Progress(enum.Enum):
+    """How the rounds ended. ``quiet``: the instance asks for nothing more. ``conflict``: the fence was lost, leave (I5). ``stale``: our lease may have run out, walk
+    away without settle and without release."""
+
+    quiet = "quiet"
+    conflict = "conflict"
+    stale = "stale"
+
+
+async def advance(shell: Shell, live: LiveRun, owed: Owed, token: str, via: Append | None = None) -> Progress:
+    """Append until quiet. ``token``: the delivery on whose behalf this is done. Slots reserved for steps that did not land are given back.
+
+    Raises StoreTrouble (outcome unknown), LimitExceeded, and what delivery raises (ReplayDivergence and the like)."""
+    instance = live.instance
+    assert instance is not None
+    while True:
+        events, inline = _shape(shell, live, instance, token)
+        if not events:
+            return Progress.quiet if owed.landed or via is not None else await _touch(shell, live, instance)
+        kept = False
+        try:
+            if not shell.keeper.fresh(token):
+                note("turn_walked_away", run=live.run_id)
+                return Progress.stale
+            kept = await _append(shell, live, instance, owed, events, via)
+            if not kept:
+                return Progress.conflict
+            owed.inline |= inline
+        finally:
+            if not kept and inline:
+                shell.slots.give(len(inline))
+
+
+async def _append(
+    shell: Shell, live: LiveRun, instance: Instance, owed: Owed, events: tuple[NewEvent, ...], via: Append | None
+) -> bool:
+    work = instance.work
+    wake_at = deadline(work, events, shell.clock.now(), shell.rules, live.wake_at)
+    batch = Batch(
+        run_id=live.run_id,
+        fence=work.fence,
+        events=events,
+        seen=work.seen,
+        wake_at=wake_at,
+        grace=shell.rules.grace,
+    )
+    open_entities = len(work.steps) + len(work.waits) + len(work.hooks) + len(work.children)
+    shell.ports.fault("append.before")
+    written = await shell.log.append(batch, open_entities=open_entities, via=via)
+    shell.ports.fault("append.after")
+    if not isinstance(written, Landed):
+        shell.clock.read(written.now)
+        if isinstance(written, NotWritten):
+            note("fence_conflict", run=live.run_id, fence=work.fence)
+        return False
+    shell.clock.read(written.now)
+    live.wake_at = wake_at
+    landed = written.events
+    owed.note(live, work, landed)
+    if landed and landed[0].seq != work.seen + 1:
+        # Events that the code cannot see landed in between (a start by another worker): take them in, in order.
+        missed = await shell.store.load(live.run_id, work.seen)
+        if missed is not None:
+            landed = missed.events
+    with shell.guard.turn(live.run_id):
+        instance.deliver(landed)
+    return True
+
+
+def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple[tuple[NewEvent, ...], set[str]]:
+    """The batch's events: run_started if it is missing, what is pending, and step_started for each new step that this worker runs itself."""
+    with shell.guard.turn(live.run_id):
+        pending = instance.pending()
+    work = instance.work
+    run = live.run
+    assert run is not None
+    if not pending and work.started:
+        return (), set()
+    events: list[NewEvent] = []
+    inline: set[str] = set()
+    if not work.started:
+        started = RunStarted(worker=shell.worker, build=shell.settings.build)
+        events.append(NewEvent(type=EventType.run_started, attempt=1, payload=pack(started)))
+    ending = bool(pending) and KINDS[pending[-1].type].ends_run
+    started_payload = b""
+    for event in pending:
+        events.append(event)
+        if event.type is not EventType.step_created or ending or shell.alone or shell.slots.free <= 0:
+            continue
+        record = unpack(event.payload, StepCreated)
+        if (record.queue is None or record.queue == run.queue) and run.queue in shell.settings.queues:
+            started_payload = started_payload or pack(StepStarted(worker=shell.worker))
+            events.append(
+                NewEvent(
+                    type=EventType.step_started,
+                    entity=event.entity,
+                    attempt=1,
+                    dedupe=token,
+                    payload=started_payload,
+                )
+            )
+            inline.add(event.entity)
+            shell.slots.take()
+    return tuple(events), inline
+
+
+async def _touch(shell: Shell, live: LiveRun, instance: Instance) -> Progress:
+    """Nothing to append: set the deadline if it is not what it should be (H58, H97)."""
+    work = instance.work
+    if work.ended is not None:
+        return Progress.quiet
+    want = deadline(work, (), shell.clock.now(), shell.rules, live.wake_at)
+    if want == live.wake_at:
+        return Progress.quiet
+    verdict = await shell.store.touch(live.run_id, work.fence, work.seen, want)
+    shell.clock.read(verdict.now)
+    if verdict.outcome is Outcome.conflict:
+        note("fence_conflict", run=live.run_id, fence=work.fence)
+        return Progress.conflict
+    live.wake_at = want
+    return Progress.quiet

@@ -1,0 +1,89 @@
+"""How a message leaves this worker: settled with what it owes, or handed back. The only callers of the queue's settle and release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fencepost.engine.live import LiveRun
+from fencepost.engine.owed import Owed
+from fencepost.engine.shell import Shell
+from fencepost.telemetry import note
+from fencepost_queue.protocol import Delivery, Entry, QueueTrouble, Settled, SettleOutcome, step_key
+from fencepost_store.events import Event
+
+TROUBLE_DELAY_MS = 2_000
+"""Upper end of the first jittered delay after trouble with a server: well under a lease, well over a reconnect."""
+
+
+async def settle(
+    shell: Shell,
+    delivery: Delivery,
+    entries: Sequence[Entry] = (),
+    *,
+    recovered: bool = False,
+    conflicts: int = 0,
+) -> Settled:
+    """Settle, once, whatever happens; what it grants is kept from now on. Raises QueueTrouble: then what it leased expires."""
+    since = shell.ports.monotonic()
+    shell.keeper.drop(delivery.token)
+    shell.ports.fault("settle.before")
+    settled = await shell.queue.settle(
+        delivery,
+        entries,
+        lease_ms=shell.keeper.lease_ms,
+        recovered=recovered,
+        conflicts=conflicts,
+    )
+    shell.ports.fault("settle.after")
+    for granted in settled.granted:
+        shell.keeper.hold(granted, since)
+    if settled.outcome is SettleOutcome.again and settled.again is not None:
+        shell.keeper.hold(settled.again, since)
+    return settled
+
+
+async def release(shell: Shell, delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> None:
+    """Hand a message back; not a crash. If even that cannot be said, its lease runs out."""
+    shell.keeper.drop(delivery.token)
+    try:
+        await shell.queue.release(delivery, delay_ms, proof=proof)
+    except QueueTrouble as trouble:
+        note("release_failed", key=delivery.key, error=str(trouble))
+
+
+async def hand_back(shell: Shell, delivery: Delivery, trouble: Exception) -> None:
+    """Trouble with a server: not a crash and nobody's failure. Release with jittered backoff."""
+    delay = shell.jitter_ms(TROUBLE_DELAY_MS)
+    note("server_trouble", key=delivery.key, error=f"{type(trouble).__name__}: {trouble}", delay_ms=delay)
+    await release(shell, delivery, delay)
+
+
+async def withdraw(shell: Shell, owed: Owed) -> None:
+    """Tell the queue which step messages are not wanted any more. Comes before the settle; repeated by recovery if it is lost."""
+    by_queue: dict[str, list[str]] = {}
+    for queue, key in owed.cancelled:
+        by_queue.setdefault(queue, []).append(key)
+    for queue, keys in by_queue.items():
+        await shell.queue.withdraw(queue, keys)
+
+
+def start_granted(shell: Shell, live: LiveRun, owed: Owed, settled: Settled) -> None:
+    """Start the bodies whose messages were leased to us; give back the slots of those that were not (somebody has the message: F4)."""
+    granted = {delivery.key: delivery for delivery in settled.granted}
+    for entity in owed.inline:
+        delivery = granted.get(step_key(live.run_id, entity))
+        if delivery is None:
+            shell.slots.give()
+        else:
+            shell.start_granted(delivery, live, entity, owed.steps[entity])
+
+
+async def announce_end(shell: Shell, run_id: str, ended: Event | None) -> None:
+    """A hint to whoever waits for the run's result. May be lost: they poll as well."""
+    if ended is None:
+        return
+    channel = f"ended:{run_id}"
+    try:
+        await shell.queue.publish(channel, b"")
+    except QueueTrouble as trouble:
+        note("hint_failed", channel=channel, error=str(trouble))

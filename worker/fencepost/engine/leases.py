@@ -1,0 +1,104 @@
+"""The lease keeper: renews what this process holds, from a thread that user code cannot block (docs/protocol.md section 6).
+
+The logic (``LeaseKeeper``) is plain async code without a thread, so that a simulator can host it; ``KeeperThread`` in ``keeper_thread.py`` hosts it in
+production. The table of held leases is shared between the two sides and guarded by a lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
+from fencepost.telemetry import note
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A lease of ours. ``renewed_at``: monotonic seconds, taken before the call that granted it was sent. ``on_lost(why)``: called once, in the keeper's
+    thread, when the lease is gone or the work is not wanted any more. ``until``: no renewal beyond this (the step's own deadline)."""
+
+    delivery: Delivery
+    renewed_at: float
+    on_lost: Callable[[str], None] | None = None
+    until: float | None = None
+
+
+class LeaseKeeper:
+    """Which messages this process holds and since when. Thread-safe."""
+
+    def __init__(self, monotonic: Callable[[], float], lease_seconds: float) -> None:
+        self._monotonic = monotonic
+        self._lease = lease_seconds
+        self._lock = threading.Lock()
+        self._held: dict[str, Held] = {}
+
+    @property
+    def lease_ms(self) -> int:
+        """A lease's length for the queue's scripts."""
+        return int(self._lease * 1000)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def hold(self, delivery: Delivery, since: float) -> None:
+        """Keep this lease from now on. ``since``: monotonic, before the claim or settle that granted it was sent."""
+        with self._lock:
+            self._held[delivery.token] = Held(delivery, since)
+
+    def watch(self, token: str, on_lost: Callable[[str], None] | None, until: float | None = None) -> None:
+        """Tell ``on_lost`` when this lease is lost or withdrawn."""
+        with self._lock:
+            held = self._held.get(token)
+            if held is not None:
+                held.on_lost = on_lost
+                held.until = until
+
+    def drop(self, token: str) -> None:
+        """Forget the lease: settled, released, or walked away from."""
+        with self._lock:
+            self._held.pop(token, None)
+
+    def fresh(self, token: str) -> bool:
+        """False if the lease may have run out by our own clock, or is known to be lost: then walk away, without settle and without release."""
+        held = self._held.get(token)
+        return held is not None and self._monotonic() - held.renewed_at < self._lease
+
+    def all(self) -> list[Delivery]:
+        """What is held now."""
+        with self._lock:
+            return [held.delivery for held in self._held.values()]
+
+    async def renew(self, queue: Queue) -> None:
+        """One round of renewals. Trouble with the queue is left for the next round: what nobody took by then is taken back (F6)."""
+        started = self._monotonic()
+        with self._lock:
+            asked = [held for held in self._held.values() if held.until is None or started < held.until]
+        if not asked:
+            return
+        try:
+            renewal = await queue.renew([held.delivery for held in asked], self.lease_ms)
+        except QueueTrouble as trouble:
+            note("lease_renewal_failed", error=str(trouble), held=len(asked))
+            return
+        gone = {token: "lost" for token in renewal.lost} | {token: "withdrawn" for token in renewal.withdrawn}
+        told: list[tuple[Held, str]] = []
+        with self._lock:
+            for held in asked:
+                why = gone.get(held.delivery.token)
+                if why is None:
+                    held.renewed_at = started
+                    continue
+                if why == "lost":
+                    current = self._held.pop(held.delivery.token, None)
+                    if current is None:
+                        continue  # settled while the renewal was under way: not a loss
+                else:
+                    held.renewed_at = started
+                told.append((held, why))
+        for held, why in told:
+            note("lease_" + why, key=held.delivery.key)
+            callback, held.on_lost = held.on_lost, None
+            if callback is not None:
+                callback(why)

@@ -1,0 +1,90 @@
+"""Live instances of runs in this worker, and the lock that keeps a run's turns and its hot path one at a time here.
+
+A live instance is a cache: it can be dropped at any moment and is rebuilt by replaying the log. Across workers nothing of this counts; the fence decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from fencepost.replay.instance import Instance
+from fencepost_queue.protocol import Delivery
+from fencepost_store.events import NewEvent
+from fencepost_store.protocol import Run
+
+
+@dataclass(slots=True, eq=False)
+class Done:
+    """A step's end on its way into the log: the step's own delivery, the terminal fact, and who waits to hear that the message is dealt with."""
+
+    delivery: Delivery
+    event: NewEvent
+    settled: asyncio.Future[None]
+
+
+@dataclass(slots=True, eq=False)
+class LiveRun:
+    """One run as this worker knows it. ``lock`` covers load to append. ``inbox``: ends of steps that wait for the hot path. ``stuck``: turns in a
+    row that found something due and moved nothing (H49). ``wake_at``: the deadline as this worker last set or read it."""
+
+    run_id: str
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    instance: Instance | None = None
+    run: Run | None = None
+    wake_at: int | None = None
+    inbox: list[Done] = field(default_factory=list[Done])
+    pumping: bool = False
+    stuck: int = 0
+    users: int = 0
+
+    def drop(self) -> None:
+        """Throw the live instance away; nothing that it asked for leaves its loop."""
+        instance, self.instance = self.instance, None
+        if instance is not None:
+            instance.evict()
+
+
+class LiveRuns:
+    """The worker's cache of live runs, bounded; the least recently used idle instance goes first."""
+
+    def __init__(self, instances_max: int) -> None:
+        self._runs: OrderedDict[str, LiveRun] = OrderedDict()
+        self._max = instances_max
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def enter(self, run_id: str) -> LiveRun:
+        """The run's entry, made if absent, kept from eviction until ``leave``."""
+        live = self._runs.get(run_id)
+        if live is None:
+            live = self._runs[run_id] = LiveRun(run_id)
+        else:
+            self._runs.move_to_end(run_id)
+        live.users += 1
+        return live
+
+    def leave(self, live: LiveRun) -> None:
+        """Done with the entry for now. An entry without an instance and without users is forgotten."""
+        live.users -= 1
+        if live.users == 0 and live.instance is None:
+            self._runs.pop(live.run_id, None)
+        while len(self._runs) > self._max and self._evict_one():
+            pass
+
+    def _evict_one(self) -> bool:
+        for live in self._runs.values():
+            if live.users == 0:
+                live.drop()
+                del self._runs[live.run_id]
+                return True
+        return False
+
+    def drop_all(self) -> None:
+        """Evict everything (a lost lease's process-wide doubt, or the worker's end)."""
+        for live in list(self._runs.values()):
+            live.drop()
+            if live.users == 0:
+                del self._runs[live.run_id]

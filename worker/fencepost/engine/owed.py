@@ -1,0 +1,90 @@
+"""What landed events oblige their writer to do next (duties), and the queue entries that do it. Pure but for reading the shell's settings and clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fencepost.engine.live import LiveRun
+from fencepost.engine.shell import Shell
+from fencepost.records import StepCreated, unpack
+from fencepost.replay.fold import OpenWork
+from fencepost_queue.protocol import Entry, step_key, tick_key
+from fencepost_store.events import KINDS, Event, EventType
+
+
+@dataclass(slots=True, eq=False)
+class Owed:
+    """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this worker will run itself, with a slot
+    reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's terminal event, if it landed."""
+
+    steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
+    inline: set[str] = field(default_factory=set[str])
+    cancelled: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    ended: Event | None = None
+    landed: int = 0
+
+    def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...]) -> None:
+        """Take in what landed, before it is folded into ``work``."""
+        self.landed += len(events)
+        for event in events:
+            if event.type is EventType.step_created:
+                self.steps[event.entity] = unpack(event.payload, StepCreated)
+            elif event.type is EventType.step_cancelled:
+                self.steps.pop(event.entity, None)
+                self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))
+            elif KINDS[event.type].ends_run:
+                self.ended = event
+
+    def end_steps(self, live: LiveRun, work: OpenWork) -> None:
+        """The run has ended: every step still open is to be withdrawn."""
+        for entity in work.steps:
+            self.cancelled.append((_queue_of(live, work, entity), step_key(live.run_id, entity)))
+
+
+def _queue_of(live: LiveRun, work: OpenWork, entity: str) -> str:
+    state = work.steps.get(entity)
+    assert live.run is not None
+    if state is None:
+        return live.run.queue
+    return unpack(state.created.payload, StepCreated).queue or live.run.queue
+
+
+def delay_ms(due: int, now: int, floor_ms: int) -> int:
+    """From an instant of the database to a delay for the queue: rounded up, never under the floor."""
+    return max(floor_ms, -((now - due) // 1000))
+
+
+def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> list[Entry]:
+    """The messages that the settle must place: created steps, the near wait's tick, and with ``recover`` every open step."""
+    run = live.run
+    assert run is not None
+    entries = [
+        Entry(
+            queue=record.queue or run.queue,
+            key=step_key(live.run_id, entity),
+            lease=entity in owed.inline,
+            recover=recover and entity not in owed.inline,
+        )
+        for entity, record in owed.steps.items()
+    ]
+    instance = live.instance
+    if instance is None or instance.work.ended is not None or owed.ended is not None:
+        return entries
+    work = instance.work
+    now = shell.clock.now()
+    floor = shell.settings.delay_floor_ms
+    if recover:
+        for entity, state in work.steps.items():
+            if entity not in owed.steps:
+                delay = 0 if state.retry_due is None else delay_ms(state.retry_due, now, floor)
+                queue = unpack(state.created.payload, StepCreated).queue or run.queue
+                entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
+    due = min(work.waits.values(), default=None)
+    if due is not None and due - now < shell.rules.near:
+        entries.append(Entry(queue=run.queue, key=tick_key(live.run_id), delay_ms=delay_ms(due, now, floor)))
+    return entries
+
+
+def own_tick(live_run_id: str, queue: str, *, recover: bool = False) -> Entry:
+    """The tick that whoever leaves owes the run (I5)."""
+    return Entry(queue=queue, key=tick_key(live_run_id), recover=recover)

@@ -1,0 +1,74 @@
+"""What every part of the engine shares: the worker's settings, ports, connections and tables. One per worker process, passed as the first argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from fencepost.authoring.registry import Registry
+from fencepost.engine.clock import DatabaseClock
+from fencepost.engine.deadline import DeadlineRules
+from fencepost.engine.leases import LeaseKeeper
+from fencepost.engine.live import LiveRun, LiveRuns
+from fencepost.engine.ports import Ports
+from fencepost.engine.slots import Slots
+from fencepost.log import RunLog
+from fencepost.records import StepCreated
+from fencepost.replay.budget import TurnGuard
+from fencepost_queue.protocol import Delivery, Queue
+from fencepost_store.protocol import Store
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """The settings that the engine's logic reads; ``config.Config`` is where they come from. Units are last in each name."""
+
+    queues: tuple[str, ...] = ("default",)
+    concurrency: int = 64
+    lease_seconds: float = 10.0
+    renewal_seconds: float = 3.0
+    idle_block_seconds: float = 2.0
+    reconcile_period_seconds: float = 5.0
+    near_horizon_seconds: float = 600.0
+    conflict_limit: int = 5
+    lock_budget_seconds: float = 0.25
+    suspect_crashes: int = 2
+    poison_proofs: int = 2
+    replay_budget_seconds: float = 10.0
+    drain_seconds: float = 25.0
+    cache_instances_max: int = 2_000
+    build: str = "dev"
+    divergence: str = "park"
+    delay_floor_ms: int = 50
+    stuck_turns_max: int = 10
+
+
+@dataclass(slots=True, eq=False)
+class Shell:
+    """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this process runs one suspect and nothing else: no step is
+    run inline."""
+
+    settings: Settings
+    ports: Ports
+    store: Store
+    log: RunLog
+    queue: Queue
+    registry: Registry
+    clock: DatabaseClock
+    keeper: LeaseKeeper
+    runs: LiveRuns
+    slots: Slots
+    rules: DeadlineRules
+    guard: TurnGuard
+    start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None]
+    alone: bool = False
+
+    @property
+    def worker(self) -> str:
+        """The id under which this process stands in logs and leases."""
+        return self.queue.owner
+
+    def jitter_ms(self, base_ms: int) -> int:
+        """Full jitter (H86): anything between the floor and ``base_ms``."""
+        return max(self.settings.delay_floor_ms, int(base_ms * self.ports.uniform()))

@@ -1,0 +1,40 @@
+"""The one catalogue of what fencepost says in its logs: every event's name, level and meaning. ``note`` refuses a name that is not here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+
+CATALOGUE: dict[str, tuple[str, str]] = {
+    "worker_started": ("info", "the worker is ready and consumes: owner, queues, build"),
+    "worker_draining": ("info", "no new work is taken; bodies under way are given drain_seconds"),
+    "worker_stopped": ("info", "everything is handed back: how many messages were released"),
+    "lease_renewal_failed": ("warning", "the queue could not be reached for a renewal: held"),
+    "lease_lost": ("warning", "a lease ran out or was taken by another worker; the local work is cancelled: key"),
+    "lease_withdrawn": ("info", "the work is not wanted any more; the body is told: key"),
+    "loop_blocked": ("warning", "user code blocks the event loop for longer than the lease: seconds, stack"),
+    "fence_conflict": ("debug", "a turn lost its fence and leaves: run, conflicts"),
+    "turn_walked_away": ("warning", "the lease may have run out before the append: run"),
+    "server_trouble": ("warning", "a server could not be reached or understood; the message is released: key, error, delay_ms"),
+    "release_failed": ("warning", "a message could not be handed back; its lease will run out: key, error"),
+    "run_parked": ("warning", "log and code disagree; the run waits for a fitting build: run, seq, recorded, asked, source"),
+    "run_failed": ("info", "a run ended in failure: run, code, message"),
+    "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
+    "workflow_missing": ("warning", "no code for this workflow in this worker; the tick is released: workflow, run"),
+    "replay_budget": ("error", "workflow code ran beyond its budget: run, seconds, stack"),
+    "suspect_alone": ("warning", "a message with several crashes is run alone in a child process: key, crashes, proofs"),
+    "suspect_crashed": ("error", "a suspect killed its child process: key, proofs"),
+    "poisoned": ("error", "a message killed its process often enough; its step or run fails: key"),
+    "reconciled": ("info", "the reconciler placed recovering ticks: count, full"),
+    "reconcile_failed": ("warning", "a reconcile round could not be done: error"),
+    "claim_failed": ("warning", "the queue could not be asked for work: queue, error, delay_ms"),
+    "handler_failed": ("error", "a bug in fencepost: a message's handler raised; the message is released: key, error"),
+    "hint_failed": ("debug", "a hint to whoever waits could not be published: channel, error"),
+}
+
+
+def note(event: str, **fields: Any) -> None:
+    """Log an event of the catalogue through structlog (to stderr as the command line configures it)."""
+    level, _ = CATALOGUE[event]
+    getattr(structlog.get_logger("fencepost"), level)(event, **fields)
