@@ -43,7 +43,8 @@ class Entry(msgspec.Struct, frozen=True):
 
 class Delivery(msgspec.Struct, frozen=True):
     """One hand-over of a message. ``token`` is never reused (F11): the claimer's random process id and its counter. ``crashes``: hand-overs that ended by an
-    expired lease. ``proofs``: crashes in solitude. ``conflicts``: fence conflicts in a row (ticks)."""
+    expired lease. ``proofs``: crashes in solitude. ``conflicts``: fence conflicts in a row (ticks). ``generation``: the lane's at the hand-over, by which a renewal
+    recognises that the server has lost its data since."""
 
     queue: str
     key: str
@@ -53,6 +54,7 @@ class Delivery(msgspec.Struct, frozen=True):
     proofs: int = 0
     conflicts: int = 0
     recover: bool = False
+    generation: str = ""
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -143,8 +145,9 @@ class Queue(Protocol):
         bound; ticks and steps are ready in two sets, so that a worker whose body slots are full still turns runs). Bounded work per call."""
         ...
 
-    async def wait(self, queues: Sequence[str], timeout_ms: int) -> bool:
-        """Block on the bells of these queues, at most ``timeout_ms``; True if one rang. Cancellation-safe."""
+    async def wait(self, queues: Sequence[str], timeout_ms: int, *, steps: bool = True) -> bool:
+        """Block on the bells of these queues, at most ``timeout_ms``; True if one rang. Cancellation-safe. ``steps`` False: leave the rings for step messages to
+        workers that have room for one (pass it whenever the next claim would say ``steps=0``)."""
         ...
 
     async def renew(self, deliveries: Sequence[Delivery], lease_ms: int) -> Renewal:

@@ -1,0 +1,325 @@
+"""One lane as plain state and plain transitions: the executable specification that the Lua scripts are held to.
+
+There are no sets here. A message's state says in which set the scripts keep it, and ``at`` by which score: ready by the
+enqueue counter, leased by the lease's deadline, delayed by its due time. Instants are milliseconds of the one clock
+whose ``now`` every call is given.
+"""
+
+from __future__ import annotations
+
+import enum
+import heapq
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from fencepost_queue.limits import BELL_TOKENS_MAX, ROUNDS_MAX, WORK_PER_CLAIM
+from fencepost_queue.protocol import (
+    Claimed,
+    Delivery,
+    EnqueueOutcome,
+    Entry,
+    Settled,
+    SettleOutcome,
+)
+
+
+class State(enum.Enum):
+    """Where a message stands. Absent is not a state of a message; dirty is a flag of a leased one."""
+
+    delayed = "delayed"
+    ready = "ready"
+    leased = "leased"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """The authority over one key. ``since``: when it became ready. ``rounds``: how often in a row it was handed back.
+    ``dirty_recover``: recover as it came with the dirty mark, kept apart because a settle that placed the recovery
+    dispatch answers for what it was handed, not for what came after."""
+
+    state: State
+    at: int
+    since: int = 0
+    token: str = ""
+    body: bytes = b""
+    crashes: int = 0
+    proofs: int = 0
+    conflicts: int = 0
+    rounds: int = 0
+    recover: bool = False
+    dirty: bool = False
+    dirty_recover: bool = False
+    withdrawn: bool = False
+
+
+class Kind(enum.Enum):
+    """What a message asks for. Each kind has its ready set and its bell, so that a worker without room for a step's
+    body is not woken for one."""
+
+    tick = "tick"
+    step = "step"
+
+
+class Settling(msgspec.Struct, frozen=True):
+    """The arguments of a settle but for its follow-ups. ``tokens`` makes a fresh delivery token."""
+
+    delivery: Delivery
+    lease_ms: int
+    recovered: bool
+    conflicts: int
+    tokens: Callable[[], str]
+
+
+def kind_of(key: str) -> Kind:
+    """Ticks coalesce by the dirty mark, steps do not: a step's body runs once per delivery, whoever asks again."""
+    return Kind.tick if key.startswith("t:") else Kind.step
+
+
+def is_tick(key: str) -> bool:
+    """See ``kind_of``."""
+    return kind_of(key) is Kind.tick
+
+
+class Lane:
+    """All of one lane: messages by key, the enqueue counter, the generation, unheard rings."""
+
+    __slots__ = ("bells", "counter", "generation", "messages", "queue")
+
+    def __init__(self, queue: str) -> None:
+        self.queue = queue
+        self.messages: dict[str, Message] = {}
+        self.counter = 0
+        self.generation: str | None = None
+        self.bells = dict.fromkeys(Kind, 0)
+
+    def enqueue(self, now: int, entry: Entry, *, conflicts: int = 0) -> EnqueueOutcome:
+        """Place or absorb; recover is OR-ed in whatever the state. ``conflicts``: of a message that this call makes."""
+        held = self.messages.get(entry.key)
+        if held is None:
+            fresh = Message(State.ready, 0, body=entry.body, recover=entry.recover, conflicts=conflicts)
+            if entry.delay_ms > 0:
+                self._make_delayed(now, entry.key, fresh, entry.delay_ms)
+                return EnqueueOutcome.delayed
+            self._make_ready(now, entry.key, fresh)
+            return EnqueueOutcome.ready
+        if held.state is State.leased:
+            return self._enqueue_leased(entry, held)
+        held = replace(held, recover=held.recover or entry.recover)
+        if held.state is State.delayed and entry.delay_ms <= 0:
+            self._make_ready(now, entry.key, held)
+            return EnqueueOutcome.earlier
+        if held.state is State.delayed and now + entry.delay_ms < held.at:
+            self._make_delayed(now, entry.key, held, entry.delay_ms)
+            return EnqueueOutcome.earlier
+        self.messages[entry.key] = held
+        return EnqueueOutcome.absorbed
+
+    def claim(
+        self, now: int, limit: int, steps: int, lease_ms: int, tokens: Callable[[], str], new_generation: str
+    ) -> Claimed:
+        """Promote, reclaim, pop. Each of the three is bounded."""
+        fresh = self.generation is None
+        generation = self.generation or new_generation
+        self.generation = generation
+        for key in self._first(State.delayed, WORK_PER_CLAIM, until=now):
+            self._make_ready(now, key, self.messages[key])
+        for key in self._first(State.leased, WORK_PER_CLAIM, until=now):
+            held = self.messages[key]
+            self._make_ready(now, key, replace(held, crashes=held.crashes + 1, recover=True))
+        chosen: list[str] = []
+        room = {Kind.tick: limit, Kind.step: min(steps, limit)}
+        for key in self.in_order(State.ready):
+            if len(chosen) < limit and room[kind_of(key)] > 0:
+                chosen.append(key)
+                room[kind_of(key)] -= 1
+        taken = tuple(self._lease(now, key, lease_ms, tokens()) for key in chosen)
+        if limit > 0:
+            self._hand_on_the_watch(filled=len(taken) == limit, steps=steps, room=room)
+        ends = [m.at for m in self.messages.values() if m.state is not State.ready]
+        return Claimed(taken, max(0, min(ends) - now) if ends else None, generation, fresh)
+
+    def renew(self, now: int, delivery: Delivery, lease_ms: int) -> tuple[bool, bool]:
+        """(still the caller's, withdrawn). What a loss of the server's data took from its owner is taken back."""
+        held = self.messages.get(delivery.key)
+        if held is not None and held.state is State.leased and held.token == delivery.token:
+            self.messages[delivery.key] = replace(held, at=now + lease_ms)
+            return True, held.withdrawn
+        taken_back = (held is None or held.state is State.ready) and delivery.generation != (self.generation or "")
+        if not taken_back:
+            return False, False
+        self.messages[delivery.key] = Message(
+            State.leased,
+            now + lease_ms,
+            token=delivery.token,
+            body=delivery.body,
+            crashes=max(delivery.crashes, held.crashes if held else 0),
+            proofs=max(delivery.proofs, held.proofs if held else 0),
+            conflicts=max(delivery.conflicts, held.conflicts if held else 0),
+            recover=delivery.recover or (held is not None and held.recover),
+            dirty=held is not None and is_tick(delivery.key),
+            dirty_recover=held is not None and is_tick(delivery.key) and held.recover,
+        )
+        return True, False
+
+    def settle(self, now: int, settling: Settling, follow_ups: Sequence[Entry]) -> Settled:
+        """Remove or hand back the message and place every follow-up of this lane."""
+        delivery = settling.delivery
+        held = self._owned(delivery)
+        outcome, again = SettleOutcome.lost, None
+        carried = delivery.recover and not settling.recovered
+        if held is not None:
+            carried = held.recover and not settling.recovered
+            outcome, again = self._finish(now, settling, held)
+        placed = again is not None or outcome is SettleOutcome.requeued
+        granted: list[Delivery] = []
+        for asked in follow_ups:
+            own = asked.key == delivery.key
+            entry = replace(asked, recover=asked.recover or (own and carried))
+            conflicts = settling.conflicts if own else 0
+            if own and placed:  # F5: the next round places it. Its recover is not dropped with it.
+                self._or_recover(entry)
+                continue
+            if entry.lease and held is not None and entry.key not in self.messages:  # F4, F8
+                self.messages[entry.key] = Message(
+                    State.ready, 0, body=entry.body, recover=entry.recover, conflicts=conflicts
+                )
+                granted.append(self._lease(now, entry.key, settling.lease_ms, settling.tokens()))
+            else:
+                self.enqueue(now, entry, conflicts=conflicts)
+        if again is not None:
+            again = replace(again, recover=self.messages[again.key].recover)
+        return Settled(outcome, again, tuple(granted))
+
+    def release(self, now: int, delivery: Delivery, delay_ms: int, proof: bool) -> bool:
+        """Hand back. A dirty message becomes ready whatever the delay, for somebody waits for its turn."""
+        held = self._owned(delivery)
+        if held is None:
+            return False
+        back = replace(held, recover=True, proofs=held.proofs + (1 if proof else 0))
+        if held.dirty or delay_ms <= 0:
+            self._make_ready(now, delivery.key, back)
+        else:
+            self._make_delayed(now, delivery.key, back, delay_ms)
+        return True
+
+    def expire(self, now: int, owner: str) -> int:
+        """End every live lease of an owner; the next claim reclaims them."""
+        mine = [
+            key
+            for key, m in self.messages.items()
+            if m.state is State.leased and m.at > now and m.token.rpartition(".")[0] == owner
+        ]
+        for key in mine:
+            self.messages[key] = replace(self.messages[key], at=now)
+            self.ring(kind_of(key))
+        return len(mine)
+
+    def withdraw(self, key: str) -> None:
+        """What nobody has begun goes; what is leased is marked for its owner's next renewal."""
+        held = self.messages.get(key)
+        if held is not None and held.state is State.leased:
+            self.messages[key] = replace(held, withdrawn=True)
+        elif held is not None:
+            del self.messages[key]
+
+    def in_order(self, state: State) -> list[str]:
+        """Keys in one state, in the order of their set."""
+        return sorted(
+            (key for key, m in self.messages.items() if m.state is state), key=lambda k: (self.messages[k].at, k)
+        )
+
+    def ring(self, kind: Kind = Kind.tick) -> None:
+        """One more unheard ring, up to the cap. The ticks' bell is the one that every waiting worker hears."""
+        self.bells[kind] = min(self.bells[kind] + 1, BELL_TOKENS_MAX)
+
+    def _enqueue_leased(self, entry: Entry, held: Message) -> EnqueueOutcome:
+        if not is_tick(entry.key):
+            self.messages[entry.key] = replace(held, recover=held.recover or entry.recover)
+            return EnqueueOutcome.absorbed
+        self.messages[entry.key] = replace(held, dirty=True, dirty_recover=held.dirty_recover or entry.recover)
+        return EnqueueOutcome.dirty
+
+    def _finish(self, now: int, settling: Settling, held: Message) -> tuple[SettleOutcome, Delivery | None]:
+        key = settling.delivery.key
+        if not held.dirty:
+            del self.messages[key]
+            return SettleOutcome.settled, None
+        recover = (held.recover and not settling.recovered) or held.dirty_recover
+        clean = replace(held, crashes=0, proofs=0, conflicts=settling.conflicts, recover=recover)
+        if held.rounds >= ROUNDS_MAX:
+            self._make_ready(now, key, clean)
+            return SettleOutcome.requeued, None
+        again = self._lease(now, key, settling.lease_ms, settling.tokens(), clean, rounds=held.rounds + 1)
+        return SettleOutcome.again, again
+
+    def _or_recover(self, entry: Entry) -> None:
+        held = self.messages[entry.key]
+        self.messages[entry.key] = replace(held, recover=held.recover or entry.recover)
+
+    def _owned(self, delivery: Delivery) -> Message | None:
+        held = self.messages.get(delivery.key)
+        return held if held is not None and held.state is State.leased and held.token == delivery.token else None
+
+    def _lease(
+        self, now: int, key: str, lease_ms: int, token: str, held: Message | None = None, rounds: int = 0
+    ) -> Delivery:
+        held = self.messages[key] if held is None else held
+        self.messages[key] = leased = replace(
+            held,
+            state=State.leased,
+            at=now + lease_ms,
+            since=0,
+            token=token,
+            rounds=rounds,
+            dirty=False,
+            dirty_recover=False,
+            withdrawn=False,
+        )
+        return Delivery(
+            self.queue,
+            key,
+            token,
+            leased.body,
+            leased.crashes,
+            leased.proofs,
+            leased.conflicts,
+            leased.recover,
+            self.generation or "",
+        )
+
+    def _make_ready(self, now: int, key: str, held: Message) -> None:
+        """To the back of ready."""
+        self.counter += 1
+        self.messages[key] = replace(_unleased(held), state=State.ready, at=self.counter, since=now)
+        self.ring(kind_of(key))
+
+    def _make_delayed(self, now: int, key: str, held: Message, delay_ms: int) -> None:
+        """Rings if it is the next to come due: whoever blocks must learn of it, or a short delay would wait for the end
+        of their block."""
+        self.messages[key] = replace(_unleased(held), state=State.delayed, at=now + delay_ms)
+        if self._first(State.delayed, 1) == [key]:
+            self.ring()
+
+    def _hand_on_the_watch(self, *, filled: bool, steps: int, room: dict[Kind, int]) -> None:
+        """After a claim. A caller that still has room for a kind and left none ready knows when to come back: unheard
+        rings are moot. A caller that took its fill has another of the idle look for what is left or comes due. A
+        caller without room for steps says nothing about them, or it would wake itself for ever."""
+        ready = {kind_of(key) for key, m in self.messages.items() if m.state is State.ready}
+        delayed = any(m.state is State.delayed for m in self.messages.values())
+        for kind in Kind:
+            if kind is Kind.step and steps <= 0:
+                continue
+            if kind not in ready and not filled and room[kind] > 0:
+                self.bells[kind] = 0
+            elif self.bells[kind] == 0 and (kind in ready or (kind is Kind.tick and filled and delayed)):
+                self.ring(kind)
+
+    def _first(self, state: State, count: int, *, until: int | None = None) -> list[str]:
+        chosen = ((m.at, k) for k, m in self.messages.items() if m.state is state and (until is None or m.at <= until))
+        return [key for _, key in heapq.nsmallest(count, chosen)]
+
+
+def _unleased(held: Message) -> Message:
+    """Every mark that belonged to a lease goes with it."""
+    return replace(held, since=0, token="", rounds=0, dirty=False, dirty_recover=False, withdrawn=False)

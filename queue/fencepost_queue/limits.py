@@ -1,0 +1,24 @@
+"""Every number of the queue, with its argument. The scripts get theirs from here, so that no number stands twice."""
+
+from __future__ import annotations
+
+ROUNDS_MAX = 3
+"""How often a settle hands a dirty message straight back to its owner before it goes to the back of ready. One round
+covers the wake that came while a turn ran, a second the wake that its own append caused; past three a flood is at work,
+and the messages behind this one have waited long enough."""
+
+WORK_PER_CLAIM = 128
+"""How many due delays, expired leases and stale entries one claim takes up, each. A script stops the whole server while
+it runs: 128 of each take well below a millisecond, and the claim tells by ``next_due_ms`` 0 that there is more."""
+
+BELL_TOKENS_MAX = 128
+"""How many unheard rings a bell keeps. A worker that wakes claims until nothing is left, and a claim that leaves work
+rings again, so more tokens than workers would only wake them in vain."""
+
+EXPIRE_SCAN_COUNT = 512
+"""How many leases one call of ``expire`` looks at: a dead worker's are found in slices, so that 100,000 live ones of
+others do not stop the server."""
+
+NAMESPACE_CHARS_MAX = 63
+QUEUE_CHARS_MAX = 200
+"""Names stand in every key of a lane; these bounds keep a key small against its value."""
