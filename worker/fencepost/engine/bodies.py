@@ -1,0 +1,155 @@
+"""Runs one attempt of a step's body and says what it came to. Knows nothing of messages, leases or logs.
+
+async bodies run as they are in the worker's loop, sync bodies in a thread, ``process=True`` bodies in a process of anyio's pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.to_process
+import msgspec
+
+from fencepost import errors
+from fencepost.authoring.context import StepContext, use_step_context
+from fencepost.authoring.registry import Registry
+from fencepost.authoring.retry import delay_before
+from fencepost.authoring.step import Step
+from fencepost.engine.ports import Ports
+from fencepost.payload import PayloadError
+from fencepost.records import Failure, StepCreated, StepEnded, pack
+from fencepost_store.events import EventType, NewEvent
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """One attempt to be run. ``token``: the delivery it is run under. ``failures``: how many attempts have ended in an error before it."""
+
+    run_id: str
+    workflow: str
+    entity: str
+    number: int
+    failures: int
+    token: str
+    created: StepCreated
+    payload_bytes_max: int
+
+
+async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> NewEvent:
+    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. Only cancellation of the calling task gets out."""
+    step = registry.find_step(attempt.created.name)
+    if step is None:
+        message = f"step {attempt.created.name!r} is not registered in this worker; start the worker with the module that defines it"
+        failure = Failure(
+            type="fencepost.errors.StepNotRegistered",
+            message=message,
+            code=errors.RUNTIME_ERROR,
+            retryable=False,
+        )
+        return _ended(attempt, EventType.step_failed, failure)
+    try:
+        args, kwargs = step.decode_args(attempt.created.args)
+        value = await _call(ports, step, attempt, args, kwargs)
+        payload = step.encode_result(value)
+        _check_size(attempt, payload)
+    except asyncio.CancelledError as cancelled:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # The body cancelled itself: that is its own error, as any other exception.
+        return _error(ports, attempt, cancelled)
+    except Exception as error:  # noqa: BLE001 - whatever a body raises is the step's outcome
+        return _error(ports, attempt, error)
+    return NewEvent(
+        type=EventType.step_completed,
+        entity=attempt.entity,
+        attempt=attempt.number,
+        dedupe=attempt.token,
+        payload=payload,
+    )
+
+
+def crashed(attempt: Attempt, proofs: int) -> NewEvent:
+    """The fact for a step that killed its process each time it was run alone."""
+    message = f"step {attempt.created.name!r} killed its process {proofs} times when run alone"
+    failure = Failure(
+        type="fencepost.errors.StepCrashed",
+        message=message,
+        code=errors.STEP_CRASHED,
+        retryable=False,
+    )
+    return _ended(attempt, EventType.step_failed, failure)
+
+
+def _check_size(attempt: Attempt, payload: bytes) -> None:
+    if len(payload) > attempt.payload_bytes_max:
+        raise errors.PayloadTooLarge(
+            f"the result of step {attempt.created.name!r} has {len(payload)} bytes, payload_bytes_max is"
+            f" {attempt.payload_bytes_max}; return a reference (a key, a path, a URL) instead of the data"
+        )
+
+
+async def _call(ports: Ports, step: Step[Any, Any], attempt: Attempt, args: list[Any], kwargs: dict[str, Any]) -> Any:
+    context = StepContext(
+        run_id=attempt.run_id,
+        step_id=attempt.entity,
+        workflow=attempt.workflow,
+        attempt=attempt.number,
+    )
+    seconds = attempt.created.policy.timeout
+    with use_step_context(context):
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                if step.mode == "async":
+                    return await step.fn(*args, **kwargs)
+                call = functools.partial(step.fn, *args, **kwargs)
+                if step.mode == "process":
+                    return await _in_process(step, call)
+                return await _in_thread(ports, call)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise errors.StepTimeout(
+                f"attempt {attempt.number} of step {attempt.created.name!r} did not end within its timeout of {seconds} s"
+            ) from error
+
+
+async def _in_thread(ports: Ports, call: Callable[[], Any]) -> Any:
+    context = contextvars.copy_context()
+    return await ports.run_thread(functools.partial(context.run, call))
+
+
+async def _in_process(step: Step[Any, Any], call: Callable[[], Any]) -> Any:
+    try:
+        return await anyio.to_process.run_sync(call, cancellable=True)
+    except anyio.BrokenWorkerProcess as error:
+        raise errors.StepCrashed(f"the process of step {step.name!r} died before the body ended") from error
+
+
+def _error(ports: Ports, attempt: Attempt, error: BaseException) -> NewEvent:
+    """Retry or fail: n retries are n+1 executions that ended in an error (H69)."""
+    failure = errors.failure_of(error)
+    policy = attempt.created.policy
+    failures = attempt.failures + 1
+    final = not failure.retryable or isinstance(error, PayloadError) or failures > policy.retries
+    if final:
+        return _ended(attempt, EventType.step_failed, failure)
+    delay = failure.retry_after
+    if delay is None:
+        delay = delay_before(failures, policy, ports.uniform)
+    return _ended(attempt, EventType.step_retrying, failure, due_in=max(0, int(delay * 1_000_000)))
+
+
+def _ended(attempt: Attempt, event_type: EventType, failure: Failure, due_in: int | None = None) -> NewEvent:
+    return NewEvent(
+        type=event_type,
+        entity=attempt.entity,
+        attempt=attempt.number,
+        dedupe=attempt.token,
+        due_in=due_in,
+        payload=pack(StepEnded(error=failure)),
+    )

@@ -1,0 +1,152 @@
+"""The hot path: a step has ended in the worker that holds the run's live instance; its end and what follows from it go into the log in one
+commit, and the next bodies start with one settle (docs/protocol.md section 6).
+
+Where it cannot (no instance here, lost fence), the end is appended alone, unfenced, and the run gets a tick: the fact is never lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from fencepost.engine.advance import Progress, advance
+from fencepost.engine.handback import announce_end, hand_back, release, settle, start_granted, withdraw
+from fencepost.engine.live import Done, LiveRun
+from fencepost.engine.owed import Owed, follow_ups, own_tick
+from fencepost.engine.shell import Shell
+from fencepost.log import LimitExceeded, Landed, NotWritten, Written
+from fencepost.replay.budget import ReplayBudgetExceeded
+from fencepost.replay.instance import ReplayLimit
+from fencepost.replay.interface import ReplayDivergence
+from fencepost.telemetry import note
+from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_store.events import NewEvent
+from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, StoreTrouble
+
+
+async def complete(shell: Shell, live: LiveRun, delivery: Delivery, event: NewEvent) -> None:
+    """Bring a step's terminal fact into the log and settle its message. Ends of one run that wait here together are delivered and sent together."""
+    done = Done(delivery, event, asyncio.get_running_loop().create_future())
+    live.inbox.append(done)
+    if live.pumping:
+        await asyncio.shield(done.settled)
+        return
+    live.pumping = True
+    try:
+        while live.inbox:
+            async with live.lock:
+                dones, live.inbox = live.inbox, []
+                await _deal(shell, live, dones)
+    finally:
+        live.pumping = False
+
+
+async def _deal(shell: Shell, live: LiveRun, dones: list[Done]) -> None:
+    fresh: list[Done] = []
+    for done in dones:
+        if shell.keeper.fresh(done.delivery.token):
+            fresh.append(done)
+        else:
+            note("turn_walked_away", run=live.run_id)
+            shell.keeper.drop(done.delivery.token)
+            live.drop()
+    owed = Owed()
+    try:
+        if fresh and not await _hot(shell, live, owed, fresh):
+            live.drop()
+            await _cold(shell, live, owed, fresh)
+    except (StoreTrouble, QueueTrouble) as trouble:
+        live.drop()
+        for done in fresh:
+            await hand_back(shell, done.delivery, trouble)
+    finally:
+        if owed.inline:
+            shell.slots.give(len(owed.inline))
+        for done in dones:
+            if not done.settled.done():
+                done.settled.set_result(None)
+
+
+async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bool:
+    """False: nothing is settled, the facts are to be appended alone (they may have landed: then they are recognised)."""
+    instance = live.instance
+    if instance is None or any(done.event.entity not in instance.work.steps for done in dones):
+        return False
+    now = shell.clock.now()
+    try:
+        with shell.guard.turn(live.run_id):
+            for done in dones:
+                instance.anticipate(msgspec.structs.replace(done.event, at=now))
+        progress = await advance(shell, live, owed, dones[0].delivery.token)
+    except (ReplayDivergence, ReplayBudgetExceeded, ReplayLimit, LimitExceeded):
+        return False  # the tick that follows meets the same, with the right outcome for the run
+    if progress is Progress.stale:
+        for done in dones:
+            shell.keeper.drop(done.delivery.token)
+        live.drop()
+        return True
+    if progress is Progress.conflict:
+        return False
+    entries = follow_ups(shell, live, owed, recover=False)
+    if instance.work.ended is not None:
+        owed.end_steps(live, instance.work)
+        live.drop()
+    await _settle_all(shell, live, owed, [(done.delivery, []) for done in dones], entries)
+    return True
+
+
+async def _settle_all(
+    shell: Shell, live: LiveRun, owed: Owed, messages: list[tuple[Delivery, list[Entry]]], entries: list[Entry]
+) -> None:
+    """Settle every message; the first carries what all of them owe, so that nothing is removed before that is placed."""
+    if owed.cancelled:
+        await withdraw(shell, owed)
+    first, *rest = messages
+    settled = await settle(shell, first[0], [*entries, *first[1]], recovered=False)
+    start_granted(shell, live, owed, settled)
+    owed.inline.clear()
+    if rest:
+        results = await asyncio.gather(*(settle(shell, *one) for one in rest), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+    await announce_end(shell, live.run_id, owed.ended)
+
+
+async def _cold(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> None:
+    batch = Batch(
+        run_id=live.run_id,
+        fence=None,
+        events=tuple(done.event for done in dones),
+        grace=shell.rules.grace,
+    )
+    written = await shell.log.append(batch)
+    shell.ports.fault("fact.after")
+    messages: list[tuple[Delivery, list[Entry]]] = []
+    for done, fact in zip(dones, _facts(written, len(dones)), strict=True):
+        entries = after_terminal_fact(live, fact)
+        if entries is None:
+            await release(shell, done.delivery)
+        else:
+            messages.append((done.delivery, entries))
+    if messages:
+        await _settle_all(shell, live, owed, messages, follow_ups(shell, live, owed, recover=False))
+
+
+def _facts(written: Written, count: int) -> tuple[FactVerdict, ...]:
+    if isinstance(written, NotWritten):
+        raise StoreTrouble("a conflict was answered to facts")
+    if isinstance(written, Landed) and len(written.facts) != count:
+        raise StoreTrouble(f"{len(written.facts)} verdicts for {count} facts")
+    return written.facts
+
+
+def after_terminal_fact(live: LiveRun, fact: FactVerdict) -> list[Entry] | None:
+    """What the settle of a step message places after its terminal fact's verdict; None: release instead (docs/protocol.md sections 6 and 8)."""
+    assert live.run is not None
+    if fact.outcome in (FactOutcome.landed, FactOutcome.already):
+        return [own_tick(live.run_id, live.run.queue)]
+    if fact.reason is Reason.other_attempt:
+        return None
+    return [own_tick(live.run_id, live.run.queue, recover=True)]

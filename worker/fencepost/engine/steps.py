@@ -1,0 +1,215 @@
+"""A step message: look the step up, start the attempt in the log, run the body, bring its end into the log (docs/protocol.md section 6)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from fencepost.engine.bodies import Attempt, crashed, run_attempt
+from fencepost.engine.handback import hand_back, release, settle
+from fencepost.engine.hotpath import after_terminal_fact, complete
+from fencepost.engine.live import LiveRun
+from fencepost.engine.owed import own_tick
+from fencepost.engine.shell import Shell
+from fencepost.log import Landed, NotWritten, Written
+from fencepost.records import StepCreated, StepStarted, pack, unpack
+from fencepost.replay.fold import OpenWork, StepState
+from fencepost.telemetry import note
+from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_store.events import Event, EventType, NewEvent
+from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, StoreTrouble
+
+LOOKUPS_MAX = 5
+"""How often one delivery looks its step up again after another took its attempt; then the message is released."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The step needs no body: it has ended, or its run has."""
+
+
+async def handle_step(shell: Shell, delivery: Delivery) -> None:
+    """Deal with a claimed step message, for which the caller holds a slot. It is settled, released or walked away from when this returns."""
+    run_id, _, entity = delivery.key[2:].partition(":")
+    live = shell.runs.enter(run_id)
+    try:
+        attempt = await _start(shell, live, delivery, entity)
+        if attempt is not None:
+            await run_body(shell, live, delivery, attempt)
+    except (StoreTrouble, QueueTrouble) as trouble:
+        live.drop()
+        await hand_back(shell, delivery, trouble)
+    finally:
+        shell.runs.leave(live)
+
+
+async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity: str, created: StepCreated) -> None:
+    """A step whose message was leased to us by a settle and whose start stands in the log already. The caller has reserved the slot."""
+    shell.runs.enter(live.run_id)
+    try:
+        await run_body(shell, live, delivery, _attempt(shell, live, delivery, entity, created, 1, 0))
+    except (StoreTrouble, QueueTrouble) as trouble:
+        live.drop()
+        await hand_back(shell, delivery, trouble)
+    finally:
+        shell.runs.leave(live)
+
+
+def _attempt(
+    shell: Shell, live: LiveRun, delivery: Delivery, entity: str, created: StepCreated, number: int, failures: int
+) -> Attempt:
+    assert live.run is not None
+    return Attempt(
+        run_id=live.run_id,
+        workflow=live.run.workflow,
+        entity=entity,
+        number=number,
+        failures=failures,
+        token=delivery.token,
+        created=created,
+        payload_bytes_max=shell.log.limits.payload_bytes_max,
+    )
+
+
+async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -> Attempt | None:
+    """Look up and append step_started. None: no body is to be run, the message has been dealt with."""
+    known = live.instance.work.steps.get(entity) if live.instance is not None else None
+    for _ in range(LOOKUPS_MAX):
+        state = known if known is not None else await _look_up(shell, live, entity)
+        known = None
+        if live.run is None:  # pruned
+            await settle(shell, delivery)
+            return None
+        if isinstance(state, Gone):
+            await _settle_gone(shell, live, delivery)
+            return None
+        number = state.started + 1
+        created = unpack(state.created.payload, StepCreated)
+        attempt = _attempt(shell, live, delivery, entity, created, number, state.failures)
+        if delivery.proofs >= shell.settings.poison_proofs:
+            note("poisoned", key=delivery.key)
+            last = _attempt(shell, live, delivery, entity, created, max(state.started, 1), state.failures)
+            await complete(shell, live, delivery, crashed(last, delivery.proofs))
+            return None
+        started = NewEvent(
+            type=EventType.step_started,
+            entity=entity,
+            attempt=number,
+            dedupe=delivery.token,
+            payload=pack(StepStarted(worker=shell.worker)),
+        )
+        verdict = await _append_fact(shell, live, started)
+        if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
+            return attempt
+        if verdict.outcome is FactOutcome.early:
+            await release(shell, delivery, max(shell.settings.delay_floor_ms, -(-verdict.rest // 1000)))
+            return None
+        if verdict.reason is not Reason.other_attempt:
+            await _settle_gone(shell, live, delivery)
+            return None
+    await release(shell, delivery, shell.jitter_ms(1_000))
+    return None
+
+
+async def _settle_gone(shell: Shell, live: LiveRun, delivery: Delivery) -> None:
+    """Nothing to run. With recover, the crash may have come after the append and before the settle: the run gets a recovering tick (F7)."""
+    assert live.run is not None
+    entries: list[Entry] = [own_tick(live.run_id, live.run.queue, recover=True)] if delivery.recover else []
+    await settle(shell, delivery, entries, recovered=True)
+
+
+async def _look_up(shell: Shell, live: LiveRun, entity: str) -> StepState | Gone:
+    loaded = await shell.store.load_entity(live.run_id, entity)
+    if loaded is None:
+        live.run = None
+        return Gone()
+    shell.clock.read(loaded.now)
+    live.run = loaded.run
+    if loaded.run.status.ended:
+        return Gone()
+    work = OpenWork()
+    for event in loaded.events:
+        work.apply(event)
+    return work.steps.get(entity) or Gone()
+
+
+async def _append_fact(shell: Shell, live: LiveRun, event: NewEvent) -> FactVerdict:
+    written = await shell.log.append(
+        Batch(run_id=live.run_id, fence=None, events=(event,), grace=shell.rules.grace),
+    )
+    shell.clock.read(written.now)
+    if isinstance(written, Landed):
+        _catch_up(live, written.events)
+    return _only_fact(written)
+
+
+def _only_fact(written: Written) -> FactVerdict:
+    if isinstance(written, NotWritten) or len(written.facts) != 1:
+        raise StoreTrouble("one fact was sent, and the reply has not one verdict")
+    return written.facts[0]
+
+
+def _catch_up(live: LiveRun, events: tuple[Event, ...]) -> None:
+    """Take our own invisible fact into the live instance, if nothing landed between and nobody is at work on it; else a later load does."""
+    instance = live.instance
+    if instance is not None and not live.lock.locked():
+        for event in events:
+            if event.seq == instance.work.seen + 1:
+                instance.deliver((event,))
+
+
+async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt) -> None:
+    """Run the body under its lease and deal with its message. A lost lease cancels the body and leaves the message to its new owner."""
+    body = shell.ports.spawn(run_attempt(shell.ports, shell.registry, attempt), f"body {delivery.key}")
+    stopped: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def stop(why: str) -> None:
+        stopped.append(why)
+        body.cancel()
+
+    timeout = attempt.created.policy.timeout
+    until = None if timeout is None else shell.ports.monotonic() + timeout + shell.settings.lease_seconds
+    shell.keeper.watch(delivery.token, lambda why: _post(loop, stop, why), until)
+    try:
+        event = await body
+    except asyncio.CancelledError:
+        if stopped:
+            await _stopped(shell, live, delivery, stopped[0])
+            return
+        body.cancel()  # the worker drains: hand the message back, it is not a crash
+        await asyncio.gather(body, return_exceptions=True)
+        await asyncio.shield(release(shell, delivery))
+        raise
+    shell.keeper.watch(delivery.token, None)
+    if event.type is EventType.step_retrying:
+        await _retrying(shell, live, delivery, event)
+    else:
+        await complete(shell, live, delivery, event)
+
+
+def _post(loop: asyncio.AbstractEventLoop, call: Any, why: str) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call, why)
+
+
+async def _stopped(shell: Shell, live: LiveRun, delivery: Delivery, why: str) -> None:
+    if why == "lost":
+        shell.keeper.drop(delivery.token)
+        return
+    await settle(shell, delivery)  # withdrawn: the log has the step's end, nothing more is owed
+
+
+async def _retrying(shell: Shell, live: LiveRun, delivery: Delivery, event: NewEvent) -> None:
+    verdict = await _append_fact(shell, live, event)
+    shell.ports.fault("retrying.after")
+    if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
+        delay = max(shell.settings.delay_floor_ms, -(-(event.due_in or 0) // 1000))
+        await settle(shell, delivery, [Entry(queue=delivery.queue, key=delivery.key, delay_ms=delay)], recovered=True)
+        return
+    entries = after_terminal_fact(live, verdict)
+    if entries is None:
+        await release(shell, delivery)
+    else:
+        await settle(shell, delivery, entries, recovered=True)

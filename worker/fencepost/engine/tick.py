@@ -1,0 +1,220 @@
+"""A turn: load, replay, append, settle (docs/protocol.md section 6)."""
+
+from __future__ import annotations
+
+from fencepost import errors
+from fencepost.engine.advance import Progress, advance
+from fencepost.engine.endings import diverged, fail_run
+from fencepost.engine.handback import announce_end, hand_back, release, settle, start_granted, withdraw
+from fencepost.engine.live import LiveRun
+from fencepost.engine.owed import Owed, follow_ups, own_tick
+from fencepost.engine.shell import Shell
+from fencepost.log import LimitExceeded, Append
+from fencepost.replay.budget import ReplayBudgetExceeded
+from fencepost.replay.fold import OpenWork
+from fencepost.replay.instance import Instance, ReplayLimit
+from fencepost.replay.interface import ReplayDivergence
+from fencepost.telemetry import note
+from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_store.protocol import Batch, Loaded, StoreTrouble, Verdict
+
+MISSING_CODE_DELAY_MS = 10_000
+"""Upper end of the delay before a run whose code this worker lacks is offered again; other workers may take it meanwhile."""
+
+
+async def handle_tick(shell: Shell, delivery: Delivery) -> None:
+    """Do turns for as long as settle answers ``again``. Every outcome has dealt with the message when this returns."""
+    run_id = delivery.key[2:]
+    live = shell.runs.enter(run_id)
+    current: Delivery | None = delivery
+    try:
+        while current is not None:
+            at_hand, current = current, None
+            try:
+                current = await _turn(shell, live, at_hand)
+            except (StoreTrouble, QueueTrouble) as trouble:
+                live.drop()
+                await hand_back(shell, at_hand, trouble)
+    finally:
+        shell.runs.leave(live)
+
+
+async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | None:
+    owed = Owed()
+    try:
+        async with live.lock:
+            if not shell.keeper.fresh(delivery.token):
+                return _walk_away(shell, live, delivery)
+            if delivery.proofs >= shell.settings.poison_proofs:
+                note("poisoned", key=delivery.key)
+                await _poisoned(shell, live, owed)
+                verdict: Progress | None = Progress.quiet
+            elif delivery.conflicts >= shell.settings.conflict_limit:
+                verdict = await _under_lock(shell, live, owed, delivery)
+            else:
+                loaded = await shell.store.load(live.run_id, live.instance.work.seen if live.instance else 0)
+                verdict = await _with_loaded(shell, live, owed, delivery, loaded, None)
+            if verdict is Progress.stale:
+                return _walk_away(shell, live, delivery)
+            entries = _entries(shell, live, owed, delivery, verdict)
+    except BaseException:
+        _give_back(shell, owed)
+        raise
+    if verdict is None:  # the workflow's code is not in this worker
+        await release(shell, delivery, shell.jitter_ms(MISSING_CODE_DELAY_MS))
+        return None
+    return await _settle(shell, live, owed, delivery, verdict, entries)
+
+
+def _entries(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdict: Progress | None) -> list[Entry]:
+    if live.run is None:
+        return []
+    recovered = delivery.recover and verdict is Progress.quiet
+    entries = follow_ups(shell, live, owed, recover=recovered)
+    if verdict is Progress.conflict:
+        entries.append(own_tick(live.run_id, live.run.queue, recover=delivery.recover))
+    return entries
+
+
+async def _settle(
+    shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdict: Progress, entries: list[Entry]
+) -> Delivery | None:
+    conflict = verdict is Progress.conflict
+    try:
+        if owed.cancelled:
+            await withdraw(shell, owed)
+        settled = await settle(
+            shell,
+            delivery,
+            entries,
+            recovered=not conflict,
+            conflicts=delivery.conflicts + 1 if conflict else 0,
+        )
+    except BaseException:
+        _give_back(shell, owed)
+        raise
+    start_granted(shell, live, owed, settled)
+    await announce_end(shell, live.run_id, owed.ended)
+    return settled.again
+
+
+def _walk_away(shell: Shell, live: LiveRun, delivery: Delivery) -> None:
+    note("turn_walked_away", run=live.run_id)
+    live.drop()
+    shell.keeper.drop(delivery.token)
+
+
+def _give_back(shell: Shell, owed: Owed) -> None:
+    if owed.inline:
+        shell.slots.give(len(owed.inline))
+        owed.inline.clear()
+
+
+async def _with_loaded(
+    shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, loaded: Loaded | None, via: Append | None
+) -> Progress | None:
+    """Steps 2 to 5 of a turn. None: this worker lacks the code."""
+    if loaded is None:
+        live.run = None
+        return Progress.quiet  # pruned, or never committed: nobody is owed anything
+    shell.clock.read(loaded.now)
+    live.run = loaded.run
+    live.wake_at = loaded.run.wake_at
+    if loaded.run.status.ended:
+        await _after_end(shell, live, owed, loaded)
+        return Progress.quiet
+    if live.instance is None:
+        program = shell.registry.find_workflow(loaded.run.workflow)
+        if program is None:
+            note("workflow_missing", workflow=loaded.run.workflow, run=live.run_id)
+            return None
+        live.instance = Instance(live.run_id, program, queue=loaded.run.queue)
+    return await _replay(shell, live, owed, delivery, loaded, via)
+
+
+async def _replay(
+    shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, loaded: Loaded, via: Append | None
+) -> Progress:
+    instance = live.instance
+    assert instance is not None
+    try:
+        with shell.guard.turn(live.run_id):
+            instance.deliver(loaded.events)
+            instance.fire_due(loaded.now)
+        shell.ports.fault("tick.replayed")
+        progress = await advance(shell, live, owed, delivery.token, via)
+    except ReplayDivergence as divergence:
+        if via is not None:
+            raise StoreTrouble("the log and the code disagree; parked by the next turn, outside the lock") from divergence
+        return Progress.quiet if await diverged(shell, live, owed, divergence) else Progress.conflict
+    except ReplayBudgetExceeded as exceeded:
+        await fail_run(shell, live, owed, errors.REPLAY_TIMEOUT, "fencepost.ReplayBudgetExceeded", str(exceeded))
+        return Progress.quiet
+    except (LimitExceeded, ReplayLimit) as limit:
+        await fail_run(shell, live, owed, errors.LIMIT_EXCEEDED, f"fencepost.{type(limit).__name__}", str(limit))
+        return Progress.quiet
+    if progress is not Progress.quiet:
+        live.drop()
+        return progress
+    if instance.work.ended is not None:
+        owed.end_steps(live, instance.work)
+        live.drop()
+        return progress
+    return await _watch_stuck(shell, live, owed, loaded)
+
+
+async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> Progress:
+    """H49: something is due again and again and no turn moves the log: park with that reason instead of waking for ever."""
+    instance = live.instance
+    assert instance is not None
+    due = [entity for entity, at in instance.work.waits.items() if at <= loaded.now]
+    if owed.landed or not due:
+        live.stuck = 0
+        return Progress.quiet
+    live.stuck += 1
+    if live.stuck < shell.settings.stuck_turns_max:
+        return Progress.quiet
+    reason = ReplayDivergence(
+        instance.work.seen,
+        f"{due[0]}, due and never completed",
+        f"nothing in {live.stuck} turns",
+        "the wait is open in the log, and the code does not take it",
+    )
+    live.stuck = 0
+    return Progress.quiet if await diverged(shell, live, owed, reason) else Progress.conflict
+
+
+async def _after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> None:
+    """The duties of a run that has ended: withdraw what is still open, clear the deadline."""
+    if live.instance is not None:
+        live.drop()
+    full = loaded
+    if loaded.events and loaded.events[0].seq != 1:
+        reloaded = await shell.store.load(live.run_id, 0)
+        full = reloaded if reloaded is not None else loaded
+    work = OpenWork()
+    for event in full.events:
+        work.apply(event)
+    owed.end_steps(live, work)
+    if loaded.run.wake_at is not None:
+        verdict = await shell.store.touch(live.run_id, loaded.run.fence, loaded.run.last_seq, None)
+        shell.clock.read(verdict.now)
+    owed.ended = work.ended
+
+
+async def _poisoned(shell: Shell, live: LiveRun, owed: Owed) -> None:
+    live.run = await shell.store.get(live.run_id)
+    message = f"its turns killed the process {shell.settings.poison_proofs} times when run alone"
+    await fail_run(shell, live, owed, errors.MAX_DELIVERIES_EXCEEDED, "fencepost.MaxDeliveriesExceeded", message)
+
+
+async def _under_lock(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery) -> Progress | None:
+    """The last resort: row lock, load, feed, append and commit in one transaction, so that a flood of signals cannot starve the turn."""
+    live.drop()
+    async with shell.store.locked(live.run_id, shell.settings.lock_budget_seconds) as locked:
+
+        async def append(batch: Batch) -> Verdict:
+            return await locked.append(batch)
+
+        loaded = await locked.load(0)
+        return await _with_loaded(shell, live, owed, delivery, loaded, append)
