@@ -1,0 +1,52 @@
+"""What a worker tells the supervisor above it (systemd, Kubernetes), without a library and at no cost where nobody
+listens.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+SEND_SECONDS = 1.0
+"""The socket's reader is systemd itself; if it does not read for a second, its message is not worth a blocked
+thread.
+"""
+
+
+def notify(state: str) -> bool:
+    """Send a state (``READY=1``, ``STOPPING=1``, ``STATUS=...``; newlines separate several) to systemd. False if nobody
+    listens or the send failed.
+
+    Never raises: a supervisor that cannot be reached must not end a worker that works.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):  # an abstract socket
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+            link.settimeout(SEND_SECONDS)
+            link.connect(address)
+            link.sendall(state.encode())
+    except OSError:
+        return False
+    return True
+
+
+def report_alive(health_file: str = "") -> bool:
+    """Say that the process still works: the keeper thread calls this once per renewal, only while the loop it watches
+    moves.
+
+    Touches the health file, which a liveness probe compares with the clock, and feeds systemd's watchdog. "" means no
+    file. False if the file could not be touched (the caller logs it; the probe will notice).
+    """
+    notify("WATCHDOG=1")
+    if not health_file:
+        return True
+    try:
+        Path(health_file).touch()
+    except OSError:
+        return False
+    return True
