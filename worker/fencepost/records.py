@@ -29,6 +29,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``type``: module-qualified class name. ``code``: whose fault it is (USER_ERROR, RUNTIME_ERROR, STEP_CRASHED, LIMIT_EXCEEDED, ...). ``args``: the exception's args as a
     user value, None if they could not be encoded. ``retryable`` False: raised as Fatal, or refused by its nature. ``cause`` and ``context``: the chain, as Python has it.
+    ``attributes``: of the instance's ``__dict__`` what could be encoded, each a user value. ``exceptions``: the members of an exception group.
     """
 
     type: str
@@ -41,6 +42,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     suppress_context: bool = False
     cause: Failure | None = None
     context: Failure | None = None
+    attributes: dict[str, bytes] = {}
+    exceptions: tuple[Failure, ...] = ()
 
 
 class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):

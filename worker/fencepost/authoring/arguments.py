@@ -1,0 +1,148 @@
+"""Calls of steps and workflows as user values: binding, encoding and decoding ``[args, kwargs]`` by a function's signature."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from fencepost import payload
+from fencepost.errors import ArgumentError, PayloadError
+
+_call_encoder = msgspec.msgpack.Encoder()
+_call_decoder = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]])
+
+
+class Arguments:
+    """The signature of one function. Annotations are resolved at the first use, so that classes defined further down are found."""
+
+    def __init__(self, fn: Callable[..., Any], name: str) -> None:
+        self._fn = fn
+        self._name = name
+        self._signature = inspect.signature(fn)
+        self._hints: Mapping[str, Any] | None = None
+        self._positional = [
+            p for p in self._signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
+        kinds = {p.kind: p for p in self._signature.parameters.values()}
+        self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
+        self._extra = kinds.get(inspect.Parameter.VAR_KEYWORD)
+
+    @property
+    def result_type(self) -> Any:
+        """The return annotation; Any without one."""
+        return self._resolved().get("return", Any)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The call in its one canonical form: positional where the signature allows it, defaults left out. Raises ArgumentError."""
+        try:
+            bound = self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(f"{self._name}{self._signature}: {error}") from None
+        return bound.args, bound.kwargs
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int | None = None) -> bytes:
+        """The user value ``[args, kwargs]``. Raises ArgumentError, PayloadError, PayloadTooLarge."""
+        args, kwargs = self.bind(args, kwargs)
+        marked = False
+        positional: list[msgspec.Raw] = []
+        for index, value in enumerate(args):
+            body, one_marked = self._encode_one(value, self._positional_name(index), f"args[{index}]")
+            positional.append(msgspec.Raw(body))
+            marked |= one_marked
+        named: dict[str, msgspec.Raw] = {}
+        for key, value in kwargs.items():
+            body, one_marked = self._encode_one(value, key, f"kwargs[{key!r}]")
+            named[key] = msgspec.Raw(body)
+            marked |= one_marked
+        data = (payload.MARKED if marked else payload.PLAIN) + _call_encoder.encode((positional, named))
+        payload.check_size(data, limit, f"the arguments of {self._name}")
+        return data
+
+    def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The recorded call, converted by annotation and checked against the signature. Raises PayloadError, ArgumentError."""
+        tag = data[:1]
+        if tag not in (payload.PLAIN, payload.MARKED):
+            payload.decode(data, path=f"the arguments of {self._name}")  # raises, and says why
+        marked = tag == payload.MARKED
+        try:
+            positional, named = _call_decoder.decode(memoryview(data)[1:])
+        except msgspec.DecodeError as error:
+            raise PayloadError(f"the arguments of {self._name} are not a recorded call: {error}") from error
+        args = tuple(
+            payload.decode_body(bytes(raw), self._type(self._positional_name(i)), marked, f"args[{i}]")
+            for i, raw in enumerate(positional)
+        )
+        kwargs = {k: payload.decode_body(bytes(raw), self._type(k), marked, f"kwargs[{k!r}]") for k, raw in named.items()}
+        self.bind(args, kwargs)
+        return args, kwargs
+
+    def _encode_one(self, value: Any, parameter: str | None, path: str) -> tuple[bytes, bool]:
+        try:
+            return payload.encode_body(value, self._type(parameter), path)
+        except PayloadError as error:
+            raise PayloadError(f"{error} (parameter {parameter!r} of {self._name})") from error.__cause__
+
+    def _positional_name(self, index: int) -> str | None:
+        if index < len(self._positional):
+            return self._positional[index].name
+        return self._rest.name if self._rest is not None else None
+
+    def _type(self, parameter: str | None) -> Any:
+        hints = self._resolved()
+        if parameter in self._signature.parameters or self._extra is None:
+            return hints.get(parameter or "", Any)
+        return hints.get(self._extra.name, Any)
+
+    def _resolved(self) -> Mapping[str, Any]:
+        if self._hints is None:
+            self._hints = resolve_hints(self._fn, self._name)
+        return self._hints
+
+
+def resolve_hints(fn: Callable[..., Any], name: str) -> Mapping[str, Any]:
+    """The function's annotations as types. One that cannot be resolved (a class local to another function, an import under TYPE_CHECKING) counts as
+    Any, with one warning that names it."""
+    local = _closure(fn)
+    try:
+        return typing.get_type_hints(fn, localns=local, include_extras=True)
+    except Exception:  # noqa: BLE001 - evaluating annotations runs user code; each is tried alone below, and named
+        pass
+    hints: dict[str, Any] = {}
+    module = sys.modules.get(fn.__module__)
+    scope = {**vars(module), **getattr(fn, "__globals__", {})} if module is not None else getattr(fn, "__globals__", {})
+    for parameter, annotation in fn.__annotations__.items():
+        try:
+            probe = type("probe", (), {"__annotations__": {parameter: annotation}, "__module__": fn.__module__})
+            hints[parameter] = typing.get_type_hints(probe, globalns=scope, localns=local, include_extras=True)[parameter]
+        except Exception as error:  # noqa: BLE001 - as above
+            hints[parameter] = Any
+            code = getattr(fn, "__code__", None)
+            warnings.warn_explicit(
+                f"the annotation {annotation!r} of {parameter!r} of {name} cannot be resolved ({error}): "
+                "its values are passed without a type, dataclasses come back as dicts. "
+                "Define the class at module level, and import it outside TYPE_CHECKING",
+                RuntimeWarning,
+                code.co_filename if code is not None else "<unknown>",
+                code.co_firstlineno if code is not None else 0,
+                module=fn.__module__,
+            )
+    return hints
+
+
+def _closure(fn: Callable[..., Any]) -> dict[str, Any]:
+    """Classes of the enclosing function that the body uses are in its closure."""
+    code = getattr(fn, "__code__", None)
+    cells = getattr(fn, "__closure__", None)
+    found: dict[str, Any] = {}
+    for name, cell in zip(code.co_freevars if code is not None else (), cells or (), strict=False):
+        try:
+            found[name] = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    return found

@@ -1,0 +1,77 @@
+"""Which workflows and steps this process has, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from fencepost.errors import DuplicateName
+
+if TYPE_CHECKING:
+    from fencepost.authoring.step import Step
+    from fencepost.authoring.workflow import Workflow
+
+
+class Registry:
+    """Workflows and steps by name. Names are what the log keeps, so two functions never share one.
+
+    Registering the same function again (a module reload: same module and qualified name; or one file imported under two module names) replaces it.
+    """
+
+    def __init__(self) -> None:
+        self.workflows: dict[str, Workflow[..., Any]] = {}
+        self.steps: dict[str, Step[..., Any]] = {}
+
+    def find_workflow(self, name: str) -> Workflow[..., Any] | None:
+        """The workflow of that name, None if this process does not have its code."""
+        return self.workflows.get(name)
+
+    def find_step(self, name: str) -> Step[..., Any] | None:
+        """The step of that name, None if this process does not have its code."""
+        return self.steps.get(name)
+
+    def add_workflow(self, workflow: Workflow[..., Any]) -> None:
+        """Register. Raises DuplicateName, with both locations."""
+        known = self.workflows.get(workflow.name)
+        if known is not None:
+            _refuse_another("workflow", workflow.name, known.fn, workflow.fn)
+        self.workflows[workflow.name] = workflow
+
+    def add_step(self, step: Step[..., Any]) -> None:
+        """Register. Raises DuplicateName, with both locations."""
+        known = self.steps.get(step.name)
+        if known is not None:
+            _refuse_another("step", step.name, known.fn, step.fn)
+        self.steps[step.name] = step
+
+
+default = Registry()
+"""Where the decorators register unless they are told otherwise."""
+
+
+def location(fn: Callable[..., Any]) -> str:
+    """``file:line (module.qualname)`` of a function, for messages."""
+    code: CodeType | None = getattr(fn, "__code__", None)
+    place = f"{code.co_filename}:{code.co_firstlineno} " if code is not None else ""
+    return f"{place}({fn.__module__}.{fn.__qualname__})"
+
+
+def _refuse_another(kind: str, name: str, known: Callable[..., Any], new: Callable[..., Any]) -> None:
+    if _same(known, new):
+        return
+    raise DuplicateName(
+        f"two functions are registered as the {kind} {name!r}: {location(known)} and {location(new)}. "
+        f"The log keeps the name only: give one of them its own, @{kind}(name=...)"
+    )
+
+
+def _same(known: Callable[..., Any], new: Callable[..., Any]) -> bool:
+    if (known.__module__, known.__qualname__) == (new.__module__, new.__qualname__):
+        return True
+    old_code: CodeType | None = getattr(known, "__code__", None)
+    new_code: CodeType | None = getattr(new, "__code__", None)
+    if old_code is None or new_code is None:
+        return False
+    # A file that runs as __main__ and is imported too: one function, two modules.
+    return (old_code.co_filename, old_code.co_firstlineno) == (new_code.co_filename, new_code.co_firstlineno)

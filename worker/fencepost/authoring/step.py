@@ -1,0 +1,209 @@
+"""``@step``: a function whose calls from a workflow are recorded once and run anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import math
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+import msgspec
+
+from fencepost import payload
+from fencepost.authoring import registry
+from fencepost.authoring.arguments import Arguments
+from fencepost.failure import exception_of
+from fencepost.records import Policy, StepCreated, StepEnded, pack, unpack
+from fencepost.replay import interface
+from fencepost_store.events import EventType
+
+P = ParamSpec("P")
+R = TypeVar("R")
+P2 = ParamSpec("P2")
+R2 = TypeVar("R2")
+
+RETRIES_MAX = 32_000
+"""The log numbers starts in 15 bits (fencepost_store.events.TERMINAL_ORDINAL)."""
+
+
+class StepDecorator(Protocol):
+    """What ``step(...)`` returns: decorates async and plain functions alike."""
+
+    @overload
+    def __call__(self, fn: Callable[P2, Coroutine[Any, Any, R2]], /) -> Step[P2, R2]: ...
+    @overload
+    def __call__(self, fn: Callable[P2, R2], /) -> Step[P2, R2]: ...
+
+
+@overload
+def step(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Step[P, R]: ...
+@overload
+def step(fn: Callable[P, R], /) -> Step[P, R]: ...
+@overload
+def step(
+    *,
+    retries: int = ...,
+    timeout: timedelta | float | None = ...,
+    queue: str | None = ...,
+    name: str | None = ...,
+    process: bool = ...,
+    first_delay: float = ...,
+    factor: float = ...,
+    cap: float = ...,
+    registry: registry.Registry | None = ...,
+) -> StepDecorator: ...
+def step(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    retries: int = 3,
+    timeout: timedelta | float | None = None,
+    queue: str | None = None,
+    name: str | None = None,
+    process: bool = False,
+    first_delay: float = 1.0,
+    factor: float = 2.0,
+    cap: float = 300.0,
+    registry: registry.Registry | None = None,
+) -> Any:
+    """Make a function a step.
+
+    ``retries``: n retries are n + 1 executions that ended in an error. ``timeout``: seconds or timedelta, bounds one attempt. ``queue``: None is the
+    run's own. ``name``: what the log keeps, the function's name by default. Backoff: ``first_delay`` seconds, times ``factor`` per failure, at
+    most ``cap``, full jitter. ``process``: the body runs in a process of its own, so the function must be importable (module level).
+
+    Raises TypeError and ValueError for what cannot be a step, DuplicateName for a name that another function has.
+    """
+    policy = checked_policy(Policy(retries, first_delay, factor, cap, seconds_of(timeout)))
+
+    def decorate(body: Callable[..., Any]) -> Step[..., Any]:
+        made = Step[..., Any](body, name=name, policy=policy, queue=queue, process=process)
+        _registry_or_default(registry).add_step(made)
+        return made
+
+    return decorate if fn is None else decorate(fn)
+
+
+def _registry_or_default(chosen: registry.Registry | None) -> registry.Registry:
+    return registry.default if chosen is None else chosen
+
+
+class Step(Generic[P, R]):
+    """A step. Calling it returns a coroutine, whether the body is ``async def`` or ``def``: durable when awaited in a workflow, else the plain body.
+
+    ``fn`` is the bare function; ``name``, ``queue`` and ``policy`` are what is recorded with a call; ``mode`` is how an executor runs the body.
+    """
+
+    def __init__(
+        self, fn: Callable[P, Any], *, name: str | None = None, policy: Policy, queue: str | None = None, process: bool = False
+    ) -> None:
+        check_body(fn, "step")
+        if process:
+            _check_importable(fn)
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name = name or fn.__name__
+        self.policy = policy
+        self.queue = queue
+        self.is_async = inspect.iscoroutinefunction(fn)
+        self.mode = "process" if process else "async" if self.is_async else "thread"
+        self.arguments = Arguments(fn, self.name)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        asking = interface.current()
+        if asking is None:
+            call = self._run_here(args, kwargs)
+        else:
+            # The id is taken now, not when the coroutine first runs: ids follow the order of calls in the code.
+            call = self._run_durably(asking, asking.new_id(self.name), args, kwargs)
+        # "coroutine 'charge' was never awaited" must name the step.
+        call.__name__ = self.name
+        call.__qualname__ = self.name
+        return call
+
+    def __repr__(self) -> str:
+        return f"<step {self.name} at {registry.location(self.fn)}>"
+
+    def with_options(
+        self,
+        *,
+        retries: int | None = None,
+        timeout: timedelta | float | None | msgspec.UnsetType = msgspec.UNSET,
+        queue: str | None | msgspec.UnsetType = msgspec.UNSET,
+    ) -> Step[P, R]:
+        """The same step with other options for the calls made through what is returned. ``timeout=None``: unbounded; ``queue=None``: the run's."""
+        changes: dict[str, Any] = {}
+        if retries is not None:
+            changes["retries"] = retries
+        if not isinstance(timeout, msgspec.UnsetType):
+            changes["timeout"] = seconds_of(timeout)
+        policy = checked_policy(msgspec.structs.replace(self.policy, **changes))
+        chosen = self.queue if isinstance(queue, msgspec.UnsetType) else queue
+        return Step[P, R](self.fn, name=self.name, policy=policy, queue=chosen, process=self.mode == "process")
+
+    def decode_args(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The recorded arguments, converted by annotation. Raises PayloadError, ArgumentError."""
+        return self.arguments.decode(data)
+
+    def encode_result(self, value: object, *, limit: int | None = None) -> bytes:
+        """The step_completed payload. Raises PayloadError, PayloadTooLarge."""
+        return payload.encode(value, self.arguments.result_type, path=f"result of {self.name}", limit=limit)
+
+    def decode_result(self, data: bytes) -> R:
+        """What ``encode_result`` was given, converted by annotation. Raises PayloadError."""
+        return cast(R, payload.decode(data, self.arguments.result_type, path=f"result of {self.name}"))
+
+    async def _run_durably(
+        self, asking: interface.Asking, entity: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> R:
+        data = self.arguments.encode(args, kwargs)
+        event = await asking.step(entity, pack(StepCreated(self.name, data, self.queue, self.mode, self.policy)))
+        if event.type is EventType.step_completed:
+            return self.decode_result(event.payload)
+        raise exception_of(unpack(event.payload, StepEnded).error)
+
+    async def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+        self.arguments.bind(args, kwargs)
+        body = cast(Callable[..., Any], self.fn)
+        if self.is_async:
+            return cast(R, await body(*args, **kwargs))
+        return cast(R, await asyncio.to_thread(body, *args, **kwargs))
+
+
+def check_body(fn: Callable[..., Any], kind: str) -> None:
+    """Refuse what is not a plain function or coroutine function. Raises TypeError."""
+    if not inspect.isfunction(fn):
+        raise TypeError(f"@{kind} needs a function, not {type(fn).__qualname__} {fn!r}")
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise TypeError(f"@{kind} cannot be a generator: {registry.location(fn)}; return a list instead")
+
+
+def seconds_of(duration: timedelta | float | None) -> float | None:
+    """Seconds of a duration given as a number or a timedelta. Raises ValueError unless it is positive and finite."""
+    if duration is None:
+        return None
+    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    if not (seconds > 0 and math.isfinite(seconds)):
+        raise ValueError(f"a timeout must be a positive, finite number of seconds, not {duration!r}; None means unbounded")
+    return seconds
+
+
+def checked_policy(policy: Policy) -> Policy:
+    """The policy, if its values make sense. Raises ValueError naming the field, the value and the bound."""
+    if not 0 <= policy.retries <= RETRIES_MAX:
+        raise ValueError(f"retries={policy.retries}: must be between 0 and {RETRIES_MAX}")
+    for field, least in (("first_delay", 0.0), ("factor", 1.0), ("cap", 0.0)):
+        value = getattr(policy, field)
+        if not (value >= least and math.isfinite(value)):
+            raise ValueError(f"{field}={value}: must be a finite number, {least:g} or more")
+    return policy
+
+
+def _check_importable(fn: Callable[..., Any]) -> None:
+    if "<locals>" in fn.__qualname__ or "<lambda>" in fn.__qualname__:
+        raise TypeError(
+            f"process=True needs a function at module level, not {registry.location(fn)}: the other process finds it by importing its module"
+        )

@@ -1,0 +1,49 @@
+"""Time and chance inside a workflow, derived from the log and the run id; outside one, the plain things."""
+
+from __future__ import annotations
+
+import asyncio
+import random as stdlib_random
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from fencepost.replay import interface
+
+
+async def sleep(delay: float | timedelta | datetime) -> None:
+    """Sleep for seconds, for a timedelta, or until an aware datetime. In a workflow the sleep is durable and costs nothing while it lasts.
+
+    A delay of zero or less, or an instant in the past, returns after giving others a turn. Raises ValueError for a naive datetime or a delay that is not finite.
+    """
+    if isinstance(delay, datetime):
+        if delay.tzinfo is None:
+            raise ValueError(f"sleep({delay!r}): the datetime has no time zone; use datetime.now(UTC) and the like")
+        delay = delay - now()
+    seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
+    if seconds != seconds or seconds == float("inf"):
+        raise ValueError(f"sleep({delay!r}): the delay must be finite; to wait without an end, await a hook")
+    await asyncio.sleep(max(0.0, seconds))
+
+
+def now() -> datetime:
+    """The time, aware, in UTC. In a workflow: that of the last event it was given, so that a replay sees the same."""
+    asking = interface.current()
+    if asking is None:
+        return datetime.now(UTC)
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=asking.time())
+
+
+def random() -> stdlib_random.Random:
+    """A new random number generator. In a workflow it is seeded from the run's id and the place in the code: never use it for secrets."""
+    asking = interface.current()
+    if asking is None:
+        return stdlib_random.Random()
+    return stdlib_random.Random(asking.seed(asking.new_id("random")))
+
+
+def uuid4() -> uuid.UUID:
+    """A UUID of version 4. In a workflow it is derived from the run's id and the place in the code: unique, but no secret."""
+    asking = interface.current()
+    if asking is None:
+        return uuid.uuid4()
+    return uuid.UUID(bytes=asking.seed(asking.new_id("uuid4"))[:16], version=4)

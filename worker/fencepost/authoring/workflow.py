@@ -1,0 +1,130 @@
+"""``@workflow``: an async function whose run survives any crash by being replayed from its log."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+
+from fencepost import payload
+from fencepost.authoring import registry
+from fencepost.authoring.arguments import Arguments
+from fencepost.authoring.step import check_body, seconds_of
+from fencepost.errors import NotInWorkflow
+from fencepost.failure import failure_of, run_code
+from fencepost.records import RunCreated, RunFailed, pack, unpack
+from fencepost.replay import interface
+
+P = ParamSpec("P")
+R = TypeVar("R")
+P2 = ParamSpec("P2")
+R2 = TypeVar("R2")
+
+
+class WorkflowDecorator(Protocol):
+    """What ``workflow(...)`` returns."""
+
+    def __call__(self, fn: Callable[P2, Coroutine[Any, Any, R2]], /) -> Workflow[P2, R2]: ...
+
+
+@overload
+def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    *,
+    name: str | None = ...,
+    timeout: timedelta | float | None = ...,
+    queue: str | None = ...,
+    registry: registry.Registry | None = ...,
+) -> WorkflowDecorator: ...
+def workflow(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: timedelta | float | None = None,
+    queue: str | None = None,
+    registry: registry.Registry | None = None,
+) -> Any:
+    """Make an async function a workflow.
+
+    ``name``: what the log keeps, the function's name by default. ``timeout``: seconds or timedelta, bounds the whole run. ``queue``: where its turns
+    are done, None is the client's default. Raises TypeError for what cannot be a workflow, DuplicateName for a name that another function has.
+    """
+
+    def decorate(body: Callable[..., Any]) -> Workflow[..., Any]:
+        made = Workflow[..., Any](body, name=name, timeout=seconds_of(timeout), queue=queue)
+        _registry_or_default(registry).add_workflow(made)
+        return made
+
+    return decorate if fn is None else decorate(fn)
+
+
+def _registry_or_default(chosen: registry.Registry | None) -> registry.Registry:
+    return registry.default if chosen is None else chosen
+
+
+class Workflow(Generic[P, R]):
+    """A workflow: a replay Program for the engine, a typed name for clients. ``fn`` is the bare function; ``timeout`` is in seconds."""
+
+    def __init__(
+        self,
+        fn: Callable[P, Coroutine[Any, Any, R]],
+        *,
+        name: str | None = None,
+        timeout: float | None = None,
+        queue: str | None = None,
+    ) -> None:
+        check_body(fn, "workflow")
+        if not inspect.iscoroutinefunction(fn):
+            raise TypeError(f"@workflow needs an async function: write `async def {fn.__name__}`, at {registry.location(fn)}")
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self._name = name or fn.__name__
+        self.timeout = timeout
+        self.queue = queue
+        self.arguments = Arguments(fn, self._name)
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return self._name
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        if interface.current() is None:
+            raise NotInWorkflow(
+                f"{self._name} is a workflow: start a run with `await client.start({self._name}, ...)`, "
+                f"or call the bare function with {self._name}.fn(...) in a test"
+            )
+        raise NotInWorkflow(f"{self._name}: child runs are not there yet: call steps, or start the run from a client inside a step")
+
+    def __repr__(self) -> str:
+        return f"<workflow {self._name} at {registry.location(self.fn)}>"
+
+    def encode_input(
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        *,
+        attributes: Mapping[str, str] | None = None,
+        limit: int | None = None,
+    ) -> bytes:
+        """The run_created payload. Raises ArgumentError, PayloadError, PayloadTooLarge before anything is written."""
+        data = self.arguments.encode(args, kwargs, limit=limit)
+        return pack(RunCreated(data, dict(attributes or {}), self.timeout))
+
+    def decode_result(self, data: bytes) -> R:
+        """The value of a run_completed payload. Raises PayloadError."""
+        return cast(R, payload.decode(data, self.arguments.result_type, path=f"result of {self._name}"))
+
+    async def run(self, created: bytes) -> bytes:
+        """The root coroutine of a run, see replay.interface.Program."""
+        args, kwargs = self.arguments.decode(unpack(created, RunCreated).input)
+        value = await cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)(*args, **kwargs)
+        return payload.encode(value, self.arguments.result_type, path=f"result of {self._name}")
+
+    def failure(self, error: BaseException) -> bytes:
+        """The run_failed payload for an exception that left ``run``."""
+        return pack(RunFailed(failure_of(error, code=run_code(error))))

@@ -1,0 +1,271 @@
+"""Every exception that user code meets, and the codes by which a failure says whose fault it was.
+
+Engine code tells failures apart by type or by code, never by their wording. Errors of one room only stay in that room (``ConfigError`` in
+config.py, ``StoreTrouble`` in the store, ``ReplayDivergence`` in replay).
+
+Conventions: an exception's ``args`` rebuild it (``cls.__new__(cls, *args)``), and what else it knows stands in plain instance attributes, so that
+it survives the way through the log as any exception of the user's does (failure.py).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fencepost.records import Failure
+
+USER_ERROR = "USER_ERROR"
+RUNTIME_ERROR = "RUNTIME_ERROR"
+STEP_CRASHED = "STEP_CRASHED"
+STEP_TIMEOUT = "STEP_TIMEOUT"
+MAX_DELIVERIES_EXCEEDED = "MAX_DELIVERIES_EXCEEDED"
+REPLAY_TIMEOUT = "REPLAY_TIMEOUT"
+LIMIT_EXCEEDED = "LIMIT_EXCEEDED"
+CORRUPTED_EVENT_LOG = "CORRUPTED_EVENT_LOG"
+PAYLOAD_ERROR = "PAYLOAD_ERROR"
+
+CODES = frozenset(
+    {
+        USER_ERROR,
+        RUNTIME_ERROR,
+        STEP_CRASHED,
+        STEP_TIMEOUT,
+        MAX_DELIVERIES_EXCEEDED,
+        REPLAY_TIMEOUT,
+        LIMIT_EXCEEDED,
+        CORRUPTED_EVENT_LOG,
+        PAYLOAD_ERROR,
+    }
+)
+
+NOT_RETRYABLE_CODES = frozenset({RUNTIME_ERROR, STEP_CRASHED, LIMIT_EXCEEDED, CORRUPTED_EVENT_LOG, PAYLOAD_ERROR})
+"""Codes under which another attempt would end the same way: the step fails at once."""
+
+
+class FencepostError(Exception):
+    """The root of every exception that fencepost raises for operating reasons."""
+
+
+# --- raised by step bodies to steer their retries ---------------------------------------------------------------------
+
+
+class Fatal(FencepostError):
+    """Raised by a step's body: do not retry.
+
+    Only what left the body counts: a Fatal that is merely the cause or context of another exception does not make that one fatal. An
+    exception group is fatal if one of its members is.
+    """
+
+
+class Retry(FencepostError):
+    """Raised by a step's body: try again, ``after`` seconds (or a timedelta) from now instead of the policy's delay.
+
+    It counts as an error of the attempt like any other: it does not add to the policy's retries.
+    """
+
+    def __init__(self, message: str = "", *, after: float | timedelta | None = None) -> None:
+        super().__init__(message)
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        if seconds is not None and not 0 <= seconds < float("inf"):
+            raise ValueError(f"Retry(after={after!r}): the delay must be a finite number of seconds, 0 or more")
+        self.after: float | None = seconds
+
+
+# --- how a step's failure is seen in the workflow ---------------------------------------------------------------------
+
+
+class StepFailed(FencepostError):
+    """A step failed with an exception whose class is not loaded here (otherwise that class itself is raised).
+
+    ``type``: its module-qualified class name. ``message``: its text. ``traceback``: as recorded where it happened. ``code``: whose fault it was.
+    """
+
+    def __init__(self, message: str, *, type: str = "", traceback: str = "", code: str = USER_ERROR) -> None:
+        super().__init__(message)
+        self.message = message
+        self.type = type
+        self.traceback = traceback
+        self.code = code
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.type else self.message
+
+
+class StepTimeout(StepFailed, TimeoutError):
+    """Every attempt of the step was used up and the last one ran past its timeout."""
+
+    def __init__(self, message: str, *, type: str = "", traceback: str = "", code: str = STEP_TIMEOUT) -> None:
+        super().__init__(message, type=type, traceback=traceback, code=code)
+
+
+class StepCrashed(StepFailed):
+    """The step's body ended its worker process, proven twice in a process of its own."""
+
+    def __init__(self, message: str, *, type: str = "", traceback: str = "", code: str = STEP_CRASHED) -> None:
+        super().__init__(message, type=type, traceback=traceback, code=code)
+
+
+class StepNotRegistered(StepFailed):
+    """The worker that was asked to run the step does not have its code."""
+
+    def __init__(self, message: str, *, type: str = "", traceback: str = "", code: str = RUNTIME_ERROR) -> None:
+        super().__init__(message, type=type, traceback=traceback, code=code)
+
+
+# --- payloads and calls -----------------------------------------------------------------------------------------------
+
+
+class PayloadError(FencepostError, ValueError):
+    """A value cannot be encoded, or what was recorded does not fit the type that is expected. The message starts with the path inside the value."""
+
+
+class PayloadTooLarge(PayloadError):
+    """A value's encoding is larger than the limit. ``size`` and ``limit`` in bytes."""
+
+    def __init__(self, message: str, *, size: int, limit: int) -> None:
+        super().__init__(message)
+        self.size = size
+        self.limit = limit
+
+
+class ArgumentError(FencepostError, TypeError):
+    """A step or workflow was called with arguments that do not fit its signature. Nothing was written."""
+
+
+class NotInWorkflow(FencepostError, RuntimeError):
+    """Something that only makes sense inside a workflow, or inside a step, was used elsewhere. The message names the way out."""
+
+
+class DuplicateName(FencepostError, ValueError):
+    """Two different functions are registered under one name. The message has both locations."""
+
+
+# --- hooks ------------------------------------------------------------------------------------------------------------
+
+
+class HookNotFound(FencepostError, LookupError):
+    """No run listens on the token (not yet, or no longer)."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__(token)
+        self.token = token
+
+    def __str__(self) -> str:
+        return f"no run listens on the hook token {self.token!r}: not yet, or its run has disposed it or ended"
+
+
+class HookConflict(FencepostError):
+    """Another run holds the token; raised in the workflow where the hook is awaited. ``owner``: that run's id."""
+
+    def __init__(self, token: str, owner: str) -> None:
+        super().__init__(token, owner)
+        self.token = token
+        self.owner = owner
+
+    def __str__(self) -> str:
+        return f"the hook token {self.token!r} is held by run {self.owner}: use another token, or wait until that run has disposed it"
+
+
+# --- client side ------------------------------------------------------------------------------------------------------
+
+
+class RunFailed(FencepostError):
+    """The run ended in an error. ``code`` says whose fault it was; ``__cause__`` is the workflow's exception, with its own causes."""
+
+    def __init__(self, run_id: str, message: str, *, code: str = USER_ERROR, type: str = "", traceback: str = "") -> None:
+        super().__init__(run_id, message)
+        self.run_id = run_id
+        self.message = message
+        self.code = code
+        self.type = type
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} failed ({self.code}): {self.type + ': ' if self.type else ''}{self.message}"
+
+
+class _RunError(FencepostError):
+    """An error about one run, named by its id."""
+
+    wording = "run {run_id}: {detail}"
+
+    def __init__(self, run_id: str, detail: str = "") -> None:
+        super().__init__(run_id, detail)
+        self.run_id = run_id
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.wording.format(run_id=self.run_id, detail=self.detail) + (f": {self.detail}" if self.detail else "")
+
+
+class RunCancelled(_RunError):
+    """The run was cancelled or terminated; ``detail`` is the reason that was given."""
+
+    wording = "run {run_id} was cancelled"
+
+
+class RunNotFound(_RunError, LookupError):
+    """There is no such run in this namespace: the id is wrong, or the run was pruned."""
+
+    wording = "there is no run {run_id} in this namespace"
+
+
+class RunEnded(_RunError):
+    """What was asked needs a run that has not ended."""
+
+    wording = "run {run_id} has ended"
+
+
+class ResultTimeout(_RunError, TimeoutError):
+    """The run had not ended when the caller's timeout was over. The run goes on."""
+
+    wording = "run {run_id} has not ended yet"
+
+
+class TooEarly(_RunError):
+    """What was asked for is not there yet, and the caller did not want to wait."""
+
+    wording = "run {run_id} is not there yet"
+
+
+class WorkflowNotRegistered(FencepostError, LookupError):
+    """No workflow of this name is loaded in this process."""
+
+
+class StartConflict(FencepostError):
+    """The key was used before with other arguments, and the caller asked to be strict. ``run_id``: the first run's."""
+
+    def __init__(self, workflow: str, key: str, run_id: str) -> None:
+        super().__init__(workflow, key, run_id)
+        self.workflow = workflow
+        self.key = key
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return (
+            f"{self.workflow} was started before with the key {self.key!r} and other arguments (run {self.run_id}): "
+            "use another key, or call start without strict to get that run"
+        )
+
+
+class ServerUnavailable(FencepostError, ConnectionError):
+    """Postgres or Redis could not be reached or refused for its own reasons. What was asked for may or may not have happened."""
+
+
+# --- the way through the log ------------------------------------------------------------------------------------------
+
+
+def failure_of(exc: BaseException, *, code: str = USER_ERROR) -> Failure:
+    """The exception as a record for the log, see ``fencepost.failure``. Never raises for what the exception is made of."""
+    # Imported here, as failure.py encodes values and payload.py raises the errors above.
+    from fencepost import failure
+
+    return failure.failure_of(exc, code=code)
+
+
+def exception_of(record: Failure) -> BaseException:
+    """The exception that the record stands for, see ``fencepost.failure``. Never raises."""
+    from fencepost import failure
+
+    return failure.exception_of(record)

@@ -1,0 +1,227 @@
+"""Exceptions on their way through the log: ``failure_of`` writes one down, ``exception_of`` raises it from the grave.
+
+What survives: type, message, traceback text, args and plain instance attributes (``__notes__`` among them) as far as they can be encoded, the
+cause and context chain, the members of exception groups. Everything is bounded, so that no exception can poison a log.
+
+A class is found again only among modules that are already imported; nothing is imported because a log says so. Its ``__init__`` is not called
+again if it is written in Python, for it was written to be called with something else than ``args``: the instance is made, and args and
+attributes are put back, as ``copy`` does it. What cannot be rebuilt becomes StepFailed with the type's name, message and traceback.
+
+Retries: ``Fatal`` (not retryable) and ``Retry`` (own delay) count if the exception that left the body is one, or is a group with such a
+member. Deeper in the cause chain they are history: ``except Fatal: raise Other() from fatal`` is the user's decision to raise something else.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import types
+from collections.abc import Iterator
+from typing import Any, cast
+
+from fencepost import errors, payload
+from fencepost.records import Failure
+
+DEPTH_MAX = 16
+"""Exceptions in one cause chain; what is deeper is cut. Python's own chains are rarely longer than 5."""
+NODES_MAX = 64
+"""Exceptions in one record, chains and group members together."""
+TEXT_CHARS_MAX = 16_384
+"""Of a message, and of a traceback: head and tail are kept."""
+STATE_BYTES_MAX = 65_536
+"""Of the encoded args, and of each attribute; larger ones are left out."""
+
+
+class RemoteTraceback(str):
+    """The note that carries the recorded traceback. A type of its own, so that it is not recorded a second time."""
+
+    __slots__ = ()
+
+
+def failure_of(exc: BaseException, *, code: str = errors.USER_ERROR) -> Failure:
+    """The exception as a record. ``code`` says whose fault it is; under some codes nothing is retryable. Never raises for what exc is made of."""
+    record = _Writer().write(exc, DEPTH_MAX)
+    leaves = list(_leaves(exc))
+    fatal = code in errors.NOT_RETRYABLE_CODES or any(isinstance(leaf, errors.Fatal) for leaf in leaves)
+    delays = [leaf.after for leaf in leaves if isinstance(leaf, errors.Retry) and leaf.after is not None]
+    return _with(record, code=code, retryable=not fatal, retry_after=max(delays, default=None))
+
+
+def exception_of(record: Failure) -> BaseException:
+    """The exception that the record stands for, with its chain, and the recorded traceback as a note. Never raises."""
+    return _rebuild(record, DEPTH_MAX)
+
+
+def run_code(exc: BaseException) -> str:
+    """The code under which an exception that left a workflow ends its run: what the engine itself caused keeps its name, the rest is USER_ERROR."""
+    if isinstance(exc, errors.StepFailed) and exc.code in errors.CODES:
+        return exc.code
+    return errors.PAYLOAD_ERROR if isinstance(exc, errors.PayloadError) else errors.USER_ERROR
+
+
+def _leaves(exc: BaseException) -> Iterator[BaseException]:
+    stack = [exc]
+    for _ in range(10_000):  # a group cannot contain itself, but may be wide
+        if not stack:
+            return
+        top = stack.pop()
+        if isinstance(top, BaseExceptionGroup):
+            stack.extend(cast("BaseExceptionGroup[BaseException]", top).exceptions)
+        else:
+            yield top
+
+
+def _with(record: Failure, **changes: Any) -> Failure:
+    import msgspec
+
+    return msgspec.structs.replace(record, **changes)
+
+
+def _clip(text: str) -> str:
+    if len(text) <= TEXT_CHARS_MAX:
+        return text
+    half = TEXT_CHARS_MAX // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
+
+
+def _message(exc: BaseException) -> str:
+    try:
+        text = str(exc)
+    except Exception as error:  # noqa: BLE001 - a broken __str__ of the user's must not hide the failure
+        text = f"<str() of {type(exc).__qualname__} raised {type(error).__qualname__}>"
+    # Lone surrogates cannot be written as UTF-8.
+    return _clip(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def _traceback(exc: BaseException) -> str:
+    try:
+        text = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__, chain=False))
+    except Exception as error:  # noqa: BLE001 - as above
+        text = "".join(traceback.format_tb(exc.__traceback__)) + f"<the exception could not be formatted: {type(error).__qualname__}>"
+    return _clip(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+class _Writer:
+    """Writes one exception tree down; cycles and width are cut here."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def write(self, exc: BaseException, depth: int) -> Failure:
+        self.seen.add(id(exc))
+        kind = type(exc)
+        # A group's members travel beside it; Python keeps them in args too.
+        args = exc.args[:1] if isinstance(exc, BaseExceptionGroup) else exc.args
+        return Failure(
+            type=f"{kind.__module__}.{kind.__qualname__}",
+            message=_message(exc),
+            traceback=_traceback(exc),
+            args=_encoded(args),
+            attributes=_attributes(exc),
+            suppress_context=exc.__suppress_context__,
+            cause=self.next(exc.__cause__, depth),
+            context=self.next(exc.__context__, depth) if exc.__context__ is not exc.__cause__ else None,
+            exceptions=tuple(self.members(exc, depth)),
+        )
+
+    def next(self, exc: BaseException | None, depth: int) -> Failure | None:
+        if exc is None or depth <= 1 or id(exc) in self.seen or len(self.seen) >= NODES_MAX:
+            return None
+        return self.write(exc, depth - 1)
+
+    def members(self, exc: BaseException, depth: int) -> Iterator[Failure]:
+        if isinstance(exc, BaseExceptionGroup):
+            for member in cast("BaseExceptionGroup[BaseException]", exc).exceptions:
+                if (record := self.next(member, depth)) is not None:
+                    yield record
+
+
+def _encoded(value: object) -> bytes | None:
+    try:
+        return payload.encode(value, limit=STATE_BYTES_MAX)
+    except payload.PayloadError:
+        return None  # the message and the traceback say what it was
+
+
+def _attributes(exc: BaseException) -> dict[str, bytes]:
+    kept: dict[str, bytes] = {}
+    for name, value in vars(exc).items():
+        if name == "__notes__" and isinstance(value, list):
+            value = [note for note in cast(list[object], value) if not isinstance(note, RemoteTraceback)]
+            if not value:
+                continue
+        if (data := _encoded(value)) is not None:
+            kept[name] = data
+    return kept
+
+
+# --- back again -------------------------------------------------------------------------------------------------------
+
+
+def _rebuild(record: Failure, depth: int) -> BaseException:
+    kind = _find_class(record.type)
+    exc = _instance(kind, record, depth) if kind is not None else None
+    if exc is None:
+        fallback = _BY_CODE.get(record.code, errors.StepFailed)
+        exc = fallback(record.message, type=record.type, traceback=record.traceback, code=record.code)
+    if record.traceback:
+        exc.add_note(RemoteTraceback(f"Recorded where it happened:\n{record.traceback.rstrip()}"))
+    if depth > 1:
+        # __context__ first: setting __cause__ also sets __suppress_context__.
+        exc.__context__ = _rebuild(record.context, depth - 1) if record.context is not None else None
+        exc.__cause__ = _rebuild(record.cause, depth - 1) if record.cause is not None else None
+    exc.__suppress_context__ = record.suppress_context
+    return exc
+
+
+_BY_CODE: dict[str, type[errors.StepFailed]] = {
+    errors.STEP_TIMEOUT: errors.StepTimeout,
+    errors.STEP_CRASHED: errors.StepCrashed,
+}
+
+_NEVER_RAISED: tuple[type[BaseException], ...] = (StopIteration, StopAsyncIteration)
+"""A coroutine cannot raise these as they are."""
+
+
+def _find_class(name: str) -> type[Exception] | None:
+    """The class, if its module is imported. Only Exception's family: raising a SystemExit or CancelledError from a log would act on the loop."""
+    parts = name.split(".")
+    for cut in range(len(parts) - 1, 0, -1):
+        found: Any = sys.modules.get(".".join(parts[:cut]))
+        if found is None:
+            continue
+        for part in parts[cut:]:
+            found = getattr(found, part, None)
+        if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, _NEVER_RAISED):
+            return found
+        return None
+    return None
+
+
+def _instance(kind: type[Exception], record: Failure, depth: int) -> Exception | None:
+    """An instance with the recorded args and attributes, or None if the class does not allow it."""
+    try:
+        args: tuple[Any, ...] = tuple(payload.decode(record.args)) if record.args is not None else (record.message,)
+        if issubclass(kind, BaseExceptionGroup):
+            members = [_rebuild(member, depth - 1) for member in record.exceptions] if depth > 1 else []
+            if not members:
+                return None
+            args = (*args[:1], members)
+        exc = kind.__new__(kind, *args)
+        if not isinstance(exc, kind):
+            return None
+        _native_init(kind)(exc, *args)
+        for name, data in record.attributes.items():
+            exc.__dict__[name] = payload.decode(data)
+    except Exception:  # noqa: BLE001 - whatever the user's __new__ or properties raise: the wrapper tells the same story
+        return None
+    return exc
+
+
+def _native_init(kind: type[Exception]) -> Any:
+    """The first ``__init__`` of the class's ancestry that is not written in Python: it fills the fields of built-in exceptions."""
+    for ancestor in kind.__mro__:
+        init = ancestor.__dict__.get("__init__")
+        if init is not None and not isinstance(init, types.FunctionType):
+            return init
+    return BaseException.__init__
