@@ -1,0 +1,166 @@
+"""What a batch must be before it is worth a lock: pure checks of programmer errors, the same for every store.
+
+An operating matter (a conflict, a refused fact) is never decided here, because it depends on the log. What is decided
+here depends on the
+batch alone, so that Postgres never has to be asked and a poisoned batch never travels with healthy ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fencepost_store.events import KINDS, TERMINAL_ORDINAL, UNFENCED_ENDINGS, EventType, NewEvent, Role
+from fencepost_store.protocol import Batch, NewRun
+
+ATTEMPT_MAX = TERMINAL_ORDINAL - 1
+"""Attempts are ordinals, and the terminal event has the highest."""
+
+TEXT_BYTES_MAX = 1_024
+"""Of an entity id, a token or a delivery id: they stand in indexes, whose entries Postgres limits to 2,704 bytes."""
+
+PAYLOAD_BYTES_MAX = 64 * 1_048_576
+"""A last resort far above the configured payload limit, which callers check first: what is larger could not be loaded
+again with its neighbours."""
+
+_ATTEMPTED = frozenset(
+    {EventType.step_started, EventType.step_retrying, EventType.step_completed, EventType.step_failed}
+)
+
+_FRESH: dict[EventType, frozenset[EventType]] = {
+    # What may come next in the same fenced batch about an entity that this batch creates. The log cannot know such an
+    # entity, so
+    # this table is the whole guard and Postgres is not asked.
+    EventType.step_created: frozenset(
+        {EventType.step_started, EventType.step_completed, EventType.step_failed, EventType.step_cancelled}
+    ),
+    EventType.step_started: frozenset({EventType.step_completed, EventType.step_failed, EventType.step_cancelled}),
+    EventType.wait_created: frozenset({EventType.wait_completed, EventType.wait_cancelled}),
+    EventType.hook_created: frozenset({EventType.hook_disposed}),
+    EventType.child_created: frozenset({EventType.child_cancel_requested, EventType.child_abandoned}),
+    EventType.child_cancel_requested: frozenset({EventType.child_abandoned}),
+}
+
+
+class Unstorable(ValueError):
+    """The batch can never land, whatever the log says: the caller must change it. Names the run and the field."""
+
+
+def admit_all(batches: Sequence[Batch]) -> None:
+    """Admit every batch of one call. Raises ValueError if two are for one run, Unstorable as ``admit`` does."""
+    if len({batch.run_id for batch in batches}) != len(batches):
+        raise ValueError(
+            "one append call may hold at most one batch per run: merge them or send them one after the other"
+        )
+    for batch in batches:
+        admit(batch)
+
+
+def admit(batch: Batch) -> None:
+    """Raise Unstorable if the batch is a programmer error: unfenced decisions, missing fields, events after the run's
+    end, oversized text."""
+    if not batch.events:
+        raise Unstorable(f"run {batch.run_id}: a batch without events (use touch to set a deadline)")
+    latest: dict[str, EventType] = {}
+    for index, event in enumerate(batch.events):
+        problem = _problem(batch, index, event) or _order_problem(batch, event, latest)
+        if problem is not None:
+            raise Unstorable(f"run {batch.run_id}, event {index} ({event.type.name} {event.entity!r}): {problem}")
+
+
+def admit_run(run: NewRun) -> None:
+    """Raise Unstorable if the run could never be stored: an empty or oversized name, a NUL, a payload beyond all
+    limits."""
+    for field, text in (("workflow", run.workflow), ("queue", run.queue), ("key", run.key), ("parent", run.parent)):
+        problem = None if text is None else _short_text_problem(field, text)
+        if problem is not None:
+            raise Unstorable(f"run {run.run_id}: {problem}")
+    if not run.workflow or not run.queue:
+        raise Unstorable(f"run {run.run_id}: workflow and queue need a name")
+    if len(run.payload) > PAYLOAD_BYTES_MAX:
+        raise Unstorable(
+            f"run {run.run_id}: the payload has {len(run.payload)} bytes, at most {PAYLOAD_BYTES_MAX} can be stored"
+        )
+
+
+def fresh(batch: Batch) -> list[bool]:
+    """For each event, whether it speaks of an entity that this fenced batch has created before it."""
+    created: set[str] = set()
+    answer: list[bool] = []
+    for event in batch.events:
+        answer.append(event.entity in created)
+        if batch.fence is not None and KINDS[event.type].role is Role.creation:
+            created.add(event.entity)
+    return answer
+
+
+def _problem(batch: Batch, index: int, event: NewEvent) -> str | None:
+    """What is wrong with one event by itself."""
+    kind = KINDS[event.type]
+    if event.type in (EventType.run_created, EventType.hook_conflict):
+        return "only the store writes this event"
+    if batch.fence is None and kind.decision and event.type not in UNFENCED_ENDINGS:
+        return "a decision needs the fence that it was derived from"
+    if batch.fence is not None and kind.ends_run and index != len(batch.events) - 1:
+        return "nothing may follow the run's end"
+    if (event.type in _ATTEMPTED) != (event.attempt != 0) or not 0 <= event.attempt <= ATTEMPT_MAX:
+        return f"attempt {event.attempt} (steps' facts: 1 to {ATTEMPT_MAX}, everything else: 0)"
+    if (event.type is EventType.wait_created) != (event.due is not None):
+        return "due belongs to wait_created, and to nothing else"
+    if (event.type is EventType.step_retrying) != (event.due_in is not None):
+        return "due_in belongs to step_retrying, and to nothing else"
+    if (event.type is EventType.hook_created) != (event.token is not None):
+        return "token belongs to hook_created, and to nothing else"
+    if not event.entity and event.type not in _RUN_LEVEL:
+        return "an entity id is missing"
+    if len(event.payload) > PAYLOAD_BYTES_MAX:
+        return f"the payload has {len(event.payload)} bytes, at most {PAYLOAD_BYTES_MAX} can be stored"
+    return _text_problem(event)
+
+
+_RUN_LEVEL = frozenset(
+    {
+        EventType.run_started,
+        EventType.run_completed,
+        EventType.run_failed,
+        EventType.run_cancelled,
+        EventType.run_terminated,
+        EventType.cancel_requested,
+    }
+)
+
+
+def _text_problem(event: NewEvent) -> str | None:
+    """What is wrong with the short texts: Postgres stores no NUL, and index entries are limited."""
+    if event.entity and event.type in _RUN_LEVEL:
+        return "an event of the run itself has no entity id"
+    for field, text in (("entity", event.entity), ("token", event.token), ("dedupe", event.dedupe)):
+        problem = None if text is None else _short_text_problem(field, text)
+        if problem is not None:
+            return problem
+    return None
+
+
+def _short_text_problem(field: str, text: str) -> str | None:
+    """Why Postgres could not store the text in an indexed column."""
+    if "\0" in text:
+        return f"{field} contains a NUL character, which Postgres cannot store"
+    if len(text) * 4 > TEXT_BYTES_MAX and len(text.encode("utf-8", "surrogatepass")) > TEXT_BYTES_MAX:
+        return f"{field} has more than {TEXT_BYTES_MAX} bytes"
+    return None
+
+
+def _order_problem(batch: Batch, event: NewEvent, latest: dict[str, EventType]) -> str | None:
+    """What is wrong with the event as a follower of the same batch's creation of its entity."""
+    if batch.fence is None:
+        return None
+    previous = latest.get(event.entity)
+    if previous is None:
+        if KINDS[event.type].role is Role.creation:
+            latest[event.entity] = event.type
+        return None
+    if event.type not in _FRESH.get(previous, frozenset()):
+        return f"cannot follow {previous.name} of the same entity in one batch"
+    if event.attempt > 1:
+        return f"attempt {event.attempt} of a step that this batch creates"
+    latest[event.entity] = event.type
+    return None

@@ -1,0 +1,342 @@
+"""The reference model of the store: the same promises as ``postgres.py``, in memory and in plain sight.
+
+Every operation is one synchronous step between two awaits, so it is atomic by construction. Only ``locked`` holds
+anything across awaits: the
+run's lock, and from its first append on the gate through which every writer goes, as a transaction of Postgres would
+make them wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fencepost_store.admission import admit, admit_all, admit_run
+from fencepost_store.events import Event, EventType, ordinal
+from fencepost_store.ledger import Ledger, lowered
+from fencepost_store.protocol import (
+    Batch,
+    CorruptLog,
+    DueRun,
+    FactOutcome,
+    FactVerdict,
+    LiveHook,
+    Loaded,
+    Locked,
+    NewRun,
+    Outcome,
+    Parked,
+    Reason,
+    Run,
+    RunFilter,
+    RunStatus,
+    Started,
+    StoreTrouble,
+    Verdict,
+)
+
+
+def _wall_clock() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(slots=True)
+class _Tables:
+    """The rows: a ledger per run, and who holds which hook token (run id and entity)."""
+
+    clock: Callable[[], int]
+    ledgers: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
+    tokens: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+
+    def append(self, batch: Batch) -> Verdict:
+        """One admitted batch. The caller holds the gate."""
+        ledger = self.ledgers.get(batch.run_id)
+        if ledger is None:
+            return self.missing(len(batch.events))
+        run_id = batch.run_id
+
+        def take(token: str, entity: str) -> str | None:
+            owner = self.tokens.setdefault(token, (run_id, entity))
+            return None if owner == (run_id, entity) else owner[0]
+
+        def drop(entity: str) -> None:
+            for token in [token for token, owner in self.tokens.items() if owner == (run_id, entity)]:
+                del self.tokens[token]
+
+        def drop_all() -> None:
+            for token in [token for token, owner in self.tokens.items() if owner[0] == run_id]:
+                del self.tokens[token]
+
+        return ledger.append(batch, self.clock(), take, drop, drop_all)
+
+    def missing(self, facts: int) -> Verdict:
+        """The answer for a run that is not there."""
+        refused = FactVerdict(FactOutcome.refused, reason=Reason.run_not_found)
+        return Verdict(Outcome.refused, 0, 0, self.clock(), RunStatus.pending, facts=(refused,) * facts)
+
+    def loaded(self, ledger: Ledger, after_seq: int) -> Loaded:
+        if after_seq > ledger.run.last_seq:
+            raise CorruptLog(
+                f"run {ledger.run.run_id}: the caller has seen seq {after_seq}, the log ends at {ledger.run.last_seq}"
+            )
+        return Loaded(ledger.run, tuple(ledger.events[after_seq:]), self.clock())
+
+
+class MemoryStore:
+    """A Store in memory. ``clock``: microseconds since the epoch, what the database clock is in Postgres."""
+
+    def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
+        self._clock = clock
+        self._tables = _Tables(clock)
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._gate = asyncio.Lock()
+
+    async def start(self, run: NewRun) -> Started:
+        """See Store.start."""
+        admit_run(run)
+        async with self._gate:
+            first = None if run.key is None else self._find_key(run.workflow, run.key)
+            existing = first or self._tables.ledgers.get(run.run_id)
+            if existing is not None:
+                return Started(existing.run.run_id, False, existing.events[0].payload)
+            now = self._clock()
+            row = Run(
+                run_id=run.run_id,
+                workflow=run.workflow,
+                queue=run.queue,
+                status=RunStatus.pending,
+                last_seq=1,
+                fence=1,
+                wake_at=now + run.grace,
+                key=run.key,
+                parent=run.parent,
+                parked=None,
+                created_at=now,
+                updated_at=now,
+            )
+            ledger = self._tables.ledgers[run.run_id] = Ledger(row)
+            ledger.land(Event(1, EventType.run_created, "", 0, now, None, None, None, run.payload))
+            return Started(run.run_id, True, run.payload)
+
+    async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
+        """See Store.append."""
+        admit_all(batches)
+        verdicts: dict[str, Verdict] = {}
+        for batch in sorted(batches, key=lambda batch: batch.run_id):
+            lock = self._locks.get(batch.run_id)
+            if len(batches) > 1 and lock is not None and lock.locked():
+                ledger = self._tables.ledgers[batch.run_id]
+                verdicts[batch.run_id] = ledger.verdict(Outcome.busy, self._clock())
+                continue
+            async with self._row(batch.run_id), self._gate:
+                verdicts[batch.run_id] = self._tables.append(batch)
+        return [verdicts[batch.run_id] for batch in batches]
+
+    async def load(self, run_id: str, after_seq: int = 0) -> Loaded | None:
+        """See Store.load."""
+        ledger = self._tables.ledgers.get(run_id)
+        return None if ledger is None else self._tables.loaded(ledger, after_seq)
+
+    async def load_entity(self, run_id: str, entity: str) -> Loaded | None:
+        """See Store.load_entity. In seq order."""
+        ledger = self._tables.ledgers.get(run_id)
+        if ledger is None:
+            return None
+        found = [
+            event
+            for event in ledger.events
+            if event.entity == entity and ordinal(event.type, event.attempt) is not None
+        ]
+        return Loaded(ledger.run, tuple(found), self._clock())
+
+    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
+        """See Store.touch."""
+        async with self._row(run_id), self._gate:
+            ledger = self._tables.ledgers.get(run_id)
+            if ledger is None:
+                return self._tables.missing(0)
+            if ledger.run.fence != fence:
+                return ledger.verdict(Outcome.conflict, self._clock())
+            wake = wake_at if seen == ledger.run.last_seq else lowered(ledger.run.wake_at, wake_at)
+            ledger.run = msgspec.structs.replace(ledger.run, wake_at=wake)
+            return ledger.verdict(Outcome.ok, self._clock())
+
+    async def park(self, run_id: str, fence: int, parked: Parked) -> Verdict:
+        """See Store.park."""
+        async with self._row(run_id), self._gate:
+            ledger = self._tables.ledgers.get(run_id)
+            if ledger is None:
+                return self._tables.missing(0)
+            now = self._clock()
+            if ledger.run.fence != fence:
+                return ledger.verdict(Outcome.conflict, now)
+            if ledger.run.status.ended:
+                return ledger.verdict(Outcome.refused, now)
+            ledger.run = msgspec.structs.replace(
+                ledger.run, status=RunStatus.parked, parked=parked, wake_at=None, updated_at=now
+            )
+            return ledger.verdict(Outcome.ok, now)
+
+    @asynccontextmanager
+    async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[Locked]:
+        """See Store.locked. The budget is looked at, by the store's own clock, on each use and at the end."""
+        async with self._locks.setdefault(run_id, asyncio.Lock()):
+            if run_id not in self._tables.ledgers:
+                raise StoreTrouble(f"run {run_id} does not exist, so its row cannot be locked")
+            held = _MemoryLocked(self._tables, self._gate, run_id, self._clock() + int(budget_seconds * 1_000_000))
+            try:
+                yield held
+                held.check()
+            except BaseException:
+                held.roll_back()
+                raise
+            finally:
+                held.leave()
+
+    async def find_hook(self, token: str) -> LiveHook | None:
+        """See Store.find_hook."""
+        held = self._tables.tokens.get(token)
+        if held is None:
+            return None
+        run_id, entity = held
+        return LiveHook(token, run_id, entity, self._tables.ledgers[run_id].run.queue)
+
+    async def get(self, run_id: str) -> Run | None:
+        """See Store.get."""
+        ledger = self._tables.ledgers.get(run_id)
+        return None if ledger is None else ledger.run
+
+    async def find_key(self, workflow: str, key: str) -> Run | None:
+        """See Store.find_key."""
+        ledger = self._find_key(workflow, key)
+        return None if ledger is None else ledger.run
+
+    async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
+        """See Store.list_runs."""
+        found = [
+            run
+            for run in self._rows()
+            if (before is None or run.run_id < before)
+            and (where.workflow is None or run.workflow == where.workflow)
+            and (not where.statuses or run.status in where.statuses)
+            and (where.queue is None or run.queue == where.queue)
+        ]
+        return found[::-1][:limit]
+
+    async def take_due(self, limit: int, next_in: int) -> list[DueRun]:
+        """See Store.take_due. Each comes with the deadline that has passed."""
+        now = self._clock()
+        due = [run for run in self._free_rows() if run.wake_at is not None and run.wake_at <= now]
+        due.sort(key=lambda run: (run.wake_at or 0, run.run_id))
+        return [self._pushed(run, now + next_in, run.wake_at) for run in due[:limit]]
+
+    async def scan_deadlines(self, after_run_id: str | None, limit: int) -> list[DueRun]:
+        """See Store.scan_deadlines."""
+        found = [
+            run
+            for run in self._rows()
+            if run.wake_at is not None and (after_run_id is None or run.run_id > after_run_id)
+        ]
+        return [DueRun(run.run_id, run.queue, run.wake_at) for run in found[:limit]]
+
+    async def near(self, horizon: int, limit: int) -> list[DueRun]:
+        """See Store.near. By deadline."""
+        now = self._clock()
+        found = [run for run in self._rows() if run.wake_at is not None and now < run.wake_at <= now + horizon]
+        found.sort(key=lambda run: (run.wake_at or 0, run.run_id))
+        return [DueRun(run.run_id, run.queue, run.wake_at) for run in found[:limit]]
+
+    async def take_parked(self, build: str, limit: int) -> list[DueRun]:
+        """See Store.take_parked. Those without a deadline first, so that a few hopeless runs cannot use up the
+        limit."""
+        now = self._clock()
+        found = [
+            run
+            for run in self._free_rows()
+            if run.parked is not None and run.parked.build != build and (run.wake_at is None or run.wake_at > now)
+        ]
+        found.sort(key=lambda run: (run.wake_at is not None, run.wake_at or 0, run.run_id))
+        return [self._pushed(run, now, now) for run in found[:limit]]
+
+    async def now(self) -> int:
+        """See Store.now."""
+        return self._clock()
+
+    async def close(self) -> None:
+        """See Store.close. The runs stay, so that a test can look at them."""
+
+    def _rows(self) -> list[Run]:
+        return [self._tables.ledgers[run_id].run for run_id in sorted(self._tables.ledgers)]
+
+    def _free_rows(self) -> list[Run]:
+        """Rows that nobody holds: what SKIP LOCKED leaves."""
+        return [run for run in self._rows() if run.run_id not in self._locks or not self._locks[run.run_id].locked()]
+
+    def _pushed(self, run: Run, wake_at: int, told: int | None) -> DueRun:
+        self._tables.ledgers[run.run_id].run = msgspec.structs.replace(run, wake_at=wake_at)
+        return DueRun(run.run_id, run.queue, told)
+
+    def _find_key(self, workflow: str, key: str) -> Ledger | None:
+        for ledger in self._tables.ledgers.values():
+            if ledger.run.workflow == workflow and ledger.run.key == key:
+                return ledger
+        return None
+
+    @asynccontextmanager
+    async def _row(self, run_id: str) -> AsyncGenerator[None]:
+        """Wait for the run's lock if somebody holds it. Locks exist only for runs that were ever locked across
+        awaits."""
+        lock = self._locks.get(run_id)
+        if lock is None:
+            yield
+            return
+        async with lock:
+            yield
+
+
+class _MemoryLocked:
+    """The transaction of MemoryStore.locked: writes at once, keeps what is needed to take it back."""
+
+    def __init__(self, tables: _Tables, gate: asyncio.Lock, run_id: str, deadline: int) -> None:
+        self._tables = tables
+        self._gate = gate
+        self._run_id = run_id
+        self._deadline = deadline
+        self._before: tuple[Ledger, dict[str, tuple[str, str]]] | None = None
+
+    async def load(self, after_seq: int) -> Loaded:
+        """See Locked.load."""
+        self.check()
+        return self._tables.loaded(self._tables.ledgers[self._run_id], after_seq)
+
+    async def append(self, batch: Batch) -> Verdict:
+        """See Locked.append."""
+        self.check()
+        admit(batch)
+        if batch.run_id != self._run_id:
+            raise ValueError(f"the lock is for run {self._run_id}, the batch for run {batch.run_id}")
+        if self._before is None:
+            await self._gate.acquire()
+            self._before = (self._tables.ledgers[self._run_id].copy(), dict(self._tables.tokens))
+        return self._tables.append(batch)
+
+    def check(self) -> None:
+        """Raise StoreTrouble once the budget is used up."""
+        if self._tables.clock() > self._deadline:
+            raise StoreTrouble(f"the lock on run {self._run_id} was held beyond its budget and has been ended")
+
+    def roll_back(self) -> None:
+        """Undo the appends."""
+        if self._before is not None:
+            self._tables.ledgers[self._run_id], self._tables.tokens = self._before
+
+    def leave(self) -> None:
+        """Open the gate again."""
+        if self._before is not None:
+            self._before = None
+            self._gate.release()
