@@ -21,7 +21,7 @@ from fencepost.authoring.registry import Registry
 from fencepost.authoring.retry import delay_before
 from fencepost.authoring.step import Step
 from fencepost.engine.ports import Ports
-from fencepost.payload import PayloadError
+from fencepost.failure import failure_of
 from fencepost.records import Failure, StepCreated, StepEnded, pack
 from fencepost_store.events import EventType, NewEvent
 
@@ -54,8 +54,7 @@ async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> New
     try:
         args, kwargs = step.decode_args(attempt.created.args)
         value = await _call(ports, step, attempt, args, kwargs)
-        payload = step.encode_result(value)
-        _check_size(attempt, payload)
+        payload = step.encode_result(value, limit=attempt.payload_bytes_max)
     except asyncio.CancelledError as cancelled:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -85,15 +84,7 @@ def crashed(attempt: Attempt, proofs: int) -> NewEvent:
     return _ended(attempt, EventType.step_failed, failure)
 
 
-def _check_size(attempt: Attempt, payload: bytes) -> None:
-    if len(payload) > attempt.payload_bytes_max:
-        raise errors.PayloadTooLarge(
-            f"the result of step {attempt.created.name!r} has {len(payload)} bytes, payload_bytes_max is"
-            f" {attempt.payload_bytes_max}; return a reference (a key, a path, a URL) instead of the data"
-        )
-
-
-async def _call(ports: Ports, step: Step[Any, Any], attempt: Attempt, args: list[Any], kwargs: dict[str, Any]) -> Any:
+async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     context = StepContext(
         run_id=attempt.run_id,
         step_id=attempt.entity,
@@ -123,7 +114,7 @@ async def _in_thread(ports: Ports, call: Callable[[], Any]) -> Any:
     return await ports.run_thread(functools.partial(context.run, call))
 
 
-async def _in_process(step: Step[Any, Any], call: Callable[[], Any]) -> Any:
+async def _in_process(step: Step[..., Any], call: Callable[[], Any]) -> Any:
     try:
         return await anyio.to_process.run_sync(call, cancellable=True)
     except anyio.BrokenWorkerProcess as error:
@@ -132,16 +123,24 @@ async def _in_process(step: Step[Any, Any], call: Callable[[], Any]) -> Any:
 
 def _error(ports: Ports, attempt: Attempt, error: BaseException) -> NewEvent:
     """Retry or fail: n retries are n+1 executions that ended in an error (H69)."""
-    failure = errors.failure_of(error)
+    failure = failure_of(error, code=_code(error))
     policy = attempt.created.policy
     failures = attempt.failures + 1
-    final = not failure.retryable or isinstance(error, PayloadError) or failures > policy.retries
+    # A step process that died may live next time (memory); the codes under which nothing is retried do not know that.
+    retryable = failure.retryable or isinstance(error, errors.StepCrashed)
+    final = not retryable or failures > policy.retries
     if final:
         return _ended(attempt, EventType.step_failed, failure)
     delay = failure.retry_after
     if delay is None:
         delay = delay_before(failures, policy, ports.uniform)
     return _ended(attempt, EventType.step_retrying, failure, due_in=max(0, int(delay * 1_000_000)))
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, errors.StepFailed):
+        return error.code
+    return errors.PAYLOAD_ERROR if isinstance(error, errors.PayloadError) else errors.USER_ERROR
 
 
 def _ended(attempt: Attempt, event_type: EventType, failure: Failure, due_in: int | None = None) -> NewEvent:

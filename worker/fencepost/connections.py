@@ -1,0 +1,63 @@
+"""Opening the store and the queue that a configuration names, for workers and clients alike. Drivers are imported here, at first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fencepost.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from fencepost_queue.valkey import ValkeyQueue
+    from fencepost_store.postgres import PostgresStore
+
+
+def with_servers(config: Config, state_dir: Path | None = None) -> Config:
+    """The configuration with the URLs of this folder's dev servers where it names none. Raises ConfigError if there are none running."""
+    if config.database_url and config.redis_url:
+        return config
+    from msgspec.structs import replace
+
+    from fencepost.dev.servers import STATE_DIR, find_running
+
+    where = state_dir or STATE_DIR
+    servers = find_running(where)
+    if servers is None:
+        missing = " and ".join(
+            name for name, url in (("Postgres", config.database_url), ("Redis", config.redis_url)) if not url
+        )
+        raise ConfigError(
+            f"no {missing} is configured and no dev servers run in {where}: set FENCEPOST_DATABASE_URL and"
+            " FENCEPOST_REDIS_URL, name them in fencepost.toml, or start `fencepost dev MODULE` in this folder"
+        )
+    return replace(
+        config,
+        database_url=config.database_url or servers.postgres_url,
+        redis_url=config.redis_url or servers.redis_url,
+    )
+
+
+async def open_store(config: Config) -> PostgresStore:
+    """Connect and check the schema. Raises StoreTrouble (StoreRefused for a wrong password), SchemaMismatch, ServerTooOld."""
+    from fencepost_store.postgres import PostgresStore
+
+    return await PostgresStore.connect(
+        config.database_url,
+        config.namespace,
+        connections=config.store_connections,
+        prepared_statements=config.prepared_statements,
+        command_timeout_seconds=config.call_timeout_seconds,
+    )
+
+
+async def open_queue(config: Config, owner: str | None = None) -> ValkeyQueue:
+    """Connect and check the server. Raises QueueTrouble (QueueRefused for a wrong password), EvictingServer, ServerTooOld."""
+    from fencepost_queue.valkey import ValkeyQueue
+
+    return await ValkeyQueue.connect(
+        config.redis_url,
+        config.namespace,
+        owner=owner,
+        shards=config.shards,
+        timeout_seconds=config.connect_timeout_seconds,
+    )

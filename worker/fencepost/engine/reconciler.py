@@ -1,0 +1,66 @@
+"""The reconciler: every worker looks, jittered, for runs whose deadline has passed and gives them recovering ticks (docs/protocol.md section 6, I7).
+
+It is what makes Redis disposable: whatever was lost there, each run that owes or waits for anything but a signal has a deadline in Postgres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fencepost.engine.shell import Shell
+from fencepost.telemetry import note
+from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
+from fencepost_store.protocol import DueRun, StoreTrouble
+
+BATCH = 200
+"""Runs per statement: bounded work under SKIP LOCKED, so that many workers share a backlog."""
+
+
+class Reconciler:
+    """``round`` is one look, ``full`` the sweep after a loss of the queue, ``loop`` does rounds for ever."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+
+    async def loop(self) -> None:
+        """A round per period, with full jitter around it; trouble is noted and the next period tries again."""
+        shell = self._shell
+        while True:
+            period = shell.settings.reconcile_period_seconds
+            await shell.ports.sleep(period * (0.5 + shell.ports.uniform() / 2))
+            try:
+                await self.round()
+            except (StoreTrouble, QueueTrouble) as trouble:
+                note("reconcile_failed", error=f"{type(trouble).__name__}: {trouble}")
+
+    async def round(self) -> int:
+        """Tick what is due, and parked runs of other builds. Returns how many ticks were placed."""
+        shell = self._shell
+        placed = 0
+        await shell.store.take_parked(shell.settings.build, BATCH)
+        while due := await shell.store.take_due(BATCH, shell.rules.recovery):
+            await self._tick(due)
+            placed += len(due)
+            if len(due) < BATCH:
+                break
+        if placed:
+            note("reconciled", count=placed, full=False)
+        return placed
+
+    async def full(self) -> None:
+        """All runs that have a deadline, due or not, by cursor: the queue was lost, and this worker is the one that found it (H104)."""
+        shell = self._shell
+        placed = 0
+        cursor: str | None = None
+        try:
+            while page := await shell.store.scan_deadlines(cursor, BATCH):
+                await self._tick(page)
+                placed += len(page)
+                cursor = page[-1].run_id
+        except (StoreTrouble, QueueTrouble) as trouble:
+            # The deadlines themselves cover an unfinished sweep.
+            note("reconcile_failed", error=f"{type(trouble).__name__}: {trouble}")
+        note("reconciled", count=placed, full=True)
+
+    async def _tick(self, due: Sequence[DueRun]) -> None:
+        await self._shell.queue.enqueue([Entry(queue=run.queue, key=tick_key(run.run_id), recover=True) for run in due])

@@ -1,0 +1,96 @@
+"""The child process of a suspect: ``python -m fencepost.engine.suspect FD``; the order comes on standard input, the report goes to FD."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import msgspec
+
+from fencepost.authoring import registry
+from fencepost.connections import open_store
+from fencepost.engine.alone import Order, Report
+from fencepost.engine.ports import real_ports
+from fencepost.engine.steps import handle_step
+from fencepost.engine.tick import handle_tick
+from fencepost.engine.worker import build_shell
+from fencepost_queue.protocol import Delivery, Entry, Queue, Settled, SettleOutcome
+
+
+class Recorder:
+    """Stands in for the queue in the child: takes down what the message's end would have been."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.report: Report | None = None
+        self._withdrawn: list[tuple[str, str]] = []
+        self._published: list[str] = []
+
+    async def settle(
+        self,
+        delivery: Delivery,
+        follow_ups: Sequence[Entry] = (),
+        *,
+        lease_ms: int,
+        recovered: bool = False,
+        conflicts: int = 0,
+    ) -> Settled:
+        """Take down, and let the message go."""
+        self.report = Report(True, tuple(follow_ups), recovered, conflicts, withdrawn=tuple(self._withdrawn))
+        return Settled(SettleOutcome.settled)
+
+    async def release(self, delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> bool:
+        """Take down."""
+        self.report = Report(False, delay_ms=delay_ms, withdrawn=tuple(self._withdrawn))
+        return True
+
+    async def withdraw(self, queue: str, keys: Sequence[str]) -> None:
+        """Take down."""
+        self._withdrawn += [(queue, key) for key in keys]
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Take down."""
+        self._published.append(channel)
+
+    def final(self) -> Report:
+        """The report with the hints in it. A message that was walked away from is released."""
+        report = self.report or Report(False)
+        return msgspec.structs.replace(report, published=tuple(self._published))
+
+
+async def run(order: Order) -> Report:
+    """Deal with the one message."""
+    for name in order.modules:
+        importlib.import_module(name)
+    store = await open_store(order.config)
+    recorder = Recorder(order.delivery.token.rpartition(".")[0])
+    queue: Queue = recorder  # type: ignore[assignment]
+    shell, coalescer = build_shell(order.config, registry.default, store, queue, real_ports())
+    shell.alone = True
+    shell.clock.read(await store.now())
+    # The parent renews the lease and ends this process if it is lost.
+    shell.keeper.hold(order.delivery, float("inf"))
+    if order.delivery.key.startswith("s:"):
+        shell.slots.take()
+        await handle_step(shell, order.delivery)
+    else:
+        await handle_tick(shell, order.delivery)
+    await coalescer.close()
+    await store.close()
+    return recorder.final()
+
+
+def main() -> None:
+    """Read the order, do it, write the report."""
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    sys.path.insert(0, os.getcwd())
+    report = asyncio.run(run(order))
+    with os.fdopen(int(sys.argv[1]), "wb") as pipe:
+        pipe.write(msgspec.json.encode(report))
+
+
+if __name__ == "__main__":
+    main()
