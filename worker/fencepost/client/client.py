@@ -1,0 +1,253 @@
+"""The producer's face: ``async with Client() as client``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast, overload
+
+import uuid_utils
+
+from fencepost import errors, payload
+from fencepost.authoring.workflow import Workflow
+from fencepost.client.run import Run, RunInfo, info_of
+from fencepost.client.trouble import public_errors
+from fencepost.config import Config, load_config
+from fencepost.connections import open_queue, open_store, with_servers
+from fencepost.log import Landed, Limits, NotWritten, RunLog
+from fencepost.records import RunCreated, pack
+from fencepost.telemetry import note
+from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import (
+    Batch,
+    FactOutcome,
+    NewRun,
+    RunFilter,
+    RunStatus,
+    Started,
+    Store,
+    StoreTrouble,
+    Verdict,
+)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+DEFAULT_QUEUE = "default"
+RESUME_TRIES = 3
+"""A signal whose reply was lost is sent again under the same delivery id; the log recognises it (H103)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A client's connections."""
+
+    store: Store
+    queue: Queue
+    log: RunLog
+    config: Config
+
+
+class Client:
+    """Starts runs, sends signals, reads results.
+
+    ``Client()`` takes its servers from the arguments, FENCEPOST_DATABASE_URL and FENCEPOST_REDIS_URL, a fencepost.toml, or the dev servers that run in this
+    folder (never when FENCEPOST_ENV is production). Use it as an async context manager. Every call may raise ServerUnavailable.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        namespace: str | None = None,
+        config_file: Path | None = None,
+    ) -> None:
+        self._given = config
+        self._config_file = config_file
+        self._overrides = {"database_url": database_url, "redis_url": redis_url, "namespace": namespace}
+        self._connected: Connected | None = None
+
+    async def __aenter__(self) -> Client:
+        config = self._given or load_config(self._config_file, os.environ, **self._overrides)
+        config = with_servers(config)
+        with public_errors():
+            store = await open_store(config)
+            try:
+                queue = await open_queue(config)
+            except BaseException:
+                await store.close()
+                raise
+
+        async def append(batch: Batch) -> Verdict:
+            return (await store.append([batch]))[0]
+
+        limits = Limits(config.payload_bytes_max, config.events_max, config.open_entities_max)
+        self._connected = Connected(store, queue, RunLog(store, append, limits), config)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            await connected.queue.close()
+            await connected.store.close()
+
+    @property
+    def config(self) -> Config:
+        """What the client runs with; ``servers_source`` says where its servers came from."""
+        return self._open.config
+
+    @property
+    def _open(self) -> Connected:
+        if self._connected is None:
+            raise RuntimeError("the client is not open: use it as `async with Client() as client:`")
+        return self._connected
+
+    @overload
+    async def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+        /,
+        *args: *Ts,
+        key: str | None = ...,
+        queue: str | None = ...,
+        strict: bool = ...,
+    ) -> Run[R]: ...
+    @overload
+    async def start(
+        self,
+        workflow: str,
+        /,
+        *args: Any,
+        key: str | None = ...,
+        queue: str | None = ...,
+        strict: bool = ...,
+        **kwargs: Any,
+    ) -> Run[Any]: ...
+    async def start(
+        self,
+        workflow: Any,
+        /,
+        *args: Any,
+        key: str | None = None,
+        queue: str | None = None,
+        strict: bool = False,
+        **kwargs: Any,
+    ) -> Run[Any]:
+        """Start a run: of a workflow, or by name without its code.
+
+        ``key``: one run per workflow and key while it is kept; a second start returns the first run (``run.created`` is False), or raises StartConflict
+        with ``strict`` if its arguments differ. ``queue``: where its turns are done. A workflow's own parameters of these names are passed by position.
+
+        When this returns, the run is in Postgres; if Redis cannot be told, the reconciler finds it. Raises ArgumentError, PayloadError, PayloadTooLarge,
+        StartConflict before anything is written.
+        """
+        connected = self._open
+        limit = connected.config.payload_bytes_max
+        if isinstance(workflow, Workflow):
+            found = cast("Workflow[..., Any]", workflow)
+            name, created = found.name, found.encode_input(args, kwargs, limit=limit)
+            lane, decode = queue or found.queue or DEFAULT_QUEUE, found.decode_result
+        elif isinstance(workflow, str):
+            data = payload.encode([list(args), kwargs], path=f"arguments of {workflow}", limit=limit)
+            name, created = workflow, pack(RunCreated(data))
+            lane, decode = queue or DEFAULT_QUEUE, payload.decode
+        else:
+            raise errors.ArgumentError(f"start() takes a workflow or its name, not {workflow!r}; decorate it with @workflow")
+        run = NewRun(
+            run_id=str(uuid_utils.uuid7()),
+            workflow=name,
+            queue=lane,
+            payload=created,
+            grace=int(connected.config.grace_seconds * 1_000_000),
+            key=key,
+        )
+        with public_errors():
+            started = await connected.log.start(run)
+        self._refuse_other_arguments(started, run, strict)
+        if started.created:
+            await self._tick(run.run_id, lane)
+        return Run(connected, started.run_id, decode, created=started.created)
+
+    @staticmethod
+    def _refuse_other_arguments(started: Started, run: NewRun, strict: bool) -> None:
+        if strict and not started.created and started.payload != run.payload:
+            raise errors.StartConflict(run.workflow, run.key or "", started.run_id)
+
+    @overload
+    def run(self, run_id: str) -> Run[Any]: ...
+    @overload
+    def run(self, run_id: str, workflow: Workflow[..., R]) -> Run[R]: ...
+    def run(self, run_id: str, workflow: Workflow[..., Any] | None = None) -> Run[Any]:
+        """A handle on a run that was started elsewhere; with its workflow, results are typed. Sends nothing."""
+        decode: Callable[[bytes], Any] = payload.decode if workflow is None else workflow.decode_result
+        return Run(self._open, run_id, decode)
+
+    async def resume(self, token: str, value: object = None, *, id: str | None = None) -> str:
+        """Send a payload to whoever listens on the hook ``token``; returns the run's id.
+
+        ``id``: the sender's delivery id; the same id is accepted once, however often it is sent. When this returns, the signal is in the log. Raises HookNotFound (not
+        yet, disposed, or its run has ended), PayloadError, PayloadTooLarge.
+        """
+        connected = self._open
+        data = payload.encode(value, path=f"payload for {token}", limit=connected.config.payload_bytes_max)
+        delivery = id or str(uuid_utils.uuid7())
+        with public_errors():
+            hook = await connected.store.find_hook(token)
+            if hook is None:
+                raise errors.HookNotFound(token)
+            event = NewEvent(type=EventType.hook_received, entity=hook.entity, dedupe=delivery, payload=data)
+            grace = int(connected.config.grace_seconds * 1_000_000)
+            await self._signal(Batch(run_id=hook.run_id, fence=None, events=(event,), grace=grace), token)
+        await self._tick(hook.run_id, hook.queue)
+        return hook.run_id
+
+    async def _signal(self, batch: Batch, token: str) -> None:
+        for left in reversed(range(RESUME_TRIES)):
+            try:
+                written = await self._open.log.append(batch)
+            except StoreTrouble:
+                if left == 0:
+                    raise
+                continue
+            accepted = (FactOutcome.landed, FactOutcome.already)
+            if isinstance(written, NotWritten) or written.facts[0].outcome not in accepted:
+                raise errors.HookNotFound(token)
+            assert isinstance(written, Landed) or written.facts
+            return
+
+    async def _tick(self, run_id: str, queue: str) -> None:
+        try:
+            await self._open.queue.enqueue([Entry(queue=queue, key=tick_key(run_id))])
+        except QueueTrouble as trouble:
+            # The run's deadline is in Postgres: the reconciler will tick it (H45).
+            note("hint_failed", channel=tick_key(run_id), error=str(trouble))
+
+    async def get(self, run_id: str) -> RunInfo:
+        """A run's row. Raises RunNotFound."""
+        return await self.run(run_id).status()
+
+    async def list(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[RunInfo]:
+        """Newest first; pass the last run's id as ``before`` for the next page. Raises ArgumentError for an unknown status."""
+        statuses: tuple[RunStatus, ...] = ()
+        if status is not None:
+            if status not in RunStatus.__members__:
+                raise errors.ArgumentError(f"status {status!r}: must be one of {', '.join(RunStatus.__members__)}")
+            statuses = (RunStatus[status],)
+        with public_errors():
+            rows = await self._open.store.list_runs(RunFilter(workflow=workflow, statuses=statuses), limit, before)
+        return [info_of(row) for row in rows]

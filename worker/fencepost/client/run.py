@@ -1,0 +1,144 @@
+"""A run as a producer sees it: its state, its events, its result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from fencepost import errors
+from fencepost.client.trouble import public_errors
+from fencepost.failure import exception_of
+from fencepost.records import RunFailed, unpack
+from fencepost_store.events import Event, EventType
+from fencepost_store.protocol import Parked
+from fencepost_store.protocol import Run as Row
+
+if TYPE_CHECKING:
+    from fencepost.client.client import Connected
+
+R = TypeVar("R")
+
+POLL_SECONDS = 2.0
+"""The bound behind the push: a hint may be lost, the row in Postgres is not."""
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """A run's row. ``status``: pending, running, parked, completed, failed, cancelled, terminated. ``wake_at``: by when the reconciler looks at it (None:
+    it waits for signals only, or has ended)."""
+
+    id: str
+    workflow: str
+    queue: str
+    status: str
+    events: int
+    key: str | None
+    parent: str | None
+    created_at: datetime
+    updated_at: datetime
+    wake_at: datetime | None
+    parked: Parked | None
+
+    @property
+    def ended(self) -> bool:
+        """True if the run will not change any more."""
+        return self.status not in ("pending", "running", "parked")
+
+
+def info_of(row: Row) -> RunInfo:
+    """The public form of a row."""
+    return RunInfo(
+        id=row.run_id,
+        workflow=row.workflow,
+        queue=row.queue,
+        status=row.status.name,
+        events=row.last_seq,
+        key=row.key,
+        parent=row.parent,
+        created_at=instant(row.created_at),
+        updated_at=instant(row.updated_at),
+        wake_at=None if row.wake_at is None else instant(row.wake_at),
+        parked=row.parked,
+    )
+
+
+def instant(microseconds: int) -> datetime:
+    """Microseconds since the epoch as an aware datetime, exact."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+
+
+class Run(Generic[R]):
+    """A handle on one run. ``id``: its id. ``created``: False if ``start`` found a run of the same key."""
+
+    def __init__(self, connected: Connected, run_id: str, decode: Callable[[bytes], R], *, created: bool = True) -> None:
+        self.id = run_id
+        self.created = created
+        self._connected = connected
+        self._decode = decode
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>"
+
+    async def status(self) -> RunInfo:
+        """The run's row now. Raises RunNotFound, ServerUnavailable."""
+        return info_of(await self._row())
+
+    async def result(self, timeout: float | None = None) -> R:
+        """The workflow's return value; waits for it, at most ``timeout`` seconds. Pushed by the worker that ends the run, with a poll behind it.
+
+        Raises RunFailed (the workflow's exception is its cause), RunCancelled, RunNotFound, ResultTimeout, ServerUnavailable.
+        """
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                row = await self._ended_row()
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise errors.ResultTimeout(self.id, f"within {timeout} s") from error
+        with public_errors():
+            loaded = await self._connected.store.load(self.id, row.last_seq - 1)
+        if loaded is None or not loaded.events:
+            raise errors.RunNotFound(self.id)
+        return self._outcome(loaded.events[-1])
+
+    async def events(self, after: int = 0) -> AsyncGenerator[Event]:
+        """The run's events above seq ``after``, as they are in the log now. Raises RunNotFound, ServerUnavailable."""
+        with public_errors():
+            loaded = await self._connected.store.load(self.id, after)
+        if loaded is None:
+            raise errors.RunNotFound(self.id)
+        for event in loaded.events:
+            yield event
+
+    async def _row(self) -> Row:
+        with public_errors():
+            row = await self._connected.store.get(self.id)
+        if row is None:
+            raise errors.RunNotFound(self.id)
+        return row
+
+    async def _ended_row(self) -> Row:
+        row = await self._row()
+        if row.status.ended:
+            return row
+        with public_errors():
+            async with self._connected.queue.subscribe(f"ended:{self.id}") as hints:
+                while True:
+                    row = await self._row()
+                    if row.status.ended:
+                        return row
+                    await hints.next(POLL_SECONDS)
+
+    def _outcome(self, event: Event) -> R:
+        if event.type is EventType.run_completed:
+            return self._decode(event.payload)
+        if event.type is EventType.run_failed:
+            failure = unpack(event.payload, RunFailed).error
+            cause: Any = exception_of(failure)
+            raise errors.RunFailed(
+                self.id, failure.message, code=failure.code, type=failure.type, traceback=failure.traceback
+            ) from cause
+        raise errors.RunCancelled(self.id, event.type.name.removeprefix("run_"))

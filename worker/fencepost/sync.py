@@ -1,0 +1,124 @@
+"""``fencepost.sync.Client``: the client for code without an event loop (scripts, Django, Flask).
+
+Its loop runs in a thread of its own, so that it works in any thread, also in one whose own loop is busy. Results and errors are those of ``fencepost.Client``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
+
+from fencepost.authoring.workflow import Workflow
+from fencepost.client import Client as AsyncClient
+from fencepost.client import Run as AsyncRun
+from fencepost.client import RunInfo
+from fencepost_store.events import Event
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class Run(Generic[R]):
+    """A handle on one run, see ``fencepost.client.Run``."""
+
+    def __init__(self, client: Client, run: AsyncRun[R]) -> None:
+        self._client = client
+        self._run = run
+        self.id = run.id
+        self.created = run.created
+
+    def status(self) -> RunInfo:
+        """The run's row now. Raises RunNotFound."""
+        return self._client.call(self._run.status())
+
+    def result(self, timeout: float | None = None) -> R:
+        """The return value; blocks at most ``timeout`` seconds. Raises RunFailed, RunCancelled, RunNotFound, ResultTimeout."""
+        return self._client.call(self._run.result(timeout))
+
+    def events(self, after: int = 0) -> list[Event]:
+        """The run's events above seq ``after``."""
+
+        async def gather() -> list[Event]:
+            return [event async for event in self._run.events(after)]
+
+        return self._client.call(gather())
+
+
+class Client:
+    """As ``fencepost.Client``, blocking: ``with Client() as client``. Takes the same arguments. Safe to share between threads."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._client = AsyncClient(*args, **kwargs)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Client:
+        loop = asyncio.new_event_loop()
+        self._loop = loop
+        self._thread = threading.Thread(target=loop.run_forever, name="fencepost-client", daemon=True)
+        self._thread.start()
+        try:
+            self.call(self._client.__aenter__())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        try:
+            self.call(self._client.__aexit__(*exc))
+        finally:
+            self._stop()
+
+    def _stop(self) -> None:
+        loop, thread = self._loop, self._thread
+        self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine of the async client in the client's thread and wait for it."""
+        if self._loop is None:
+            coroutine.close()
+            raise RuntimeError("the client is not open: use it as `with Client() as client:`")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    @overload
+    def start(self, workflow: Workflow[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
+    @overload
+    def start(
+        self,
+        workflow: Callable[[*Ts], Coroutine[Any, Any, R]],
+        /,
+        *args: *Ts,
+        key: str | None = ...,
+        queue: str | None = ...,
+        strict: bool = ...,
+    ) -> Run[R]: ...
+    @overload
+    def start(self, workflow: str, /, *args: Any, **kwargs: Any) -> Run[Any]: ...
+    def start(self, workflow: Any, /, *args: Any, **kwargs: Any) -> Run[Any]:
+        """See ``fencepost.Client.start``."""
+        return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
+
+    def run(self, run_id: str, workflow: Workflow[..., Any] | None = None) -> Run[Any]:
+        """A handle on a run that was started elsewhere."""
+        return Run(self, self._client.run(run_id) if workflow is None else self._client.run(run_id, workflow))
+
+    def resume(self, token: str, value: object = None, *, id: str | None = None) -> str:
+        """See ``fencepost.Client.resume``."""
+        return self.call(self._client.resume(token, value, id=id))
+
+    def get(self, run_id: str) -> RunInfo:
+        """A run's row. Raises RunNotFound."""
+        return self.call(self._client.get(run_id))
+
+    def list(self, **where: Any) -> list[RunInfo]:
+        """See ``fencepost.Client.list``."""
+        return self.call(self._client.list(**where))
