@@ -37,7 +37,9 @@ class ReplayDivergence(Exception):
     """
 
     def __init__(self, seq: int, recorded: str, asked: str, source: str) -> None:
-        super().__init__(f"the log and the code disagree at seq {seq}: the log has {recorded}, the code asks for {asked} ({source})")
+        super().__init__(
+            f"the log and the code disagree at seq {seq}: the log has {recorded}, the code asks for {asked} ({source})"
+        )
         self.seq = seq
         self.recorded = recorded
         self.asked = asked

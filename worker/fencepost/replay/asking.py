@@ -1,0 +1,146 @@
+"""The face that workflow code and its loop call: what can be asked for, and taken back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+
+from fencepost.replay.asks import Ask, Outstanding, State
+from fencepost.replay.divergence import asking
+from fencepost.replay.hooks import Channel
+from fencepost.replay.identity import PATH, TaskPath, seed_of
+from fencepost.replay.interface import Asking, Program
+from fencepost.replay.limits import Evicted
+from fencepost.replay.loop import Handler, WorkflowLoop
+from fencepost.replay.tasks import StepFuture
+from fencepost.replay.timers import PAYLOADS, WorkflowTimer, name_of
+from fencepost_store.events import EventType
+
+_log = structlog.get_logger("fencepost.workflow")
+
+_WITHDRAWALS = {
+    EventType.step_created: EventType.step_cancelled,
+    EventType.wait_created: EventType.wait_cancelled,
+    EventType.hook_created: EventType.hook_disposed,
+}
+
+EVICTING = "the live run is being thrown away; nothing that is asked for now counts"
+RETURNED = "the workflow has returned: await its tasks before returning, for what they ask for afterwards is not done"
+
+
+class AskingFace(Asking):
+    """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so logs would be repetitions."""
+
+    def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
+        self.replaying = False
+        self._run_id = run_id
+        self._program = program
+        self._now = 0
+        self._evicting = False
+        self._closed = ""  # why nothing can be asked any more; empty while it can
+        self._path = TaskPath("")
+        self._open: dict[str, Ask] = {}
+        self._outstanding = Outstanding()
+        self.loop = WorkflowLoop(self, drain_limit)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._run_id
+
+    @property
+    def workflow(self) -> str:
+        """The workflow's registered name."""
+        return self._program.name
+
+    @property
+    def evicting(self) -> bool:
+        """True while the instance is being thrown away."""
+        return self._evicting
+
+    @property
+    def muted(self) -> bool:
+        """True while log lines of the workflow's code would be repetitions or noise."""
+        return self.replaying or self._evicting
+
+    def time(self) -> int:
+        """Workflow time, microseconds."""
+        return self._now
+
+    def new_id(self, name: str) -> str:
+        """The next entity id for ``name`` in the running task."""
+        return PATH.get(self._path).next_id(name)
+
+    def seed(self, entity: str) -> bytes:
+        """32 bytes of run id and entity."""
+        return seed_of(self._run_id, entity)
+
+    def step(self, entity: str, payload: bytes) -> asyncio.Future[Any]:
+        """Ask for step_created. Raises Evicted when nothing can be asked any more."""
+        if self._closed:
+            raise Evicted(self._closed)
+        future = StepFuture(loop=self.loop)
+        ask = Ask(EventType.step_created, entity, payload, asking(2))
+        future.ask = ask
+        future.instance = self
+        ask.owner = future
+        self._ask(ask)
+        return future
+
+    def hook(self, entity: str, token: str, payload: bytes) -> Channel:
+        """Ask for hook_created. Raises Evicted when nothing can be asked any more."""
+        if self._closed:
+            raise Evicted(self._closed)
+        ask = Ask(EventType.hook_created, entity, payload, asking(2))
+        ask.token = token
+        channel = Channel(self, ask)
+        ask.owner = channel
+        self._ask(ask)
+        return channel
+
+    def wait(self, timer: WorkflowTimer, due: int) -> None:
+        """Ask for wait_created: the loop's timers come here."""
+        name = name_of(timer._callback)  # type: ignore[arg-type]
+        ask = Ask(EventType.wait_created, self.new_id(name), PAYLOADS[name], asking(3), due)
+        timer.ask = ask
+        ask.owner = timer
+        self._ask(ask)
+
+    def withdraw(self, ask: Ask) -> None:
+        """The code no longer wants it: without a trace if it is not in the log, else by its terminal decision."""
+        if ask.state is State.asked:
+            ask.dropped = True
+            del self._open[ask.entity]
+            ask.finish()
+        elif ask.state is State.created and not self._evicting:
+            ask.state = State.withdrawn
+            ask.withdrawal = Ask(_WITHDRAWALS[ask.type], ask.entity, b"", asking(2))
+            self._outstanding.add(ask.withdrawal)
+
+    def refuse_when_closed(self) -> None:
+        """Raises Evicted when nothing can be asked any more."""
+        if self._closed:
+            raise Evicted(self._closed)
+
+    def unawaited(self, context: dict[str, Any], handler: Handler | None) -> None:
+        """An error that nobody awaits. Eviction's own are no news, and a replay's have been told before."""
+        error = context.get("exception")
+        if self.muted or isinstance(error, (Evicted, asyncio.CancelledError)):
+            return
+        if handler is not None:
+            handler(self.loop, context)
+            return
+        _log.error(
+            context.get("message") or "unhandled error in a workflow",
+            run_id=self._run_id,
+            workflow=self.workflow,
+            exc_info=error,
+        )
+
+    def _ask(self, ask: Ask) -> None:
+        if ask.entity in self._open:
+            raise ValueError(f"entity {ask.entity} is open already: take its id from new_id")
+        self._open[ask.entity] = ask
+        self._outstanding.add(ask)

@@ -1,0 +1,139 @@
+"""What the code asked for and the log does not have yet, in the order asked.
+
+An ``Ask`` is an entity's creation (its ``owner`` is the future, timer or channel that the code holds) or the withdrawal of one. States of a creation:
+
+    ASKED --landed--> CREATED --withdrawn--> WITHDRAWN --landed--> DONE
+      |                  |                       |
+      +--withdrawn-------+---terminal event------+--------------> DONE
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterator
+from types import CodeType
+from typing import Protocol
+
+import msgspec
+
+from fencepost import records
+from fencepost_store.events import Event, EventType, NewEvent
+
+
+class State(enum.Enum):
+    """Where an asked entity stands, see the diagram above."""
+
+    asked = "asked"
+    created = "created"
+    withdrawn = "withdrawn"
+    done = "done"
+
+
+class Owner(Protocol):
+    """What the code holds of an entity."""
+
+    ask: Ask | None
+
+
+class Ask:
+    """One thing asked. ``code`` and ``lasti`` are the instruction that asked; turned into a line only if somebody wants to read it."""
+
+    __slots__ = (
+        "code",
+        "dropped",
+        "due",
+        "entity",
+        "lasti",
+        "owner",
+        "payload",
+        "state",
+        "token",
+        "type",
+        "withdrawal",
+    )
+
+    def __init__(
+        self, kind: EventType, entity: str, payload: bytes, source: tuple[CodeType | None, int], due: int | None = None
+    ) -> None:
+        self.type = kind
+        self.entity = entity
+        self.payload = payload
+        self.due = due
+        self.token: str | None = None
+        self.owner: Owner | None = None
+        self.state = State.asked
+        self.dropped = False
+        self.withdrawal: Ask | None = None
+        self.code, self.lasti = source
+
+    def event(self) -> NewEvent:
+        """The event that an append must carry for it."""
+        return NewEvent(self.type, self.entity, due=self.due, token=self.token, payload=self.payload)
+
+    def finish(self) -> None:
+        """It has ended. Breaks the cycle with its owner, so that a run's futures are freed without the cyclic collector."""
+        self.state = State.done
+        owner = self.owner
+        if owner is not None:
+            owner.ask = None
+            self.owner = None
+
+
+class Outstanding:
+    """The asks in emission order. What is withdrawn before it landed is marked dropped and skipped."""
+
+    __slots__ = ("_asks",)
+
+    def __init__(self) -> None:
+        self._asks: deque[Ask] = deque()
+
+    def add(self, ask: Ask) -> None:
+        """At the end."""
+        self._asks.append(ask)
+
+    def first(self) -> Ask | None:
+        """The one that must land next, if any."""
+        asks = self._asks
+        while asks:
+            if not asks[0].dropped:
+                return asks[0]
+            asks.popleft()
+        return None
+
+    def take(self) -> None:
+        """The first one has landed."""
+        self._asks.popleft()
+
+    def clear(self) -> None:
+        """Nothing is asked any more (eviction)."""
+        self._asks.clear()
+
+    def __iter__(self) -> Iterator[Ask]:
+        return (ask for ask in self._asks if not ask.dropped)
+
+
+_RECORDS: dict[EventType, type[records.StepCreated] | type[records.WaitCreated] | type[records.HookCreated]] = {
+    EventType.step_created: records.StepCreated,
+    EventType.wait_created: records.WaitCreated,
+    EventType.hook_created: records.HookCreated,
+}
+
+
+def name_in(kind: EventType, payload: bytes) -> str | None:
+    """The name field of a creation's record; None if the payload is not such a record (then it says nothing about the name)."""
+    record = _RECORDS.get(kind)
+    if record is None:
+        return None
+    try:
+        return records.unpack(payload, record).name
+    except msgspec.MsgspecError:
+        return None
+
+
+def same_name(ask: Ask, event: Event) -> bool:
+    """True unless both payloads carry a name and the names differ. Equal bytes, the usual case, are not decoded."""
+    if event.payload == ask.payload:
+        return True
+    recorded, asked = name_in(ask.type, event.payload), name_in(ask.type, ask.payload)
+    return recorded is None or asked is None or recorded == asked

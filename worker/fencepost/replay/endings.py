@@ -1,0 +1,39 @@
+"""How a run ends: what the root task's outcome means for the log."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from fencepost import records
+from fencepost.replay.interface import Program
+from fencepost.replay.limits import Evicted, ReplayBudgetExceeded
+from fencepost.replay.tasks import WorkflowTask
+from fencepost_store.events import Event, EventType, NewEvent
+
+ESCAPES = frozenset({"MAX_DELIVERIES_EXCEEDED", "REPLAY_TIMEOUT", "LIMIT_EXCEEDED", "CORRUPTED_EVENT_LOG"})
+"""Codes of run_failed as a fact: written by an escape hatch, whatever the code was doing."""
+
+
+def ending_of(root: WorkflowTask, program: Program, *, cancel_requested: bool) -> NewEvent:
+    """The run's terminal decision. Raises what must not become a user's error: ReplayBudgetExceeded."""
+    try:
+        error = root.exception()
+    except asyncio.CancelledError as cancelled:
+        if cancel_requested:
+            return NewEvent(EventType.run_cancelled)
+        error = cancelled
+    if error is None:
+        return NewEvent(EventType.run_completed, payload=root.result())
+    if isinstance(error, (ReplayBudgetExceeded, Evicted)):
+        raise error
+    return NewEvent(EventType.run_failed, payload=program.failure(error))
+
+
+def is_escape(event: Event) -> bool:
+    """True if a run_failed is a fact that an escape hatch wrote."""
+    try:
+        return records.unpack(event.payload, records.RunFailed).error.code in ESCAPES
+    except msgspec.MsgspecError:
+        return False

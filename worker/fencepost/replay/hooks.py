@@ -1,0 +1,81 @@
+"""A hook inside the workflow: payloads in log order, each to one awaiter, first come first served."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from fencepost.replay.tasks import HookFuture
+from fencepost_store.events import Event
+
+if TYPE_CHECKING:
+    from fencepost.replay.asks import Ask
+    from fencepost.replay.instance import Instance
+
+
+class Channel:
+    """Implements ``interface.HookChannel``. ``ask`` is the hook's creation (None: it has ended)."""
+
+    __slots__ = ("_buffer", "_closed", "_conflict", "_instance", "_waiters", "ask")
+
+    def __init__(self, instance: Instance, ask: Ask) -> None:
+        self._instance = instance
+        self.ask: Ask | None = ask
+        self._buffer: deque[Event] = deque()
+        self._waiters: deque[HookFuture] = deque()
+        self._conflict: Event | None = None
+        self._closed = False
+
+    def next(self) -> HookFuture:
+        """The next hook_received event, or hook_conflict, now and for ever after. Raises RuntimeError after close, Evicted when nothing can be asked any more."""
+        self._instance.refuse_when_closed()
+        if self._closed:
+            raise RuntimeError("the hook is closed: await it inside its `async with` block, or make another one")
+        future = HookFuture(loop=self._instance.loop)
+        future.channel = self
+        if self._conflict is not None:
+            future.set_result(self._conflict)
+        else:
+            self._waiters.append(future)
+            self._pump()
+        return future
+
+    def close(self) -> None:
+        """Dispose. Whoever still awaits gets a RuntimeError, for nothing will ever come."""
+        if self._closed:
+            return
+        self._closed = True
+        self._buffer.clear()
+        if self.ask is not None:
+            self._instance.withdraw(self.ask)
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(RuntimeError("the hook was closed while it was awaited"))
+
+    def receive(self, event: Event) -> None:
+        """A payload from the log. After a local close it is nobody's."""
+        if not self._closed:
+            self._buffer.append(event)
+            self._pump()
+
+    def take_back(self, event: Event) -> None:
+        """A payload whose awaiter was cancelled before it woke up. It was the oldest, so it goes first again."""
+        if not self._closed and self._conflict is None:
+            self._buffer.appendleft(event)
+            self._pump()
+
+    def conflicted(self, event: Event) -> None:
+        """Another run holds the token."""
+        self._conflict = event
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(event)
+
+    def _pump(self) -> None:
+        waiters, buffer = self._waiters, self._buffer
+        while waiters and (waiters[0].done() or buffer):
+            waiter = waiters.popleft()
+            if not waiter.done():  # cancelled ones are withdrawn: they swallow nothing
+                waiter.set_result(buffer.popleft())

@@ -1,0 +1,71 @@
+"""Readable entity ids that a missing branch does not renumber: task path, name, counter within that pair.
+
+The path travels in a context variable, so that callbacks (call_soon, call_at) count under the task that scheduled them. A task's component is
+its coroutine's name with a counter of its own, for example ``ship_parcel#2/charge#1``; steps and tasks of one name do not share a counter.
+
+Ids are bounded. A path longer than ``PATH_CHARS_MAX`` is replaced by ``~`` and 128 bits of its hash, so its depth does not matter and two long paths stay
+apart; a name is cut the same way. ``#``, ``/``, ``~`` and ``%`` inside names are quoted, so that no name can spell another task's path.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from hashlib import blake2b
+
+ID_CHARS_MAX = 200
+PATH_CHARS_MAX = 90
+NAME_CHARS_MAX = 90  # path + name + "#" + the digits of a counter stay below ID_CHARS_MAX
+
+_QUOTED = str.maketrans({"%": "%25", "#": "%23", "/": "%2F", "~": "%7E"})
+
+
+class TaskPath:
+    """Where ids are counted: one per task, shared by the callbacks that the task schedules."""
+
+    __slots__ = ("_entities", "_tasks", "prefix")
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self._entities: dict[str, tuple[str, list[int]]] = {}
+        self._tasks: dict[str, int] | None = None
+
+    def next_id(self, name: str) -> str:
+        """The next entity id for ``name`` under this path."""
+        entry = self._entities.get(name)
+        if entry is None:
+            # A list of one int is the cheapest counter that a dict look-up can hand out for update.
+            entry = self._entities[name] = (f"{self.prefix}{_shortened(name)}#", [0])
+        stem, count = entry
+        count[0] += 1
+        return stem + str(count[0])
+
+    def child(self, name: str) -> TaskPath:
+        """The path of the next task made of a coroutine called ``name``."""
+        tasks = self._tasks
+        if tasks is None:
+            tasks = self._tasks = {}
+        count = tasks[name] = tasks.get(name, 0) + 1
+        prefix = f"{self.prefix}{_shortened(name)}#{count}/"
+        if len(prefix) > PATH_CHARS_MAX:
+            prefix = f"~{_digest(prefix)}/"
+        return TaskPath(prefix)
+
+
+PATH: contextvars.ContextVar[TaskPath] = contextvars.ContextVar("fencepost_task_path")
+
+
+def seed_of(run_id: str, entity: str) -> bytes:
+    """32 bytes that depend on both and nothing else."""
+    return blake2b(entity.encode(), digest_size=32, key=run_id.encode()[:64], person=b"fencepost-seed").digest()
+
+
+def _shortened(name: str) -> str:
+    if not name.isidentifier():
+        name = name.translate(_QUOTED)
+    if len(name) <= NAME_CHARS_MAX:
+        return name
+    return f"{name[: NAME_CHARS_MAX - 33]}~{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,35 @@
+"""How a live run is stopped from outside: thrown away, past its iterations, past its seconds.
+
+``Evicted`` and ``ReplayBudgetExceeded`` are BaseExceptions, because user code that says ``except Exception`` must not
+survive them; ``ReplayLimit`` never enters user code and is an ordinary error of the one run.
+"""
+
+from __future__ import annotations
+
+
+class Evicted(BaseException):
+    """Raised at whatever asks for something while the instance is thrown away, or after the run's code has returned."""
+
+
+class ReplayBudgetExceeded(BaseException):
+    """Raised inside workflow code that ran longer than the replay budget: move the blocking work into a step."""
+
+
+class ReplayLimit(Exception):
+    """One event made the loop run more callbacks than the drain limit: the code spins without waiting for anything."""
+
+    def __init__(self, run_id: str, limit: int) -> None:
+        super().__init__(
+            f"run {run_id}: one event led to more than {limit} callbacks without the code coming to rest; "
+            f"let the loop await a step, a sleep or a hook, or split the fan-out"
+        )
+        self.run_id = run_id
+        self.limit = limit
+
+
+class WorkflowRestriction(RuntimeError):
+    """Workflow code called what cannot be replayed (threads, sockets, processes, ...). The message names the way out."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} cannot be used in a workflow, because it cannot be replayed: do this in a step")
+        self.what = what

@@ -1,0 +1,291 @@
+"""A deterministic asyncio event loop: no selector, no threads, its clock is workflow time.
+
+Its rules: callbacks run in the order they were scheduled; nothing but a delivered event starts one; whatever could bring in something that the log does not hold is
+refused (``refusals.py``). It is entered once per turn, because swapping the running loop and the hooks of async generators is dear and thread-wide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from asyncio import events
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from fencepost.replay.asyncgens import AsyncGenerators
+from fencepost.replay.identity import PATH
+from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit, WorkflowRestriction
+from fencepost.replay.refusals import Refusals
+from fencepost.replay.tasks import HashSeries, WorkflowFuture, WorkflowTask
+from fencepost.replay.timers import WorkflowTimer, due_after, due_at
+
+if TYPE_CHECKING:
+    from fencepost.replay.instance import Instance
+
+PARK_CHECK_AFTER = 256
+"""Callbacks in one drain before the loop looks for cancel scopes that re-arm themselves: ordinary drains never pay for the look."""
+
+REARMS_MAX = 50
+"""How often one cancel scope may re-arm its delivery in one drain after that. anyio's level cancellation re-arms until its tasks have left, which they may
+not do before a later event: the callback is parked until that event."""
+
+_COMPACT_AT = 64
+Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
+
+
+class ReadyHandle(asyncio.Handle):
+    """asyncio's Handle without the parts that only debug mode reads (one is made per callback)."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        loop: asyncio.AbstractEventLoop,
+        context: contextvars.Context,
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = context
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class WorkflowLoop(Refusals):
+    """The loop of one live run. ``fencepost_instance`` is how ``interface.current()`` finds the run."""
+
+    def __init__(self, instance: Instance, drain_limit: int) -> None:
+        self.fencepost_instance = instance
+        self.hashes = HashSeries(instance.run_id)
+        self.seconds = 0.0  # workflow time as loop.time() shows it, never below a timer that has fired
+        self.entered = False
+        self._drain_limit = drain_limit
+        self._ready: deque[asyncio.Handle] = deque()
+        self._parked: list[asyncio.Handle] = []
+        self._tasks: list[WorkflowTask] = []
+        self._compact_at = _COMPACT_AT
+        self._handler: Handler | None = None
+        self._asyncgens = AsyncGenerators(self)
+        self._outer: asyncio.AbstractEventLoop | None = None
+        self._outer_hooks: Any = None
+
+    # What the instance drives.
+
+    def enter(self) -> None:
+        """Make this the running loop of the thread. Must be paired with ``leave``."""
+        if self.entered:
+            raise RuntimeError(f"run {self.fencepost_instance.run_id} is being driven already")
+        self._outer = events._get_running_loop()
+        self._outer_hooks = sys.get_asyncgen_hooks()
+        self.entered = True
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(self._asyncgens.started, self._asyncgens.abandoned)
+
+    def leave(self) -> None:
+        """Give the thread back to the loop that ran before."""
+        sys.set_asyncgen_hooks(*self._outer_hooks)
+        events._set_running_loop(self._outer)
+        self.entered = False
+        self._outer = None
+
+    def drain(self) -> None:
+        """Run callbacks until none is ready. Raises ReplayLimit; exceptions of plain callbacks go to the exception handler."""
+        ready = self._ready
+        if self._parked:
+            ready.extend(self._parked)
+            self._parked.clear()
+        count = 0
+        limit = self._drain_limit
+        rearms: dict[object, int] = {}
+        while ready:
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            count += 1
+            if count > PARK_CHECK_AFTER:
+                if count > limit:
+                    raise ReplayLimit(self.fencepost_instance.run_id, limit)
+                if self._park(handle, rearms):
+                    continue
+            try:
+                handle._context.run(handle._callback, *handle._args)  # type: ignore[misc]
+            except (KeyboardInterrupt, ReplayBudgetExceeded):
+                raise
+            except BaseException as error:  # noqa: BLE001  # a task keeps its own errors: these are a plain callback's, or SystemExit, which the task has kept too
+                if not isinstance(error, SystemExit):
+                    self.call_exception_handler(
+                        {"message": "Exception in callback", "exception": error, "handle": handle}
+                    )
+
+    def live_tasks(self) -> list[WorkflowTask]:
+        """Tasks that are not done, in order of creation."""
+        return [task for task in self._tasks if not task.done()]
+
+    def start_root(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context) -> WorkflowTask:
+        """The task of the workflow function itself."""
+        task = WorkflowTask(coro, loop=self, name=self.fencepost_instance.workflow, context=context)
+        self._tasks.append(task)
+        return task
+
+    def close_generators(self) -> None:
+        """Have suspended async generators run their finally blocks (eviction)."""
+        self._asyncgens.close_all()
+
+    def discard(self) -> None:
+        """Drop everything (eviction)."""
+        self._ready.clear()
+        self._parked.clear()
+        self._tasks.clear()
+
+    def spawn(self, coro: Any, name: str) -> WorkflowTask:
+        """A task that the loop itself needs, made even when nothing may be asked any more."""
+        context = contextvars.copy_context()
+        path = context.get(PATH)
+        if path is not None:
+            context.run(PATH.set, path.child(name))
+        task = WorkflowTask(coro, loop=self, name=name, context=context)
+        self._remember(task)
+        return task
+
+    # asyncio.AbstractEventLoop, as far as a workflow has it.
+
+    def call_soon(
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        if not self.entered:
+            raise RuntimeError(
+                "something outside the workflow touched a future of its loop; only steps, sleeps and hooks can wake a workflow"
+            )
+        handle = ReadyHandle(callback, args, self, contextvars.copy_context() if context is None else context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = WorkflowTimer(self.seconds + delay, callback, args, self, context)
+        return self._arm(timer, due_after(self.fencepost_instance.time(), delay), delay <= 0)
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = WorkflowTimer(when, callback, args, self, context)
+        return self._arm(timer, due_at(when), when <= self.seconds)
+
+    def _arm(self, timer: WorkflowTimer, due: int | None, at_once: bool) -> asyncio.TimerHandle:
+        self.fencepost_instance.refuse_when_closed()
+        if at_once:
+            self._ready.append(timer)
+        elif due is not None:  # an infinite delay is no wait: nothing will ever fire it
+            self.fencepost_instance.wait(timer, due)
+        return timer
+
+    def fire(self, timer: WorkflowTimer) -> None:
+        """The wait behind it is over."""
+        self._ready.append(timer)
+
+    def _timer_handle_cancelled(self, handle: WorkflowTimer) -> None:
+        # TimerHandle.cancel calls this; the name is asyncio's.
+        if handle.ask is not None:
+            self.fencepost_instance.withdraw(handle.ask)
+
+    def time(self) -> float:
+        return self.seconds
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return WorkflowFuture(loop=self)
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: str | None = None,
+        context: contextvars.Context | None = None,
+        **options: Any,
+    ) -> asyncio.Task[Any]:
+        """A task with a path of its own. In a context given by the caller it keeps the path that is in it, for such a context may be shared."""
+        try:
+            self.fencepost_instance.refuse_when_closed()
+            if options.get("eager_start"):
+                raise WorkflowRestriction("an eager task")
+        except BaseException:
+            coro.close()  # or it would be reported as never awaited
+            raise
+        if context is None:
+            context = contextvars.copy_context()
+            path = context[PATH].child(_component(coro, name))
+            context.run(PATH.set, path)
+        elif PATH in context:
+            path = context[PATH]
+        else:
+            path = PATH.get().child(_component(coro, name))
+            context.run(PATH.set, path)
+        # Without a name asyncio counts over the whole process, which differs from replay to replay.
+        task = WorkflowTask(coro, loop=self, name=name or path.prefix[:-1], context=context)
+        self._remember(task)
+        return task
+
+    def _remember(self, task: WorkflowTask) -> None:
+        # Held strongly: when a forgotten task is collected must not depend on the garbage collector's mood.
+        tasks = self._tasks
+        tasks.append(task)
+        if len(tasks) > self._compact_at:
+            tasks[:] = [task for task in tasks if not task.done()]
+            self._compact_at = max(_COMPACT_AT, 2 * len(tasks))
+
+    def _park(self, handle: asyncio.Handle, rearms: dict[object, int]) -> bool:
+        callback = handle._callback
+        if getattr(callback, "__name__", "") != "_deliver_cancellation":
+            return False
+        scope = callback.__self__  # type: ignore[union-attr]
+        rearms[id(scope)] = count = rearms.get(id(scope), 0) + 1
+        if count <= REARMS_MAX:
+            return False
+        self._parked.append(handle)
+        return True
+
+    def is_running(self) -> bool:
+        return self.entered
+
+    def is_closed(self) -> bool:
+        return False
+
+    def get_debug(self) -> bool:
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        if enabled:
+            raise WorkflowRestriction("asyncio's debug mode")
+
+    def get_task_factory(self) -> None:
+        return None
+
+    def set_task_factory(self, factory: Any) -> None:
+        if factory is not None:
+            raise WorkflowRestriction("a task factory (eager tasks)")
+
+    def get_exception_handler(self) -> Handler | None:
+        return self._handler
+
+    def set_exception_handler(self, handler: Handler | None) -> None:
+        self._handler = handler
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """asyncio's channel for errors that nobody awaits: the workflow's handler, or its log."""
+        self.fencepost_instance.unawaited(context, self._handler)
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        self.fencepost_instance.unawaited(context, None)
+
+
+def _component(coro: Any, name: str | None) -> str:
+    """What a task is called in ids: its coroutine's function; for anyio's wrapper around it, the name that anyio gives."""
+    component: str = getattr(coro, "__name__", None) or type(coro).__name__
+    if name and component == "_run_coro":
+        return name.rpartition(".")[2]
+    return component

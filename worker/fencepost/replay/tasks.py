@@ -1,0 +1,117 @@
+"""Futures and tasks of the workflow loop: asyncio's own, with a hash that is the same in every process.
+
+asyncio keeps tasks in sets, and iterates them (``wait``, ``TaskGroup``). The stock hash is an address, so the order in which losers are cancelled would differ between
+processes. Here the hash is a per-run counter, given out at the first use (a future that never meets a set pays nothing), spread by an odd
+constant and salted by the run id: asyncio's registry of all tasks spans runs, and unsalted counters would collide there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from fencepost_store.events import Event
+
+if TYPE_CHECKING:
+    from fencepost.replay.asks import Ask
+    from fencepost.replay.hooks import Channel
+    from fencepost.replay.instance import Instance
+    from fencepost.replay.loop import WorkflowLoop
+
+_ODD = 0x9E3779B97F4A7C15
+_MASK = (1 << 60) - 1  # what int's own hash leaves alone
+
+_ANYIO_CANCEL = "Cancelled via cancel scope "
+
+
+class HashSeries:
+    """The hashes of one run, in the order asked for."""
+
+    __slots__ = ("_count", "_salt")
+
+    def __init__(self, run_id: str) -> None:
+        self._salt = int.from_bytes(blake2b(run_id.encode(), digest_size=8).digest(), "big")
+        self._count = 0
+
+    def next(self) -> int:
+        """The next one."""
+        self._count += 1
+        return (self._salt ^ (self._count * _ODD)) & _MASK
+
+
+class WorkflowFuture(asyncio.Future[Any]):
+    """A future of the workflow loop."""
+
+    __slots__ = ("_hash",)
+    _loop: WorkflowLoop
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = self._loop.hashes.next()
+            return self._hash
+
+
+class StepFuture(WorkflowFuture):
+    """Resolves to a step's terminal event. Cancelling it withdraws the step."""
+
+    __slots__ = ("ask", "instance")
+    ask: Ask | None
+    instance: Instance
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        cancelled = super().cancel(msg)
+        if cancelled and self.ask is not None:
+            self.instance.withdraw(self.ask)
+        return cancelled
+
+
+class HookFuture(WorkflowFuture):
+    """Resolves to the next event of a hook. Cancelling it, or closing a coroutine that awaits it, withdraws the awaiter."""
+
+    __slots__ = ("channel",)
+    channel: Channel | None
+
+    def __await__(self) -> Generator[Any, None, Event]:
+        try:
+            return (yield from super().__await__())
+        finally:
+            # Closing the awaiting coroutine (GeneratorExit) leaves without an answer and without cancelling: nobody listens any more.
+            if not self.done():
+                self.cancel()
+
+    def give_back(self) -> None:
+        """The awaiter is cancelled between the payload's arrival and its waking up: the payload goes to the next one."""
+        channel, self.channel = self.channel, None
+        if channel is not None and not self.cancelled() and self.exception() is None:
+            channel.take_back(self.result())
+
+
+class WorkflowTask(asyncio.Task[Any]):
+    """A task of the workflow loop."""
+
+    __slots__ = ("_hash",)
+    _loop: WorkflowLoop
+    _hash: int
+
+    def __hash__(self) -> int:
+        # asyncio's registry of tasks asks for it while the task is being made.
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = self._loop.hashes.next()
+            return self._hash
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        waiter: object = self._fut_waiter  # type: ignore[attr-defined]  # pyright: ignore
+        if type(waiter) is HookFuture and waiter.done():
+            waiter.give_back()
+        if type(msg) is str and msg.startswith(_ANYIO_CANCEL):
+            # anyio writes addresses into the message, and a message may end up in the run's failure.
+            _, mark, reason = msg.partition("; reason: ")
+            msg = f"{_ANYIO_CANCEL}of the workflow{mark}{reason}"
+        return super().cancel(msg)
