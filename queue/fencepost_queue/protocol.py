@@ -1,10 +1,11 @@
-"""What the tick queue promises, as types. ``valkey.py`` keeps it with Lua scripts on Redis or Valkey, ``memory.py`` is its
-executable specification; one conformance suite and one differential test run both.
+"""What the tick queue promises, as types. ``valkey.py`` keeps it with Lua scripts on Redis or Valkey, ``memory.py`` is
+its executable specification; one conformance suite and one differential test run both.
 
-The queue holds hints about where work is to be done. Losing all of it loses no run (docs/protocol.md section 5).
-Times are delays in milliseconds by the server's own clock; no instant crosses this border.
+The queue holds hints about where work is to be done. Losing all of it loses no run (docs/protocol.md section 5). Times
+are delays in milliseconds by the server's own clock; no instant crosses this border.
 
-Errors: every call may raise ``QueueTrouble`` (unreachable, timed out, loading, a reply that cannot be understood: retry later).
+Errors: every call may raise ``QueueTrouble`` (unreachable, timed out, loading, a reply that cannot be understood:
+retry later).
 """
 
 from __future__ import annotations
@@ -42,9 +43,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """One hand-over of a message. ``token`` is never reused (F11): the claimer's random process id and its counter. ``crashes``: hand-overs that ended by an
-    expired lease. ``proofs``: crashes in solitude. ``conflicts``: fence conflicts in a row (ticks). ``generation``: the lane's at the hand-over, by which a renewal
-    recognises that the server has lost its data since."""
+    """One hand-over of a message. ``token`` is never reused (F11): the claimer's random process id and its counter.
+    ``crashes``: hand-overs that ended by an expired lease. ``proofs``: crashes in solitude. ``conflicts``: fence
+    conflicts in a row (ticks). ``generation``: the lane's at the hand-over, by which a renewal recognises that the
+    server has lost its data since.
+    """
 
     queue: str
     key: str
@@ -58,8 +61,10 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """``next_due_ms``: until the earliest delayed message or lease end of the lane, None if there is none. ``generation``: the lane's generation.
-    ``fresh``: this call found no generation and set it anew, so its caller runs the one full reconcile."""
+    """``next_due_ms``: until the earliest delayed message or lease end of the lane, None if there is none.
+    ``generation``: the lane's generation. ``fresh``: this call found no generation and set it anew, so its caller
+    runs the one full reconcile.
+    """
 
     deliveries: tuple[Delivery, ...]
     next_due_ms: int | None
@@ -78,7 +83,9 @@ class EnqueueOutcome(enum.Enum):
 
 
 class SettleOutcome(enum.Enum):
-    """settled: gone. again: leased to the caller afresh. requeued: it was dirty too often and went to the back of ready. lost: somebody else's now."""
+    """settled: gone. again: leased to the caller afresh. requeued: it was dirty too often and went to the back of
+    ready. lost: somebody else's now.
+    """
 
     settled = "settled"
     again = "again"
@@ -136,18 +143,24 @@ class Queue(Protocol):
         ...
 
     async def enqueue(self, entries: Sequence[Entry]) -> list[EnqueueOutcome]:
-        """absent -> ready or delayed; delayed -> the earlier; ready -> absorbed; leased -> dirty (tick) or absorbed (step). recover is OR-ed in everywhere.
-        An absorbed enqueue re-adds the set entry that the state calls for (H43)."""
+        """absent -> ready or delayed; delayed -> the earlier; ready -> absorbed; leased -> dirty (tick) or absorbed
+        (step). recover is OR-ed in everywhere. An absorbed enqueue re-adds the set entry that the state calls for
+        (H43).
+        """
         ...
 
     async def claim(self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None) -> Claimed:
-        """Promote what is due, reclaim expired leases (crashes + 1, recover), pop up to ``limit``, of which at most ``steps`` are step messages (None: no such
-        bound; ticks and steps are ready in two sets, so that a worker whose body slots are full still turns runs). Bounded work per call."""
+        """Promote what is due, reclaim expired leases (crashes + 1, recover), pop up to ``limit``, of which at most
+        ``steps`` are step messages (None: no such bound; ticks and steps are ready in two sets, so that a worker
+        whose body slots are full still turns runs). Bounded work per call.
+        """
         ...
 
     async def wait(self, queues: Sequence[str], timeout_ms: int, *, steps: bool = True) -> bool:
-        """Block on the bells of these queues, at most ``timeout_ms``; True if one rang. Cancellation-safe. ``steps`` False: leave the rings for step messages to
-        workers that have room for one (pass it whenever the next claim would say ``steps=0``)."""
+        """Block on the bells of these queues, at most ``timeout_ms``; True if one rang. Cancellation-safe. ``steps``
+        False: leave the rings for step messages to workers that have room for one (pass it whenever the next claim
+        would say ``steps=0``).
+        """
         ...
 
     async def renew(self, deliveries: Sequence[Delivery], lease_ms: int) -> Renewal:
@@ -163,19 +176,27 @@ class Queue(Protocol):
         recovered: bool = False,
         conflicts: int = 0,
     ) -> Settled:
-        """Section 5, settle. Follow-ups of other lanes are enqueued first. Never repeated by the caller, whatever happens."""
+        """Section 5, settle. Follow-ups of other lanes are enqueued first. Never repeated by the caller, whatever
+        happens.
+        """
         ...
 
     async def release(self, delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> bool:
-        """Hand back, not a crash; sets recover. ``proof``: a crash in solitude was seen (proofs + 1). False if it was not ours any more."""
+        """Hand back, not a crash; sets recover. ``proof``: a crash in solitude was seen (proofs + 1). False if it was
+        not ours any more.
+        """
         ...
 
     async def expire(self, owner: str) -> int:
-        """A supervisor saw ``owner`` die: end its leases now (as expired ones: crashes + 1 at reclaim). Returns how many."""
+        """A supervisor saw ``owner`` die: end its leases now (as expired ones: crashes + 1 at reclaim). Returns how
+        many.
+        """
         ...
 
     async def withdraw(self, queue: str, keys: Sequence[str]) -> None:
-        """The work is not wanted any more: delayed or ready messages go, leased ones are marked, so that the next renewal tells."""
+        """The work is not wanted any more: delayed or ready messages go, leased ones are marked, so that the next
+        renewal tells.
+        """
         ...
 
     async def depth(self) -> list[Depth]:
@@ -200,7 +221,9 @@ class Queue(Protocol):
 
 
 class Subscription(Protocol):
-    """``async with queue.subscribe("ended:<run>") as hints: await hints.next(timeout)``. Entering returns once the server has confirmed."""
+    """``async with queue.subscribe("ended:<run>") as hints: await hints.next(timeout)``. Entering returns once the
+    server has confirmed.
+    """
 
     async def __aenter__(self) -> Subscription: ...
 

@@ -122,7 +122,8 @@ class NewEvent(msgspec.Struct, frozen=True):
     0 for everything else. ``due``: for wait_created the instant (database clock, microseconds since the epoch);
     ``due_in``: for step_retrying the delay in microseconds, turned into an instant under the lock. ``token``: for
     hook_created. ``dedupe``: for hook_received and cancel_requested the sender's delivery id (unique per run); for step
-    facts the executor's delivery token, by which the same writer asking again is recognised; else None. ``at``: the time that the writer has
+    facts the executor's delivery token, by which the same writer asking again is recognised; else None. ``at``: the
+    time that the writer has
     already delivered this event with (an extrapolated database clock, microseconds), stored as it is; None = now.
     ``payload``: bytes whose first byte names the codec; opaque to the store.
     """
@@ -141,7 +142,8 @@ class NewEvent(msgspec.Struct, frozen=True):
 class Event(msgspec.Struct, frozen=True):
     """An event of the log. ``at`` and ``due`` are microseconds since the epoch by the database clock.
 
-    hook_created and hook_conflict keep their ``token``. hook_conflict's ``payload`` is the one of the hook_created that was asked;
+    hook_created and hook_conflict keep their ``token``. hook_conflict's ``payload`` is the one of the hook_created
+    that was asked;
     its ``dedupe`` names the owner run.
     """
 

@@ -1,9 +1,9 @@
 """What the store promises, as types. ``postgres.py`` keeps the promise in production, ``memory.py`` is its executable
 specification; one conformance suite and one differential test run both.
 
-Errors: everything here may raise ``StoreTrouble`` (unreachable, throttled, timed out, a reply that cannot be understood: retry later, the outcome
-may or may not have landed) and ``CorruptLog`` (a gap in a log: never retried). Nothing else is raised for operating reasons;
-what a caller must decide on comes back as a value.
+Errors: everything here may raise ``StoreTrouble`` (unreachable, throttled, timed out, a reply that cannot be
+understood: retry later, the outcome may or may not have landed) and ``CorruptLog`` (a gap in a log: never retried).
+Nothing else is raised for operating reasons; what a caller must decide on comes back as a value.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """A run to start. ``payload`` is that of its run_created event; ``grace`` (microseconds from now) its first deadline."""
+    """A run to start. ``payload`` is that of its run_created event; ``grace`` (microseconds from now) its first
+    deadline.
+    """
 
     run_id: str
     workflow: str
@@ -83,8 +85,9 @@ class NewRun(msgspec.Struct, frozen=True):
 
 
 class Started(msgspec.Struct, frozen=True):
-    """``created`` is False if the key (or the run id) was there before: then ``run_id`` is the first run's and ``payload`` what that one was
-    started with."""
+    """``created`` is False if the key (or the run id) was there before: then ``run_id`` is the first run's and
+    ``payload`` what that one was started with.
+    """
 
     run_id: str
     created: bool
@@ -94,10 +97,11 @@ class Started(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     """What one writer wants appended to one run.
 
-    With ``fence`` (the seq of the last visible event that the decisions were derived from): all or nothing, lands only if that is
-    still the run's fence; ``wake_at`` is then set exactly, or only lowered if ``seen`` (the highest seq the writer has seen) is not the
-    run's last_seq. Without (None): facts only, judged one by one; ``wake_at`` is ignored, the store lowers the deadline by the rules of
-    section 4. ``grace``: microseconds, what "now + grace" means to this writer.
+    With ``fence`` (the seq of the last visible event that the decisions were derived from): all or nothing, lands only
+    if that is still the run's fence; ``wake_at`` is then set exactly, or only lowered if ``seen`` (the highest seq the
+    writer has seen) is not the run's last_seq. Without (None): facts only, judged one by one; ``wake_at`` is ignored,
+    the store lowers the deadline by the rules of section 4. ``grace``: microseconds, what "now + grace" means to this
+    writer.
     """
 
     run_id: str
@@ -115,7 +119,8 @@ class Reason(enum.Enum):
     run_ended = "run_ended"
     entity_ended = "entity_ended"  # the step has its terminal event
     no_entity = "no_entity"  # no such step, or child, or hook in the log
-    other_attempt = "other_attempt"  # step_started n: n is taken or n-1 missing; step_failed/retrying: n is not the newest start
+    # step_started n: n is taken or n-1 missing; step_failed, step_retrying: n is not the newest start
+    other_attempt = "other_attempt"
     no_live_hook = "no_live_hook"
     duplicate = "duplicate"  # of a thing that may be there once (a second child_completed, a second run_started)
 
@@ -143,14 +148,18 @@ class Outcome(enum.Enum):
 
     ok = "ok"
     conflict = "conflict"  # fenced: a visible event landed since; not written
-    refused = "refused"  # fenced: one of its facts was refused, not written; unfenced: every fact was refused or early, see ``facts``
-    busy = "busy"  # only from calls with several runs: the row was locked by somebody; not written, append it singly
+    # fenced: one of its facts was refused, not written; unfenced: every fact was refused or early, see ``facts``
+    refused = "refused"
+    # only from calls with several runs: the row was locked by somebody; not written, append it singly
+    busy = "busy"
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """The answer to one batch. ``events``: what landed, in order (hook_conflict may stand in place of hook_created). ``last_seq`` and ``fence``:
-    the run's after the call (conflict: what was found). ``facts``: one verdict per event of the batch, in order, for unfenced batches, and for fenced ones
-    that were refused. ``status`` as after the call. ``now``: database clock, microseconds."""
+    """The answer to one batch. ``events``: what landed, in order (hook_conflict may stand in place of hook_created).
+    ``last_seq`` and ``fence``: the run's after the call (conflict: what was found). ``facts``: one verdict per
+    event of the batch, in order, for unfenced batches, and for fenced ones that were refused. ``status`` as after
+    the call. ``now``: database clock, microseconds.
+    """
 
     outcome: Outcome
     last_seq: int
@@ -202,7 +211,9 @@ class Locked(Protocol):
         ...
 
     async def append(self, batch: Batch) -> Verdict:
-        """As Store.append with one batch, inside the transaction. Commits when the context is left without an exception."""
+        """As Store.append with one batch, inside the transaction. Commits when the context is left without an
+        exception.
+        """
         ...
 
 
@@ -210,11 +221,15 @@ class Store(Protocol):
     """The truth about all runs of one namespace."""
 
     async def start(self, run: NewRun) -> Started:
-        """run_created (seq 1) and the first deadline in one transaction. The key is unique per workflow while its run is kept."""
+        """run_created (seq 1) and the first deadline in one transaction. The key is unique per workflow while its run
+        is kept.
+        """
         ...
 
     async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
-        """The one way into a log (section 4). At most one batch per run. One round trip, one commit, locks in run id order."""
+        """The one way into a log (section 4). At most one batch per run. One round trip, one commit, locks in run id
+        order.
+        """
         ...
 
     async def load(self, run_id: str, after_seq: int = 0) -> Loaded | None:
@@ -222,19 +237,27 @@ class Store(Protocol):
         ...
 
     async def load_entity(self, run_id: str, entity: str) -> Loaded | None:
-        """The run and one entity's events that have an ordinal, by index: an executor's look-up of one step costs the same in a log of 100,000."""
+        """The run and one entity's events that have an ordinal, by index: an executor's look-up of one step costs the
+        same in a log of 100,000.
+        """
         ...
 
     async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
-        """Set the deadline and append nothing, under the same lock and fence as an append (ok or conflict). Works on ended runs. Un-parks nothing."""
+        """Set the deadline and append nothing, under the same lock and fence as an append (ok or conflict). Works on
+        ended runs. Un-parks nothing.
+        """
         ...
 
     async def park(self, run_id: str, fence: int, parked: Parked) -> Verdict:
-        """Park the run, fenced as a turn is. Clears the deadline; a later append of a visible event or take_parked makes it running again."""
+        """Park the run, fenced as a turn is. Clears the deadline; a later append of a visible event or take_parked
+        makes it running again.
+        """
         ...
 
     def locked(self, run_id: str, budget_seconds: float) -> AbstractAsyncContextManager[Locked]:
-        """One transaction on a connection of its own that holds the run's row lock, ended by the server (StoreTrouble) after the budget."""
+        """One transaction on a connection of its own that holds the run's row lock, ended by the server (StoreTrouble)
+        after the budget.
+        """
         ...
 
     async def find_hook(self, token: str) -> LiveHook | None:
@@ -254,7 +277,9 @@ class Store(Protocol):
         ...
 
     async def take_due(self, limit: int, next_in: int) -> list[DueRun]:
-        """Runs whose wake_at has passed, SKIP LOCKED, each pushed to now + next_in (microseconds) in the same transaction."""
+        """Runs whose wake_at has passed, SKIP LOCKED, each pushed to now + next_in (microseconds) in the same
+        transaction.
+        """
         ...
 
     async def scan_deadlines(self, after_run_id: str | None, limit: int) -> list[DueRun]:
@@ -266,8 +291,9 @@ class Store(Protocol):
         ...
 
     async def take_parked(self, build: str, limit: int) -> list[DueRun]:
-        """Parked runs that another build parked: each gets a deadline now, so that a tick of this build takes it up; stays parked until it lands
-        an event or parks again."""
+        """Parked runs that another build parked: each gets a deadline now, so that a tick of this build takes it up;
+        stays parked until it lands an event or parks again.
+        """
         ...
 
     async def now(self) -> int:

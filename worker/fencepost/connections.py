@@ -1,4 +1,6 @@
-"""Opening the store and the queue that a configuration names, for workers and clients alike. Drivers are imported here, at first use."""
+"""Opening the store and the queue that a configuration names, for workers and clients alike. Drivers are imported
+here, at first use.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +10,15 @@ from typing import TYPE_CHECKING
 from fencepost.config import Config, ConfigError
 
 if TYPE_CHECKING:
-    from fencepost_queue.valkey import ValkeyQueue
     from fencepost_store.postgres import PostgresStore
+
+    from fencepost_queue.valkey import ValkeyQueue
 
 
 def with_servers(config: Config, state_dir: Path | None = None) -> Config:
-    """The configuration with the URLs of this folder's dev servers where it names none. Raises ConfigError if there are none running."""
+    """The configuration with the URLs of this folder's dev servers where it names none. Raises ConfigError if there
+    are none running.
+    """
     if config.database_url and config.redis_url:
         return config
     from msgspec.structs import replace
@@ -38,7 +43,9 @@ def with_servers(config: Config, state_dir: Path | None = None) -> Config:
 
 
 async def open_store(config: Config) -> PostgresStore:
-    """Connect and check the schema. Raises StoreTrouble (StoreRefused for a wrong password), SchemaMismatch, ServerTooOld."""
+    """Connect and check the schema. Raises StoreTrouble (StoreRefused for a wrong password), SchemaMismatch,
+    ServerTooOld.
+    """
     from fencepost_store.postgres import PostgresStore
 
     return await PostgresStore.connect(
@@ -51,7 +58,9 @@ async def open_store(config: Config) -> PostgresStore:
 
 
 async def open_queue(config: Config, owner: str | None = None) -> ValkeyQueue:
-    """Connect and check the server. Raises QueueTrouble (QueueRefused for a wrong password), EvictingServer, ServerTooOld."""
+    """Connect and check the server. Raises QueueTrouble (QueueRefused for a wrong password), EvictingServer,
+    ServerTooOld.
+    """
     from fencepost_queue.valkey import ValkeyQueue
 
     return await ValkeyQueue.connect(

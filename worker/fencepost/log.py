@@ -1,23 +1,27 @@
 """The write seam: the one place through which every event enters a run's log.
 
-Turns, the hot path, executors, clients and escape hatches all call ``RunLog``. It checks the limits before any lock is taken, sends the batch once, and turns
+Turns, the hot path, executors, clients and escape hatches all call ``RunLog``. It checks the limits before any lock is
+taken, sends the batch once, and turns
 the answer into one of three values that a caller must tell apart:
 
 - ``Landed``: the events are in the log, as they stand there.
-- ``NotWritten``: fence conflict. Nothing was written, nothing more is sent, nobody is told; the caller leaves (docs/protocol.md I5).
+- ``NotWritten``: fence conflict. Nothing was written, nothing more is sent, nobody is told; the caller leaves
+(docs/protocol.md I5).
 - ``Refused``: a verdict per fact; what the caller does then is in the table of docs/protocol.md section 8.
 
-Everything else is ``StoreTrouble``: a lost reply, one that cannot be parsed, one that does not say what it must. It is never taken for success, for a conflict, or
+Everything else is ``StoreTrouble``: a lost reply, one that cannot be parsed, one that does not say what it must. It is
+never taken for success, for a conflict, or
 for the user's error (H18).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from fencepost_store.events import KINDS, Event, EventType, NewEvent
+from fencepost_store.events import KINDS, Event, EventType
 from fencepost_store.protocol import (
     Batch,
     FactOutcome,
@@ -54,7 +58,9 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Landed(msgspec.Struct, frozen=True):
-    """The batch is in the log. ``facts`` as in Verdict, for unfenced batches (some may have been refused, early, or there already)."""
+    """The batch is in the log. ``facts`` as in Verdict, for unfenced batches (some may have been refused, early, or
+    there already).
+    """
 
     events: tuple[Event, ...]
     last_seq: int
@@ -102,7 +108,8 @@ class RunLog:
         return await self.store.start(run)
 
     async def append(self, batch: Batch, *, open_entities: int = 0, via: Append | None = None) -> Written:
-        """Append one batch. ``open_entities``: how many the run has open before it. ``via``: the append of a transaction that holds the run's lock.
+        """Append one batch. ``open_entities``: how many the run has open before it. ``via``: the append of a
+        transaction that holds the run's lock.
         Raises LimitExceeded (nothing written), StoreTrouble (unknown)."""
         self.check(batch, open_entities)
         return read_verdict(batch, await (via or self._append)(batch))
@@ -118,7 +125,11 @@ class RunLog:
             total = batch.seen + len(batch.events)
             if total > self.limits.events_max - EVENTS_RESERVE:
                 raise LimitExceeded(
-                    "events_max", total, self.limits.events_max - EVENTS_RESERVE, "events in one run", "split the work into several runs"
+                    "events_max",
+                    total,
+                    self.limits.events_max - EVENTS_RESERVE,
+                    "events in one run",
+                    "split the work into several runs",
                 )
             opened = open_entities + sum(event.type in _OPENS for event in batch.events)
             if opened > self.limits.open_entities_max:
@@ -170,7 +181,7 @@ def _check_landed(batch: Batch, verdict: Verdict) -> None:
 
 
 def _check_dense(run_id: str, events: Sequence[Event], last_seq: int) -> None:
-    for before, after in zip(events, events[1:], strict=False):
+    for before, after in itertools.pairwise(events):
         if after.seq != before.seq + 1:
             raise StoreTrouble(f"run {run_id}: the reply jumps from seq {before.seq} to {after.seq}")
     if events and events[-1].seq > last_seq:

@@ -1,6 +1,7 @@
 """What stands inside the payloads of events: records in msgpack behind one codec byte, opaque to the store.
 
-A user's value inside a record (arguments, a result, a signal's payload) is ``bytes`` as ``payload.encode`` made it, with a codec byte of its own, so that a
+A user's value inside a record (arguments, a result, a signal's payload) is ``bytes`` as ``payload.encode`` made it,
+with a codec byte of its own, so that a
 record can be read without knowing the user's types or keys.
 """
 
@@ -11,7 +12,9 @@ from typing import TypeVar
 import msgspec
 
 RECORD_TAG = b"\x01"
-"""First byte of a payload that is a msgpack record of this module (user values have tags of their own, see payload.py)."""
+"""First byte of a payload that is a msgpack record of this module (user values have tags of their own, see
+payload.py).
+"""
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,9 +30,12 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """An exception on its way through the log.
 
-    ``type``: module-qualified class name. ``code``: whose fault it is (USER_ERROR, RUNTIME_ERROR, STEP_CRASHED, LIMIT_EXCEEDED, ...). ``args``: the exception's args as a
-    user value, None if they could not be encoded. ``retryable`` False: raised as Fatal, or refused by its nature. ``cause`` and ``context``: the chain, as Python has it.
-    ``attributes``: of the instance's ``__dict__`` what could be encoded, each a user value. ``exceptions``: the members of an exception group.
+    ``type``: module-qualified class name. ``code``: whose fault it is (USER_ERROR, RUNTIME_ERROR, STEP_CRASHED,
+    LIMIT_EXCEEDED, ...). ``args``: the exception's args as a
+    user value, None if they could not be encoded. ``retryable`` False: raised as Fatal, or refused by its nature.
+    ``cause`` and ``context``: the chain, as Python has it.
+    ``attributes``: of the instance's ``__dict__`` what could be encoded, each a user value. ``exceptions``: the
+    members of an exception group.
     """
 
     type: str
@@ -112,7 +118,9 @@ def pack(record: msgspec.Struct) -> bytes:
 
 
 def unpack(payload: bytes, kind: type[R]) -> R:
-    """The record in an event's payload. Raises msgspec.DecodeError or msgspec.ValidationError (a log written by something else)."""
+    """The record in an event's payload. Raises msgspec.DecodeError or msgspec.ValidationError (a log written by
+    something else).
+    """
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)

@@ -1,6 +1,7 @@
 """``fencepost.sync.Client``: the client for code without an event loop (scripts, Django, Flask).
 
-Its loop runs in a thread of its own, so that it works in any thread, also in one whose own loop is busy. Results and errors are those of ``fencepost.Client``.
+Its loop runs in a thread of its own, so that it works in any thread, also in one whose own loop is busy. Results and
+errors are those of ``fencepost.Client``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Run(Generic[R]):
         return self._client.call(self._run.status())
 
     def result(self, timeout: float | None = None) -> R:
-        """The return value; blocks at most ``timeout`` seconds. Raises RunFailed, RunCancelled, RunNotFound, ResultTimeout."""
+        """The return value; blocks at most ``timeout`` seconds. Raises RunFailed, RunCancelled, RunNotFound,
+        ResultTimeout.
+        """
         return self._client.call(self._run.result(timeout))
 
     def events(self, after: int = 0) -> list[Event]:
@@ -49,7 +52,9 @@ class Run(Generic[R]):
 
 
 class Client:
-    """As ``fencepost.Client``, blocking: ``with Client() as client``. Takes the same arguments. Safe to share between threads."""
+    """As ``fencepost.Client``, blocking: ``with Client() as client``. Takes the same arguments. Safe to share between
+    threads.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._client = AsyncClient(*args, **kwargs)

@@ -1,4 +1,6 @@
-"""The one catalogue of what fencepost says in its logs: every event's name, level and meaning. ``note`` refuses a name that is not here."""
+"""The one catalogue of what fencepost says in its logs: every event's name, level and meaning. ``note`` refuses a name
+that is not here.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,23 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "loop_blocked": ("warning", "user code blocks the event loop for longer than the lease: seconds, stack"),
     "fence_conflict": ("debug", "a turn lost its fence and leaves: run, conflicts"),
     "turn_walked_away": ("warning", "the lease may have run out before the append: run"),
-    "server_trouble": ("warning", "a server could not be reached or understood; the message is released: key, error, delay_ms"),
+    "server_trouble": (
+        "warning",
+        "a server could not be reached or understood; the message is released: key, error, delay_ms",
+    ),
     "release_failed": ("warning", "a message could not be handed back; its lease will run out: key, error"),
-    "run_parked": ("warning", "log and code disagree; the run waits for a fitting build: run, seq, recorded, asked, source"),
+    "run_parked": (
+        "warning",
+        "log and code disagree; the run waits for a fitting build: run, seq, recorded, asked, source",
+    ),
     "run_failed": ("info", "a run ended in failure: run, code, message"),
     "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
     "workflow_missing": ("warning", "no code for this workflow in this worker; the tick is released: workflow, run"),
     "replay_budget": ("error", "workflow code ran beyond its budget: run, seconds, stack"),
-    "suspect_alone": ("warning", "a message with several crashes is run alone in a child process: key, crashes, proofs"),
+    "suspect_alone": (
+        "warning",
+        "a message with several crashes is run alone in a child process: key, crashes, proofs",
+    ),
     "suspect_crashed": ("error", "a suspect killed its child process: key, proofs"),
     "poisoned": ("error", "a message killed its process often enough; its step or run fails: key"),
     "reconciled": ("info", "the reconciler placed recovering ticks: count, full"),

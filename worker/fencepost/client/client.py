@@ -55,8 +55,10 @@ class Connected:
 class Client:
     """Starts runs, sends signals, reads results.
 
-    ``Client()`` takes its servers from the arguments, FENCEPOST_DATABASE_URL and FENCEPOST_REDIS_URL, a fencepost.toml, or the dev servers that run in this
-    folder (never when FENCEPOST_ENV is production). Use it as an async context manager. Every call may raise ServerUnavailable.
+    ``Client()`` takes its servers from the arguments, FENCEPOST_DATABASE_URL and FENCEPOST_REDIS_URL, a
+    fencepost.toml, or the dev servers that run in this
+    folder (never when FENCEPOST_ENV is production). Use it as an async context manager. Every call may raise
+    ServerUnavailable.
     """
 
     def __init__(
@@ -143,10 +145,13 @@ class Client:
     ) -> Run[Any]:
         """Start a run: of a workflow, or by name without its code.
 
-        ``key``: one run per workflow and key while it is kept; a second start returns the first run (``run.created`` is False), or raises StartConflict
-        with ``strict`` if its arguments differ. ``queue``: where its turns are done. A workflow's own parameters of these names are passed by position.
+        ``key``: one run per workflow and key while it is kept; a second start returns the first run (``run.created``
+        is False), or raises StartConflict
+        with ``strict`` if its arguments differ. ``queue``: where its turns are done. A workflow's own parameters of
+        these names are passed by position.
 
-        When this returns, the run is in Postgres; if Redis cannot be told, the reconciler finds it. Raises ArgumentError, PayloadError, PayloadTooLarge,
+        When this returns, the run is in Postgres; if Redis cannot be told, the reconciler finds it. Raises
+        ArgumentError, PayloadError, PayloadTooLarge,
         StartConflict before anything is written.
         """
         connected = self._open
@@ -160,7 +165,9 @@ class Client:
             name, created = workflow, pack(RunCreated(data))
             lane, decode = queue or DEFAULT_QUEUE, payload.decode
         else:
-            raise errors.ArgumentError(f"start() takes a workflow or its name, not {workflow!r}; decorate it with @workflow")
+            raise errors.ArgumentError(
+                f"start() takes a workflow or its name, not {workflow!r}; decorate it with @workflow"
+            )
         run = NewRun(
             run_id=str(uuid_utils.uuid7()),
             workflow=name,
@@ -193,7 +200,8 @@ class Client:
     async def resume(self, token: str, value: object = None, *, id: str | None = None) -> str:
         """Send a payload to whoever listens on the hook ``token``; returns the run's id.
 
-        ``id``: the sender's delivery id; the same id is accepted once, however often it is sent. When this returns, the signal is in the log. Raises HookNotFound (not
+        ``id``: the sender's delivery id; the same id is accepted once, however often it is sent. When this returns,
+        the signal is in the log. Raises HookNotFound (not
         yet, disposed, or its run has ended), PayloadError, PayloadTooLarge.
         """
         connected = self._open
@@ -242,7 +250,9 @@ class Client:
         limit: int = 50,
         before: str | None = None,
     ) -> list[RunInfo]:
-        """Newest first; pass the last run's id as ``before`` for the next page. Raises ArgumentError for an unknown status."""
+        """Newest first; pass the last run's id as ``before`` for the next page. Raises ArgumentError for an unknown
+        status.
+        """
         statuses: tuple[RunStatus, ...] = ()
         if status is not None:
             if status not in RunStatus.__members__:

@@ -27,7 +27,8 @@ POLL_SECONDS = 2.0
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """A run's row. ``status``: pending, running, parked, completed, failed, cancelled, terminated. ``wake_at``: by when the reconciler looks at it (None:
+    """A run's row. ``status``: pending, running, parked, completed, failed, cancelled, terminated. ``wake_at``: by
+    when the reconciler looks at it (None:
     it waits for signals only, or has ended)."""
 
     id: str
@@ -73,7 +74,9 @@ def instant(microseconds: int) -> datetime:
 class Run(Generic[R]):
     """A handle on one run. ``id``: its id. ``created``: False if ``start`` found a run of the same key."""
 
-    def __init__(self, connected: Connected, run_id: str, decode: Callable[[bytes], R], *, created: bool = True) -> None:
+    def __init__(
+        self, connected: Connected, run_id: str, decode: Callable[[bytes], R], *, created: bool = True
+    ) -> None:
         self.id = run_id
         self.created = created
         self._connected = connected
@@ -86,10 +89,12 @@ class Run(Generic[R]):
         """The run's row now. Raises RunNotFound, ServerUnavailable."""
         return info_of(await self._row())
 
-    async def result(self, timeout: float | None = None) -> R:
-        """The workflow's return value; waits for it, at most ``timeout`` seconds. Pushed by the worker that ends the run, with a poll behind it.
+    async def result(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - part of the public face, as in Future APIs
+        """The workflow's return value; waits for it, at most ``timeout`` seconds. Pushed by the worker that ends the
+        run, with a poll behind it.
 
-        Raises RunFailed (the workflow's exception is its cause), RunCancelled, RunNotFound, ResultTimeout, ServerUnavailable.
+        Raises RunFailed (the workflow's exception is its cause), RunCancelled, RunNotFound, ResultTimeout,
+        ServerUnavailable.
         """
         try:
             async with asyncio.timeout(timeout) as limit:

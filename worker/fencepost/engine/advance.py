@@ -1,4 +1,5 @@
-"""Rounds of append: what a live instance asks for goes into the log until it asks for nothing more. Shared by turns and by the hot path.
+"""Rounds of append: what a live instance asks for goes into the log until it asks for nothing more. Shared by turns
+and by the hot path.
 
 The caller holds the run's local lock. Nothing here settles a message.
 """
@@ -20,7 +21,8 @@ from fencepost_store.protocol import Batch, Outcome
 
 
 class Progress(enum.Enum):
-    """How the rounds ended. ``quiet``: the instance asks for nothing more. ``conflict``: the fence was lost, leave (I5). ``stale``: our lease may have run out, walk
+    """How the rounds ended. ``quiet``: the instance asks for nothing more. ``conflict``: the fence was lost, leave
+    (I5). ``stale``: our lease may have run out, walk
     away without settle and without release."""
 
     quiet = "quiet"
@@ -29,7 +31,8 @@ class Progress(enum.Enum):
 
 
 async def advance(shell: Shell, live: LiveRun, owed: Owed, token: str, via: Append | None = None) -> Progress:
-    """Append until quiet. ``token``: the delivery on whose behalf this is done. Slots reserved for steps that did not land are given back.
+    """Append until quiet. ``token``: the delivery on whose behalf this is done. Slots reserved for steps that did not
+    land are given back.
 
     Raises StoreTrouble (outcome unknown), LimitExceeded, and what delivery raises (ReplayDivergence and the like)."""
     instance = live.instance
@@ -89,7 +92,9 @@ async def _append(
 
 
 def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple[tuple[NewEvent, ...], set[str]]:
-    """The batch's events: run_started if it is missing, what is pending, and step_started for each new step that this worker runs itself."""
+    """The batch's events: run_started if it is missing, what is pending, and step_started for each new step that this
+    worker runs itself.
+    """
     with shell.guard.turn(live.run_id):
         pending = instance.pending()
     work = instance.work

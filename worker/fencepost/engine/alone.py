@@ -1,6 +1,8 @@
-"""Suspects: a message that ended several hand-overs in a crash is dealt with alone, in a child process (docs/protocol.md section 6).
+"""Suspects: a message that ended several hand-overs in a crash is dealt with alone, in a child process
+(docs/protocol.md section 6).
 
-The child has no queue connection: it does the message's work against the store and tells, over a pipe, how its message is to be settled; the parent holds and
+The child has no queue connection: it does the message's work against the store and tells, over a pipe, how its message
+is to be settled; the parent holds and
 renews the lease and settles. If the child dies instead, that is a proof, and only that is.
 """
 
@@ -28,7 +30,8 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """How the child wants its message dealt with. ``settled`` False: release, after ``delay_ms``. ``withdrawn``: (queue, key) of messages not wanted any more.
+    """How the child wants its message dealt with. ``settled`` False: release, after ``delay_ms``. ``withdrawn``:
+    (queue, key) of messages not wanted any more.
     ``published``: channels of hints."""
 
     settled: bool
@@ -73,9 +76,7 @@ class Alone:
         if not report.settled:
             await release(shell, delivery, report.delay_ms)
             return
-        settled = await settle(
-            shell, delivery, report.entries, recovered=report.recovered, conflicts=report.conflicts
-        )
+        settled = await settle(shell, delivery, report.entries, recovered=report.recovered, conflicts=report.conflicts)
         for channel in report.published:
             await shell.queue.publish(channel, b"")
         if settled.again is not None:

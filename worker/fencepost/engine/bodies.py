@@ -1,6 +1,7 @@
 """Runs one attempt of a step's body and says what it came to. Knows nothing of messages, leases or logs.
 
-async bodies run as they are in the worker's loop, sync bodies in a thread, ``process=True`` bodies in a process of anyio's pool.
+async bodies run as they are in the worker's loop, sync bodies in a thread, ``process=True`` bodies in a process of
+anyio's pool.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from fencepost_store.events import EventType, NewEvent
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """One attempt to be run. ``token``: the delivery it is run under. ``failures``: how many attempts have ended in an error before it."""
+    """One attempt to be run. ``token``: the delivery it is run under. ``failures``: how many attempts have ended in an
+    error before it.
+    """
 
     run_id: str
     workflow: str
@@ -40,10 +43,15 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> NewEvent:
-    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. Only cancellation of the calling task gets out."""
+    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. Only cancellation of the
+    calling task gets out.
+    """
     step = registry.find_step(attempt.created.name)
     if step is None:
-        message = f"step {attempt.created.name!r} is not registered in this worker; start the worker with the module that defines it"
+        message = (
+            f"step {attempt.created.name!r} is not registered in this worker;"
+            " start the worker with the module that defines it"
+        )
         failure = Failure(
             type="fencepost.errors.StepNotRegistered",
             message=message,
@@ -84,7 +92,9 @@ def crashed(attempt: Attempt, proofs: int) -> NewEvent:
     return _ended(attempt, EventType.step_failed, failure)
 
 
-async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def _call(
+    ports: Ports, step: Step[..., Any], attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     context = StepContext(
         run_id=attempt.run_id,
         step_id=attempt.entity,
@@ -105,7 +115,8 @@ async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt, args: tupl
             if not limit.expired():
                 raise
             raise errors.StepTimeout(
-                f"attempt {attempt.number} of step {attempt.created.name!r} did not end within its timeout of {seconds} s"
+                f"attempt {attempt.number} of step {attempt.created.name!r} did not end within its timeout"
+                f" of {seconds} s"
             ) from error
 
 

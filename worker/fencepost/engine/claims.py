@@ -23,7 +23,8 @@ TROUBLE_DELAY_MS = 1_000
 
 
 class Claims:
-    """Claim loops and the handlers they started. ``alone``: runs a suspect in a child process of its own. ``reconcile``: the full reconcile, run by
+    """Claim loops and the handlers they started. ``alone``: runs a suspect in a child process of its own.
+    ``reconcile``: the full reconcile, run by
     whoever finds that the queue was lost."""
 
     def __init__(

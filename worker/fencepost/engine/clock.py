@@ -1,4 +1,6 @@
-"""The database's clock as a worker knows it: the last reading plus the monotonic time since. Wall clocks of workers are never read (H16)."""
+"""The database's clock as a worker knows it: the last reading plus the monotonic time since. Wall clocks of workers
+are never read (H16).
+"""
 
 from __future__ import annotations
 

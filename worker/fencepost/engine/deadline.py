@@ -1,4 +1,5 @@
-"""The deadline of a run, I7: by when the reconciler looks at it, whatever happened to Redis (docs/protocol.md section 4, F10).
+"""The deadline of a run, I7: by when the reconciler looks at it, whatever happened to Redis (docs/protocol.md section
+4, F10).
 
 Pure. All times in microseconds by the database clock.
 """
@@ -25,18 +26,25 @@ class DeadlineRules(msgspec.Struct, frozen=True):
 
     @property
     def slack(self) -> int:
-        """How far a recovery deadline may be from its exact value, so that a busy run writes the indexed column rarely."""
+        """How far a recovery deadline may be from its exact value, so that a busy run writes the indexed column
+        rarely.
+        """
         return self.recovery // 2
 
 
 def _timed(due: int, now: int, rules: DeadlineRules) -> int:
-    """For a wait or a retry: when it comes near, if that is ahead; else a grace after it is due, for the queue has its delayed message."""
+    """For a wait or a retry: when it comes near, if that is ahead; else a grace after it is due, for the queue has its
+    delayed message.
+    """
     wake = due - rules.near
     return wake if wake > now else max(due, now) + rules.grace
 
 
-def deadline(work: OpenWork, events: Sequence[NewEvent], now: int, rules: DeadlineRules, current: int | None) -> int | None:
-    """The deadline after ``events`` have landed on ``work``; ``current`` is what the run has now, as far as the writer knows.
+def deadline(
+    work: OpenWork, events: Sequence[NewEvent], now: int, rules: DeadlineRules, current: int | None
+) -> int | None:
+    """The deadline after ``events`` have landed on ``work``; ``current`` is what the run has now, as far as the writer
+    knows.
 
     None: only signals are awaited and nothing is owed, or the run has ended.
     """
@@ -65,9 +73,7 @@ def deadline(work: OpenWork, events: Sequence[NewEvent], now: int, rules: Deadli
 
 
 def _retries(work: OpenWork, steps: set[str]) -> Iterable[int]:
-    return (
-        step.retry_due for entity, step in work.steps.items() if step.retry_due is not None and entity in steps
-    )
+    return (step.retry_due for entity, step in work.steps.items() if step.retry_due is not None and entity in steps)
 
 
 def _recovery(work: OpenWork, now: int, rules: DeadlineRules, current: int | None, timed: Sequence[int]) -> int:

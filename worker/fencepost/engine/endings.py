@@ -1,4 +1,5 @@
-"""Runs that cannot go on by themselves: ended from outside their code (the escape hatches), or parked until fitting code comes.
+"""Runs that cannot go on by themselves: ended from outside their code (the escape hatches), or parked until fitting
+code comes.
 
 An escape hatch's event is a fact: it lands whatever the log's tail is (docs/protocol.md section 3).
 """

@@ -1,4 +1,6 @@
-"""How a message leaves this worker: settled with what it owes, or handed back. The only callers of the queue's settle and release."""
+"""How a message leaves this worker: settled with what it owes, or handed back. The only callers of the queue's settle
+and release.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ async def settle(
     recovered: bool = False,
     conflicts: int = 0,
 ) -> Settled:
-    """Settle, once, whatever happens; what it grants is kept from now on. Raises QueueTrouble: then what it leased expires."""
+    """Settle, once, whatever happens; what it grants is kept from now on. Raises QueueTrouble: then what it leased
+    expires.
+    """
     since = shell.ports.monotonic()
     shell.keeper.drop(delivery.token)
     shell.ports.fault("settle.before")
@@ -59,7 +63,9 @@ async def hand_back(shell: Shell, delivery: Delivery, trouble: Exception) -> Non
 
 
 async def withdraw(shell: Shell, owed: Owed) -> None:
-    """Tell the queue which step messages are not wanted any more. Comes before the settle; repeated by recovery if it is lost."""
+    """Tell the queue which step messages are not wanted any more. Comes before the settle; repeated by recovery if it
+    is lost.
+    """
     by_queue: dict[str, list[str]] = {}
     for queue, key in owed.cancelled:
         by_queue.setdefault(queue, []).append(key)
@@ -68,7 +74,9 @@ async def withdraw(shell: Shell, owed: Owed) -> None:
 
 
 def start_granted(shell: Shell, live: LiveRun, owed: Owed, settled: Settled) -> None:
-    """Start the bodies whose messages were leased to us; give back the slots of those that were not (somebody has the message: F4)."""
+    """Start the bodies whose messages were leased to us; give back the slots of those that were not (somebody has the
+    message: F4).
+    """
     granted = {delivery.key: delivery for delivery in settled.granted}
     for entity in owed.inline:
         delivery = granted.get(step_key(live.run_id, entity))

@@ -1,7 +1,9 @@
-"""The hot path: a step has ended in the worker that holds the run's live instance; its end and what follows from it go into the log in one
+"""The hot path: a step has ended in the worker that holds the run's live instance; its end and what follows from it go
+into the log in one
 commit, and the next bodies start with one settle (docs/protocol.md section 6).
 
-Where it cannot (no instance here, lost fence), the end is appended alone, unfenced, and the run gets a tick: the fact is never lost.
+Where it cannot (no instance here, lost fence), the end is appended alone, unfenced, and the run gets a tick: the fact
+is never lost.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from fencepost.engine.handback import announce_end, hand_back, release, settle, 
 from fencepost.engine.live import Done, LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
-from fencepost.log import LimitExceeded, Landed, NotWritten, Written
+from fencepost.log import Landed, LimitExceeded, NotWritten, Written
 from fencepost.replay.budget import ReplayBudgetExceeded
 from fencepost.replay.instance import ReplayLimit
 from fencepost.replay.interface import ReplayDivergence
@@ -26,7 +28,9 @@ from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, St
 
 
 async def complete(shell: Shell, live: LiveRun, delivery: Delivery, event: NewEvent) -> None:
-    """Bring a step's terminal fact into the log and settle its message. Ends of one run that wait here together are delivered and sent together."""
+    """Bring a step's terminal fact into the log and settle its message. Ends of one run that wait here together are
+    delivered and sent together.
+    """
     done = Done(delivery, event, asyncio.get_running_loop().create_future())
     live.inbox.append(done)
     if live.pumping:
@@ -143,7 +147,9 @@ def _facts(written: Written, count: int) -> tuple[FactVerdict, ...]:
 
 
 def after_terminal_fact(live: LiveRun, fact: FactVerdict) -> list[Entry] | None:
-    """What the settle of a step message places after its terminal fact's verdict; None: release instead (docs/protocol.md sections 6 and 8)."""
+    """What the settle of a step message places after its terminal fact's verdict; None: release instead
+    (docs/protocol.md sections 6 and 8).
+    """
     assert live.run is not None
     if fact.outcome in (FactOutcome.landed, FactOutcome.already):
         return [own_tick(live.run_id, live.run.queue)]

@@ -1,6 +1,8 @@
-"""The thread beside the loop: renews leases and watches for code that blocks it. User code cannot hold it up but by holding the GIL.
+"""The thread beside the loop: renews leases and watches for code that blocks it. User code cannot hold it up but by
+holding the GIL.
 
-It has an event loop and a queue connection of its own. The logic it hosts is ``leases.LeaseKeeper``; a simulator hosts that itself.
+It has an event loop and a queue connection of its own. The logic it hosts is ``leases.LeaseKeeper``; a simulator hosts
+that itself.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ class KeeperThread:
 
     async def _pause(self, seconds: float) -> None:
         until = self._ports.monotonic() + seconds
-        while not self._stop.is_set() and self._ports.monotonic() < until:
+        # The flag is a threading.Event, set from the worker's loop; an asyncio.Event cannot be.
+        while not self._stop.is_set() and self._ports.monotonic() < until:  # noqa: ASYNC110
             await asyncio.sleep(min(WATCH_SECONDS, seconds))
 
     async def _watch(self) -> None:

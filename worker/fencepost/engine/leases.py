@@ -1,6 +1,8 @@
-"""The lease keeper: renews what this process holds, from a thread that user code cannot block (docs/protocol.md section 6).
+"""The lease keeper: renews what this process holds, from a thread that user code cannot block (docs/protocol.md
+section 6).
 
-The logic (``LeaseKeeper``) is plain async code without a thread, so that a simulator can host it; ``KeeperThread`` in ``keeper_thread.py`` hosts it in
+The logic (``LeaseKeeper``) is plain async code without a thread, so that a simulator can host it; ``KeeperThread`` in
+``keeper_thread.py`` hosts it in
 production. The table of held leases is shared between the two sides and guarded by a lock.
 """
 
@@ -10,14 +12,16 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
 from fencepost.telemetry import note
+from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
 
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """A lease of ours. ``renewed_at``: monotonic seconds, taken before the call that granted it was sent. ``on_lost(why)``: called once, in the keeper's
-    thread, when the lease is gone or the work is not wanted any more. ``until``: no renewal beyond this (the step's own deadline)."""
+    """A lease of ours. ``renewed_at``: monotonic seconds, taken before the call that granted it was sent.
+    ``on_lost(why)``: called once, in the keeper's
+    thread, when the lease is gone or the work is not wanted any more. ``until``: no renewal beyond this (the step's
+    own deadline)."""
 
     delivery: Delivery
     renewed_at: float
@@ -61,7 +65,9 @@ class LeaseKeeper:
             self._held.pop(token, None)
 
     def fresh(self, token: str) -> bool:
-        """False if the lease may have run out by our own clock, or is known to be lost: then walk away, without settle and without release."""
+        """False if the lease may have run out by our own clock, or is known to be lost: then walk away, without settle
+        and without release.
+        """
         held = self._held.get(token)
         return held is not None and self._monotonic() - held.renewed_at < self._lease
 
@@ -71,7 +77,9 @@ class LeaseKeeper:
             return [held.delivery for held in self._held.values()]
 
     async def renew(self, queue: Queue) -> None:
-        """One round of renewals. Trouble with the queue is left for the next round: what nobody took by then is taken back (F6)."""
+        """One round of renewals. Trouble with the queue is left for the next round: what nobody took by then is taken
+        back (F6).
+        """
         started = self._monotonic()
         with self._lock:
             asked = [held for held in self._held.values() if held.until is None or started < held.until]
@@ -82,7 +90,7 @@ class LeaseKeeper:
         except QueueTrouble as trouble:
             note("lease_renewal_failed", error=str(trouble), held=len(asked))
             return
-        gone = {token: "lost" for token in renewal.lost} | {token: "withdrawn" for token in renewal.withdrawn}
+        gone = dict.fromkeys(renewal.lost, "lost") | dict.fromkeys(renewal.withdrawn, "withdrawn")
         told: list[tuple[Held, str]] = []
         with self._lock:
             for held in asked:

@@ -1,6 +1,7 @@
 """Live instances of runs in this worker, and the lock that keeps a run's turns and its hot path one at a time here.
 
-A live instance is a cache: it can be dropped at any moment and is rebuilt by replaying the log. Across workers nothing of this counts; the fence decides.
+A live instance is a cache: it can be dropped at any moment and is rebuilt by replaying the log. Across workers nothing
+of this counts; the fence decides.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from fencepost_store.protocol import Run
 
 @dataclass(slots=True, eq=False)
 class Done:
-    """A step's end on its way into the log: the step's own delivery, the terminal fact, and who waits to hear that the message is dealt with."""
+    """A step's end on its way into the log: the step's own delivery, the terminal fact, and who waits to hear that the
+    message is dealt with.
+    """
 
     delivery: Delivery
     event: NewEvent
@@ -26,8 +29,10 @@ class Done:
 
 @dataclass(slots=True, eq=False)
 class LiveRun:
-    """One run as this worker knows it. ``lock`` covers load to append. ``inbox``: ends of steps that wait for the hot path. ``stuck``: turns in a
-    row that found something due and moved nothing (H49). ``wake_at``: the deadline as this worker last set or read it."""
+    """One run as this worker knows it. ``lock`` covers load to append. ``inbox``: ends of steps that wait for the hot
+    path. ``stuck``: turns in a
+    row that found something due and moved nothing (H49). ``wake_at``: the deadline as this worker last set or read
+    it."""
 
     run_id: str
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -1,4 +1,6 @@
-"""What landed events oblige their writer to do next (duties), and the queue entries that do it. Pure but for reading the shell's settings and clock."""
+"""What landed events oblige their writer to do next (duties), and the queue entries that do it. Pure but for reading
+the shell's settings and clock.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ from fencepost_store.events import KINDS, Event, EventType
 
 @dataclass(slots=True, eq=False)
 class Owed:
-    """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this worker will run itself, with a slot
-    reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's terminal event, if it landed."""
+    """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
+    worker will run itself, with a slot
+    reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's
+    terminal event, if it landed."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
     inline: set[str] = field(default_factory=set[str])
@@ -55,7 +59,9 @@ def delay_ms(due: int, now: int, floor_ms: int) -> int:
 
 
 def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> list[Entry]:
-    """The messages that the settle must place: created steps, the near wait's tick, and with ``recover`` every open step."""
+    """The messages that the settle must place: created steps, the near wait's tick, and with ``recover`` every open
+    step.
+    """
     run = live.run
     assert run is not None
     entries = [

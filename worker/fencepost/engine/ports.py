@@ -1,6 +1,8 @@
-"""What the engine takes from the world, as parameters: clock, sleep, task start, threads, randomness, ids and fault points.
+"""What the engine takes from the world, as parameters: clock, sleep, task start, threads, randomness, ids and fault
+points.
 
-Production passes ``real_ports()``; tests and the simulator pass their own. No other module of the engine reads a clock, draws a random number, starts a task
+Production passes ``real_ports()``; tests and the simulator pass their own. No other module of the engine reads a
+clock, draws a random number, starts a task
 or a thread. (Store and queue are ports too, with protocols of their own.)
 """
 
@@ -22,8 +24,10 @@ def no_fault(point: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """``monotonic``: seconds. ``sleep``: seconds. ``spawn(coroutine, name)``: a task. ``run_thread(call)``: runs a sync body away from the loop.
-    ``uniform``: [0, 1). ``new_id``: a fresh UUIDv7 as str. ``fault(name)``: called at named points of the engine, so that a test can end the
+    """``monotonic``: seconds. ``sleep``: seconds. ``spawn(coroutine, name)``: a task. ``run_thread(call)``: runs a
+    sync body away from the loop.
+    ``uniform``: [0, 1). ``new_id``: a fresh UUIDv7 as str. ``fault(name)``: called at named points of the engine, so
+    that a test can end the
     process, raise or block exactly there."""
 
     monotonic: Callable[[], float]

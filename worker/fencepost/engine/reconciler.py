@@ -1,6 +1,8 @@
-"""The reconciler: every worker looks, jittered, for runs whose deadline has passed and gives them recovering ticks (docs/protocol.md section 6, I7).
+"""The reconciler: every worker looks, jittered, for runs whose deadline has passed and gives them recovering ticks
+(docs/protocol.md section 6, I7).
 
-It is what makes Redis disposable: whatever was lost there, each run that owes or waits for anything but a signal has a deadline in Postgres.
+It is what makes Redis disposable: whatever was lost there, each run that owes or waits for anything but a signal has a
+deadline in Postgres.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Reconciler:
         return placed
 
     async def full(self) -> None:
-        """All runs that have a deadline, due or not, by cursor: the queue was lost, and this worker is the one that found it (H104)."""
+        """All runs that have a deadline, due or not, by cursor: the queue was lost, and this worker is the one that
+        found it (H104).
+        """
         shell = self._shell
         placed = 0
         cursor: str | None = None

@@ -1,4 +1,6 @@
-"""What every part of the engine shares: the worker's settings, ports, connections and tables. One per worker process, passed as the first argument."""
+"""What every part of the engine shares: the worker's settings, ports, connections and tables. One per worker process,
+passed as the first argument.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from fencepost_store.protocol import Store
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """The settings that the engine's logic reads; ``config.Config`` is where they come from. Units are last in each name."""
+    """The settings that the engine's logic reads; ``config.Config`` is where they come from. Units are last in each
+    name.
+    """
 
     queues: tuple[str, ...] = ("default",)
     concurrency: int = 64
@@ -44,9 +48,14 @@ class Settings(msgspec.Struct, frozen=True):
     stuck_turns_max: int = 10
 
 
+def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepCreated) -> None:
+    raise AssertionError(f"{delivery.key} was leased to a process that runs no granted bodies")
+
+
 @dataclass(slots=True, eq=False)
 class Shell:
-    """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this process runs one suspect and nothing else: no step is
+    """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this
+    process runs one suspect and nothing else: no step is
     run inline."""
 
     settings: Settings
@@ -61,8 +70,8 @@ class Shell:
     slots: Slots
     rules: DeadlineRules
     guard: TurnGuard
-    start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None]
     alone: bool = False
+    start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
 
     @property
     def worker(self) -> str:

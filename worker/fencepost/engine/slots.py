@@ -1,4 +1,5 @@
-"""How many step bodies may run at once in this worker. A slot is taken before a message is asked for or a step is decided to run here, so that no
+"""How many step bodies may run at once in this worker. A slot is taken before a message is asked for or a step is
+decided to run here, so that no
 granted body ever waits for one."""
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""A step message: look the step up, start the attempt in the log, run the body, bring its end into the log (docs/protocol.md section 6)."""
+"""A step message: look the step up, start the attempt in the log, run the body, bring its end into the log
+(docs/protocol.md section 6).
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Gone:
 
 
 async def handle_step(shell: Shell, delivery: Delivery) -> None:
-    """Deal with a claimed step message, for which the caller holds a slot. It is settled, released or walked away from when this returns."""
+    """Deal with a claimed step message, for which the caller holds a slot. It is settled, released or walked away from
+    when this returns.
+    """
     run_id, _, entity = delivery.key[2:].partition(":")
     live = shell.runs.enter(run_id)
     try:
@@ -45,7 +49,9 @@ async def handle_step(shell: Shell, delivery: Delivery) -> None:
 
 
 async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity: str, created: StepCreated) -> None:
-    """A step whose message was leased to us by a settle and whose start stands in the log already. The caller has reserved the slot."""
+    """A step whose message was leased to us by a settle and whose start stands in the log already. The caller has
+    reserved the slot.
+    """
     shell.runs.enter(live.run_id)
     try:
         await run_body(shell, live, delivery, _attempt(shell, live, delivery, entity, created, 1, 0))
@@ -113,7 +119,9 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
 
 
 async def _settle_gone(shell: Shell, live: LiveRun, delivery: Delivery) -> None:
-    """Nothing to run. With recover, the crash may have come after the append and before the settle: the run gets a recovering tick (F7)."""
+    """Nothing to run. With recover, the crash may have come after the append and before the settle: the run gets a
+    recovering tick (F7).
+    """
     assert live.run is not None
     entries: list[Entry] = [own_tick(live.run_id, live.run.queue, recover=True)] if delivery.recover else []
     await settle(shell, delivery, entries, recovered=True)
@@ -151,7 +159,9 @@ def _only_fact(written: Written) -> FactVerdict:
 
 
 def _catch_up(live: LiveRun, events: tuple[Event, ...]) -> None:
-    """Take our own invisible fact into the live instance, if nothing landed between and nobody is at work on it; else a later load does."""
+    """Take our own invisible fact into the live instance, if nothing landed between and nobody is at work on it; else
+    a later load does.
+    """
     instance = live.instance
     if instance is not None and not live.lock.locked():
         for event in events:
@@ -160,7 +170,9 @@ def _catch_up(live: LiveRun, events: tuple[Event, ...]) -> None:
 
 
 async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt) -> None:
-    """Run the body under its lease and deal with its message. A lost lease cancels the body and leaves the message to its new owner."""
+    """Run the body under its lease and deal with its message. A lost lease cancels the body and leaves the message to
+    its new owner.
+    """
     body = shell.ports.spawn(run_attempt(shell.ports, shell.registry, attempt), f"body {delivery.key}")
     stopped: list[str] = []
     loop = asyncio.get_running_loop()

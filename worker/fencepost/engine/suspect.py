@@ -1,4 +1,6 @@
-"""The child process of a suspect: ``python -m fencepost.engine.suspect FD``; the order comes on standard input, the report goes to FD."""
+"""The child process of a suspect: ``python -m fencepost.engine.suspect FD``; the order comes on standard input, the
+report goes to FD.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from fencepost.engine.handback import announce_end, hand_back, release, settle, 
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
-from fencepost.log import LimitExceeded, Append
+from fencepost.log import Append, LimitExceeded
 from fencepost.replay.budget import ReplayBudgetExceeded
 from fencepost.replay.fold import OpenWork
 from fencepost.replay.instance import Instance, ReplayLimit
@@ -19,7 +19,9 @@ from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.protocol import Batch, Loaded, StoreTrouble, Verdict
 
 MISSING_CODE_DELAY_MS = 10_000
-"""Upper end of the delay before a run whose code this worker lacks is offered again; other workers may take it meanwhile."""
+"""Upper end of the delay before a run whose code this worker lacks is offered again; other workers may take it
+meanwhile.
+"""
 
 
 async def handle_tick(shell: Shell, delivery: Delivery) -> None:
@@ -145,7 +147,9 @@ async def _replay(
         progress = await advance(shell, live, owed, delivery.token, via)
     except ReplayDivergence as divergence:
         if via is not None:
-            raise StoreTrouble("the log and the code disagree; parked by the next turn, outside the lock") from divergence
+            raise StoreTrouble(
+                "the log and the code disagree; parked by the next turn, outside the lock"
+            ) from divergence
         return Progress.quiet if await diverged(shell, live, owed, divergence) else Progress.conflict
     except ReplayBudgetExceeded as exceeded:
         await fail_run(shell, live, owed, errors.REPLAY_TIMEOUT, "fencepost.ReplayBudgetExceeded", str(exceeded))
@@ -164,7 +168,9 @@ async def _replay(
 
 
 async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> Progress:
-    """H49: something is due again and again and no turn moves the log: park with that reason instead of waking for ever."""
+    """H49: something is due again and again and no turn moves the log: park with that reason instead of waking for
+    ever.
+    """
     instance = live.instance
     assert instance is not None
     due = [entity for entity, at in instance.work.waits.items() if at <= loaded.now]
@@ -209,7 +215,9 @@ async def _poisoned(shell: Shell, live: LiveRun, owed: Owed) -> None:
 
 
 async def _under_lock(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery) -> Progress | None:
-    """The last resort: row lock, load, feed, append and commit in one transaction, so that a flood of signals cannot starve the turn."""
+    """The last resort: row lock, load, feed, append and commit in one transaction, so that a flood of signals cannot
+    starve the turn.
+    """
     live.drop()
     async with shell.store.locked(live.run_id, shell.settings.lock_budget_seconds) as locked:
 

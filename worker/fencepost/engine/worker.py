@@ -1,4 +1,6 @@
-"""One worker process: connects, becomes ready, consumes, drains. The composition root of the engine (docs/protocol.md section 6)."""
+"""One worker process: connects, becomes ready, consumes, drains. The composition root of the engine (docs/protocol.md
+section 6).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from fencepost_store.coalescer import Coalescer
 
 from fencepost.authoring.registry import Registry
 from fencepost.config import Config
@@ -26,8 +30,7 @@ from fencepost.engine.slots import Slots
 from fencepost.log import Limits, RunLog
 from fencepost.replay.budget import TurnGuard
 from fencepost.telemetry import note
-from fencepost_queue.protocol import Delivery, Queue
-from fencepost_store.coalescer import Coalescer
+from fencepost_queue.protocol import Queue
 from fencepost_store.protocol import Store
 
 
@@ -72,7 +75,9 @@ def limits_of(config: Config) -> Limits:
     )
 
 
-def build_shell(config: Config, registry: Registry, store: Store, queue: Queue, ports: Ports) -> tuple[Shell, Coalescer]:
+def build_shell(
+    config: Config, registry: Registry, store: Store, queue: Queue, ports: Ports
+) -> tuple[Shell, Coalescer]:
     """The engine's shared tables over a store and a queue."""
     settings = settings_of(config)
     coalescer = Coalescer(
@@ -100,7 +105,8 @@ def build_shell(config: Config, registry: Registry, store: Store, queue: Queue, 
 class Worker:
     """``async with Worker(config, registry)`` is ready and consumes; leaving it drains.
 
-    ``run_alone(delivery)`` hosts a suspect (None: a child process that imports ``modules``). ``connect_queue``: the keeper thread's own client; None:
+    ``run_alone(delivery)`` hosts a suspect (None: a child process that imports ``modules``). ``connect_queue``: the
+    keeper thread's own client; None:
     from the configuration.
     """
 
@@ -188,7 +194,8 @@ class Worker:
         note("worker_stopped", released=released)
 
     async def _finish_handlers(self) -> int:
-        # Every handler may start others (a settle that grants the next step): with no slot free, follow-ups go to other workers.
+        # Every handler may start others (a settle that grants the next step): with no slot free, follow-ups go to other
+        # workers.
         self.shell.slots.take(max(0, self.shell.slots.free))
         handlers = set(self.claims.handlers)
         if handlers:

@@ -12,7 +12,8 @@ from fencepost_store.events import KINDS, Event, EventType
 
 @dataclass(slots=True)
 class StepState:
-    """An open step. ``started`` is the newest attempt that was started (0: none). ``retry_due`` (microseconds, database clock): when attempt started+1 may start,
+    """An open step. ``started`` is the newest attempt that was started (0: none). ``retry_due`` (microseconds,
+    database clock): when attempt started+1 may start,
     if the newest attempt ended in step_retrying; else None."""
 
     created: Event
@@ -24,7 +25,9 @@ class StepState:
 
 @dataclass(slots=True)
 class OpenWork:
-    """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``fence``: that of the last visible one."""
+    """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``fence``: that
+    of the last visible one.
+    """
 
     seen: int = 0
     fence: int = 0

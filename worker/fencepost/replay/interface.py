@@ -22,7 +22,9 @@ class Program(Protocol):
         ...
 
     def run(self, created: bytes) -> Coroutine[Any, Any, bytes]:
-        """The root coroutine for a run_created payload: decodes the input, runs the code, encodes the result (the run_completed payload)."""
+        """The root coroutine for a run_created payload: decodes the input, runs the code, encodes the result (the
+        run_completed payload).
+        """
         ...
 
     def failure(self, error: BaseException) -> bytes:
@@ -33,7 +35,8 @@ class Program(Protocol):
 class ReplayDivergence(Exception):
     """The log and the code disagree on which entity, kind or name comes next.
 
-    ``seq``: the event at which it showed. ``recorded``, ``asked``: both sides in words. ``source``: ``file:line`` of the code that asked, or where it waits.
+    ``seq``: the event at which it showed. ``recorded``, ``asked``: both sides in words. ``source``: ``file:line`` of
+    the code that asked, or where it waits.
     """
 
     def __init__(self, seq: int, recorded: str, asked: str, source: str) -> None:
@@ -47,38 +50,53 @@ class ReplayDivergence(Exception):
 
 
 class Driven(Protocol):
-    """What the engine does with a live instance. Nothing here blocks but the user's own code, which the caller bounds (replay budget)."""
+    """What the engine does with a live instance. Nothing here blocks but the user's own code, which the caller bounds
+    (replay budget).
+    """
 
     work: OpenWork
     """The fold of what was delivered from the log (anticipated events are not in it until they have landed)."""
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Events of the log, in seq order, each to quiescence. One that was anticipated is not delivered twice. Raises ReplayDivergence. Enters the loop once."""
+        """Events of the log, in seq order, each to quiescence. One that was anticipated is not delivered twice. Raises
+        ReplayDivergence. Enters the loop once.
+        """
         ...
 
     def anticipate(self, event: NewEvent) -> None:
-        """Deliver a fact (step_completed, step_failed) that is not in the log yet; ``event.at`` is set. It leads what ``pending`` returns."""
+        """Deliver a fact (step_completed, step_failed) that is not in the log yet; ``event.at`` is set. It leads what
+        ``pending`` returns.
+        """
         ...
 
     def fire_due(self, now: int) -> None:
-        """Anticipate wait_completed (at=now) for each wait of the log that is due and still awaited, by due time, each to quiescence."""
+        """Anticipate wait_completed (at=now) for each wait of the log that is due and still awaited, by due time, each
+        to quiescence.
+        """
         ...
 
     def pending(self) -> tuple[NewEvent, ...]:
-        """What an append must carry now: anticipated events in order of delivery, then what the code asks for or no longer wants, in the order asked, then the run's end. Empty
+        """What an append must carry now: anticipated events in order of delivery, then what the code asks for or no
+        longer wants, in the order asked, then the run's end. Empty
         if the code only waits. Calling it changes nothing."""
         ...
 
     def evict(self) -> None:
-        """End the instance by cancellation under the evicting flag; nothing leaves the loop. The instance cannot be used afterwards. Idempotent."""
+        """End the instance by cancellation under the evicting flag; nothing leaves the loop. The instance cannot be
+        used afterwards. Idempotent.
+        """
         ...
 
 
 class HookChannel(Protocol):
-    """A hook inside the workflow. Payloads are buffered in log order; each goes to one awaiter; a cancelled awaiter swallows none."""
+    """A hook inside the workflow. Payloads are buffered in log order; each goes to one awaiter; a cancelled awaiter
+    swallows none.
+    """
 
     def next(self) -> asyncio.Future[Event]:
-        """The next hook_received event. If the token is held by another run, the future resolves to the hook_conflict event."""
+        """The next hook_received event. If the token is held by another run, the future resolves to the hook_conflict
+        event.
+        """
         ...
 
     def close(self) -> None:
@@ -87,7 +105,9 @@ class HookChannel(Protocol):
 
 
 class Asking(Protocol):
-    """What authoring code asks of the live instance, from inside workflow code. All calls are synchronous and return futures of the workflow loop."""
+    """What authoring code asks of the live instance, from inside workflow code. All calls are synchronous and return
+    futures of the workflow loop.
+    """
 
     @property
     def run_id(self) -> str:
@@ -109,11 +129,15 @@ class Asking(Protocol):
         ...
 
     def new_id(self, name: str) -> str:
-        """The next entity id for ``name`` in the running task: task path, name, counter within that pair, such as ``charge#1`` or ``ship_parcel#2/charge#1``."""
+        """The next entity id for ``name`` in the running task: task path, name, counter within that pair, such as
+        ``charge#1`` or ``ship_parcel#2/charge#1``.
+        """
         ...
 
     def step(self, entity: str, payload: bytes) -> asyncio.Future[Event]:
-        """Ask for step_created; resolves to its step_completed or step_failed event. Cancelling the future withdraws the step (step_cancelled if it is in the log)."""
+        """Ask for step_created; resolves to its step_completed or step_failed event. Cancelling the future withdraws
+        the step (step_cancelled if it is in the log).
+        """
         ...
 
     def hook(self, entity: str, token: str, payload: bytes) -> HookChannel:
