@@ -1,7 +1,7 @@
 """fencepost: durable workflows for Python on Postgres and Redis (or Valkey).
 
-Everything public is importable from here. ``import fencepost`` loads nothing: each name is imported at its first use (PEP 562), so that command line
-tools and test plugins stay fast.
+Everything public is importable from here. ``import fencepost`` loads nothing: each name is imported at its first use
+(PEP 562), so that command line tools and test plugins stay fast.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Every exception that user code meets, and the codes by which a failure says whose fault it was.
 
-Engine code tells failures apart by type or by code, never by their wording. Errors of one room only stay in that room (``ConfigError`` in
-config.py, ``StoreTrouble`` in the store, ``ReplayDivergence`` in replay).
+Engine code tells failures apart by type or by code, never by their wording. Errors of one room only stay in that room
+(``ConfigError`` in config.py, ``StoreTrouble`` in the store, ``ReplayDivergence`` in replay).
 
-Conventions: an exception's ``args`` rebuild it (``cls.__new__(cls, *args)``), and what else it knows stands in plain instance attributes, so that
-it survives the way through the log as any exception of the user's does (failure.py).
+Conventions: an exception's ``args`` rebuild it (``cls.__new__(cls, *args)``), and what else it knows stands in plain
+instance attributes, so that it survives the way through the log as any exception of the user's does (failure.py).
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class FencepostError(Exception):
 class Fatal(FencepostError):
     """Raised by a step's body: do not retry.
 
-    Only what left the body counts: a Fatal that is merely the cause or context of another exception does not make that one fatal. An
-    exception group is fatal if one of its members is.
+    Only what left the body counts: a Fatal that is merely the cause or context of another exception does not make that
+    one fatal. An exception group is fatal if one of its members is.
     """
 
 
@@ -78,7 +78,8 @@ class Retry(FencepostError):
 class StepFailed(FencepostError):
     """A step failed with an exception whose class is not loaded here (otherwise that class itself is raised).
 
-    ``type``: its module-qualified class name. ``message``: its text. ``traceback``: as recorded where it happened. ``code``: whose fault it was.
+    ``type``: its module-qualified class name. ``message``: its text. ``traceback``: as recorded where it happened.
+    ``code``: whose fault it was.
     """
 
     def __init__(self, message: str, *, type: str = "", traceback: str = "", code: str = USER_ERROR) -> None:
@@ -117,13 +118,16 @@ class StepNotRegistered(StepFailed):
 
 
 class PayloadError(FencepostError, ValueError):
-    """A value cannot be encoded, or what was recorded does not fit the type that is expected. The message starts with the path inside the value."""
+    """A value cannot be encoded, or what was recorded does not fit the type that is expected.
+
+    The message starts with the path inside the value.
+    """
 
 
 class PayloadTooLarge(PayloadError):
-    """A value's encoding is larger than the limit. ``size`` and ``limit`` in bytes."""
+    """A value's encoding is larger than the limit. ``size`` and ``limit`` in bytes (0: not known)."""
 
-    def __init__(self, message: str, *, size: int, limit: int) -> None:
+    def __init__(self, message: str, *, size: int = 0, limit: int = 0) -> None:
         super().__init__(message)
         self.size = size
         self.limit = limit
@@ -134,7 +138,10 @@ class ArgumentError(FencepostError, TypeError):
 
 
 class NotInWorkflow(FencepostError, RuntimeError):
-    """Something that only makes sense inside a workflow, or inside a step, was used elsewhere. The message names the way out."""
+    """Something that only makes sense inside a workflow, or inside a step, was used elsewhere.
+
+    The message names the way out.
+    """
 
 
 class DuplicateName(FencepostError, ValueError):
@@ -164,16 +171,24 @@ class HookConflict(FencepostError):
         self.owner = owner
 
     def __str__(self) -> str:
-        return f"the hook token {self.token!r} is held by run {self.owner}: use another token, or wait until that run has disposed it"
+        return (
+            f"the hook token {self.token!r} is held by run {self.owner}: "
+            "use another token, or wait until that run has disposed it"
+        )
 
 
 # --- client side ------------------------------------------------------------------------------------------------------
 
 
 class RunFailed(FencepostError):
-    """The run ended in an error. ``code`` says whose fault it was; ``__cause__`` is the workflow's exception, with its own causes."""
+    """The run ended in an error.
 
-    def __init__(self, run_id: str, message: str, *, code: str = USER_ERROR, type: str = "", traceback: str = "") -> None:
+    ``code`` says whose fault it was; ``__cause__`` is the workflow's exception, with its own causes.
+    """
+
+    def __init__(
+        self, run_id: str, message: str, *, code: str = USER_ERROR, type: str = "", traceback: str = ""
+    ) -> None:
         super().__init__(run_id, message)
         self.run_id = run_id
         self.message = message
@@ -250,14 +265,17 @@ class StartConflict(FencepostError):
 
 
 class ServerUnavailable(FencepostError, ConnectionError):
-    """Postgres or Redis could not be reached or refused for its own reasons. What was asked for may or may not have happened."""
+    """Postgres or Redis could not be reached or refused for its own reasons.
+
+    What was asked for may or may not have happened.
+    """
 
 
 # --- the way through the log ------------------------------------------------------------------------------------------
 
 
 def failure_of(exc: BaseException, *, code: str = USER_ERROR) -> Failure:
-    """The exception as a record for the log, see ``fencepost.failure``. Never raises for what the exception is made of."""
+    """The exception as a record for the log, see ``fencepost.failure``. Never raises for what exc is made of."""
     # Imported here, as failure.py encodes values and payload.py raises the errors above.
     from fencepost import failure
 

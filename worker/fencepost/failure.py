@@ -1,14 +1,17 @@
 """Exceptions on their way through the log: ``failure_of`` writes one down, ``exception_of`` raises it from the grave.
 
-What survives: type, message, traceback text, args and plain instance attributes (``__notes__`` among them) as far as they can be encoded, the
-cause and context chain, the members of exception groups. Everything is bounded, so that no exception can poison a log.
+What survives: type, message, traceback text, args and plain instance attributes (``__notes__`` among them) as far as
+they can be encoded, the cause and context chain, the members of exception groups. Everything is bounded, so that no
+exception can poison a log.
 
-A class is found again only among modules that are already imported; nothing is imported because a log says so. Its ``__init__`` is not called
-again if it is written in Python, for it was written to be called with something else than ``args``: the instance is made, and args and
-attributes are put back, as ``copy`` does it. What cannot be rebuilt becomes StepFailed with the type's name, message and traceback.
+A class is found again only among modules that are already imported; nothing is imported because a log says so. Its
+``__init__`` is not called again if it is written in Python, for it was written to be called with something else than
+``args``: the instance is made, and args and attributes are put back, as ``copy`` does it. What cannot be rebuilt
+becomes StepFailed with the type's name, message and traceback.
 
-Retries: ``Fatal`` (not retryable) and ``Retry`` (own delay) count if the exception that left the body is one, or is a group with such a
-member. Deeper in the cause chain they are history: ``except Fatal: raise Other() from fatal`` is the user's decision to raise something else.
+Retries: ``Fatal`` (not retryable) and ``Retry`` (own delay) count if the exception that left the body is one, or is a
+group with such a member. Deeper in the cause chain they are history: ``except Fatal: raise Other() from fatal`` is the
+user's decision to raise something else.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ import traceback
 import types
 from collections.abc import Iterator
 from typing import Any, cast
+
+import msgspec
 
 from fencepost import errors, payload
 from fencepost.records import Failure
@@ -39,7 +44,10 @@ class RemoteTraceback(str):
 
 
 def failure_of(exc: BaseException, *, code: str = errors.USER_ERROR) -> Failure:
-    """The exception as a record. ``code`` says whose fault it is; under some codes nothing is retryable. Never raises for what exc is made of."""
+    """The exception as a record.
+
+    ``code`` says whose fault it is; under some codes nothing is retryable. Never raises for what exc is made of.
+    """
     record = _Writer().write(exc, DEPTH_MAX)
     leaves = list(_leaves(exc))
     fatal = code in errors.NOT_RETRYABLE_CODES or any(isinstance(leaf, errors.Fatal) for leaf in leaves)
@@ -53,7 +61,9 @@ def exception_of(record: Failure) -> BaseException:
 
 
 def run_code(exc: BaseException) -> str:
-    """The code under which an exception that left a workflow ends its run: what the engine itself caused keeps its name, the rest is USER_ERROR."""
+    """The code under which an exception that left a workflow ends its run: what the engine itself caused keeps its
+    name, the rest is USER_ERROR.
+    """
     if isinstance(exc, errors.StepFailed) and exc.code in errors.CODES:
         return exc.code
     return errors.PAYLOAD_ERROR if isinstance(exc, errors.PayloadError) else errors.USER_ERROR
@@ -65,15 +75,18 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
         if not stack:
             return
         top = stack.pop()
-        if isinstance(top, BaseExceptionGroup):
-            stack.extend(cast("BaseExceptionGroup[BaseException]", top).exceptions)
+        if members := _members(top):
+            stack.extend(members)
         else:
             yield top
 
 
-def _with(record: Failure, **changes: Any) -> Failure:
-    import msgspec
+def _members(exc: BaseException) -> tuple[BaseException, ...]:
+    is_group = isinstance(exc, BaseExceptionGroup)
+    return cast("BaseExceptionGroup[BaseException]", exc).exceptions if is_group else ()
 
+
+def _with(record: Failure, **changes: Any) -> Failure:
     return msgspec.structs.replace(record, **changes)
 
 
@@ -97,7 +110,7 @@ def _traceback(exc: BaseException) -> str:
     try:
         text = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__, chain=False))
     except Exception as error:  # noqa: BLE001 - as above
-        text = "".join(traceback.format_tb(exc.__traceback__)) + f"<the exception could not be formatted: {type(error).__qualname__}>"
+        text = "".join(traceback.format_tb(exc.__traceback__)) + f"<not formatted: {type(error).__qualname__}>"
     return _clip(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
@@ -111,7 +124,8 @@ class _Writer:
         self.seen.add(id(exc))
         kind = type(exc)
         # A group's members travel beside it; Python keeps them in args too.
-        args = exc.args[:1] if isinstance(exc, BaseExceptionGroup) else exc.args
+        members = _members(exc)
+        args = exc.args[:1] if members else exc.args
         return Failure(
             type=f"{kind.__module__}.{kind.__qualname__}",
             message=_message(exc),
@@ -121,19 +135,13 @@ class _Writer:
             suppress_context=exc.__suppress_context__,
             cause=self.next(exc.__cause__, depth),
             context=self.next(exc.__context__, depth) if exc.__context__ is not exc.__cause__ else None,
-            exceptions=tuple(self.members(exc, depth)),
+            exceptions=tuple(record for member in members if (record := self.next(member, depth)) is not None),
         )
 
     def next(self, exc: BaseException | None, depth: int) -> Failure | None:
         if exc is None or depth <= 1 or id(exc) in self.seen or len(self.seen) >= NODES_MAX:
             return None
         return self.write(exc, depth - 1)
-
-    def members(self, exc: BaseException, depth: int) -> Iterator[Failure]:
-        if isinstance(exc, BaseExceptionGroup):
-            for member in cast("BaseExceptionGroup[BaseException]", exc).exceptions:
-                if (record := self.next(member, depth)) is not None:
-                    yield record
 
 
 def _encoded(value: object) -> bytes | None:
@@ -146,11 +154,13 @@ def _encoded(value: object) -> bytes | None:
 def _attributes(exc: BaseException) -> dict[str, bytes]:
     kept: dict[str, bytes] = {}
     for name, value in vars(exc).items():
-        if name == "__notes__" and isinstance(value, list):
-            value = [note for note in cast(list[object], value) if not isinstance(note, RemoteTraceback)]
-            if not value:
-                continue
-        if (data := _encoded(value)) is not None:
+        if name == "__notes__":
+            # Those that carry a recorded traceback are part of this record's own traceback text already.
+            notes = [note for note in exc.__notes__ if not isinstance(note, RemoteTraceback)]
+            data = _encoded(notes) if notes else None
+        else:
+            data = _encoded(value)
+        if data is not None:
             kept[name] = data
     return kept
 
@@ -184,7 +194,10 @@ _NEVER_RAISED: tuple[type[BaseException], ...] = (StopIteration, StopAsyncIterat
 
 
 def _find_class(name: str) -> type[Exception] | None:
-    """The class, if its module is imported. Only Exception's family: raising a SystemExit or CancelledError from a log would act on the loop."""
+    """The class, if its module is imported.
+
+    Only Exception's family: raising a SystemExit or CancelledError from a log would act on the loop.
+    """
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         found: Any = sys.modules.get(".".join(parts[:cut]))
@@ -207,7 +220,7 @@ def _instance(kind: type[Exception], record: Failure, depth: int) -> Exception |
             if not members:
                 return None
             args = (*args[:1], members)
-        exc = kind.__new__(kind, *args)
+        exc: Any = cast(Any, kind).__new__(kind, *args)
         if not isinstance(exc, kind):
             return None
         _native_init(kind)(exc, *args)
@@ -219,7 +232,9 @@ def _instance(kind: type[Exception], record: Failure, depth: int) -> Exception |
 
 
 def _native_init(kind: type[Exception]) -> Any:
-    """The first ``__init__`` of the class's ancestry that is not written in Python: it fills the fields of built-in exceptions."""
+    """The first ``__init__`` of the class's ancestry that is not written in Python: it fills the fields of built-in
+    exceptions.
+    """
     for ancestor in kind.__mro__:
         init = ancestor.__dict__.get("__init__")
         if init is not None and not isinstance(init, types.FunctionType):

@@ -1,9 +1,11 @@
-"""Calls of steps and workflows as user values: binding, encoding and decoding ``[args, kwargs]`` by a function's signature."""
+"""Calls of steps and workflows as user values: binding, encoding and decoding ``[args, kwargs]`` by a function's
+signature.
+"""
 
 from __future__ import annotations
 
 import inspect
-import sys
+import types
 import typing
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,7 +21,10 @@ _call_decoder = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], dict[str, msgsp
 
 
 class Arguments:
-    """The signature of one function. Annotations are resolved at the first use, so that classes defined further down are found."""
+    """The signature of one function.
+
+    Annotations are resolved at the first use, so that classes defined further down are found.
+    """
 
     def __init__(self, fn: Callable[..., Any], name: str) -> None:
         self._fn = fn
@@ -36,10 +41,14 @@ class Arguments:
     @property
     def result_type(self) -> Any:
         """The return annotation; Any without one."""
-        return self._resolved().get("return", Any)
+        hint = self._resolved().get("return", Any)
+        return Any if hint is typing.NoReturn or hint is typing.Never else hint
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call in its one canonical form: positional where the signature allows it, defaults left out. Raises ArgumentError."""
+        """The call in its one canonical form: positional where the signature allows it, defaults left out.
+
+        Raises ArgumentError.
+        """
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -65,7 +74,10 @@ class Arguments:
         return data
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The recorded call, converted by annotation and checked against the signature. Raises PayloadError, ArgumentError."""
+        """The recorded call, converted by annotation and checked against the signature.
+
+        Raises PayloadError, ArgumentError.
+        """
         tag = data[:1]
         if tag not in (payload.PLAIN, payload.MARKED):
             payload.decode(data, path=f"the arguments of {self._name}")  # raises, and says why
@@ -78,7 +90,9 @@ class Arguments:
             payload.decode_body(bytes(raw), self._type(self._positional_name(i)), marked, f"args[{i}]")
             for i, raw in enumerate(positional)
         )
-        kwargs = {k: payload.decode_body(bytes(raw), self._type(k), marked, f"kwargs[{k!r}]") for k, raw in named.items()}
+        kwargs = {
+            k: payload.decode_body(bytes(raw), self._type(k), marked, f"kwargs[{k!r}]") for k, raw in named.items()
+        }
         self.bind(args, kwargs)
         return args, kwargs
 
@@ -106,33 +120,40 @@ class Arguments:
 
 
 def resolve_hints(fn: Callable[..., Any], name: str) -> Mapping[str, Any]:
-    """The function's annotations as types. One that cannot be resolved (a class local to another function, an import under TYPE_CHECKING) counts as
-    Any, with one warning that names it."""
+    """The function's annotations as types.
+
+    One that cannot be resolved (a class local to another function, an import under TYPE_CHECKING) counts as Any, with
+    one warning that names it.
+    """
     local = _closure(fn)
-    try:
-        return typing.get_type_hints(fn, localns=local, include_extras=True)
-    except Exception:  # noqa: BLE001 - evaluating annotations runs user code; each is tried alone below, and named
-        pass
     hints: dict[str, Any] = {}
-    module = sys.modules.get(fn.__module__)
-    scope = {**vars(module), **getattr(fn, "__globals__", {})} if module is not None else getattr(fn, "__globals__", {})
     for parameter, annotation in fn.__annotations__.items():
         try:
-            probe = type("probe", (), {"__annotations__": {parameter: annotation}, "__module__": fn.__module__})
-            hints[parameter] = typing.get_type_hints(probe, globalns=scope, localns=local, include_extras=True)[parameter]
-        except Exception as error:  # noqa: BLE001 - as above
+            hints[parameter] = _resolve_one(fn, parameter, annotation, local)
+        except Exception as error:  # noqa: BLE001 - evaluating an annotation runs whatever it says; the warning names it
             hints[parameter] = Any
-            code = getattr(fn, "__code__", None)
-            warnings.warn_explicit(
-                f"the annotation {annotation!r} of {parameter!r} of {name} cannot be resolved ({error}): "
-                "its values are passed without a type, dataclasses come back as dicts. "
-                "Define the class at module level, and import it outside TYPE_CHECKING",
-                RuntimeWarning,
-                code.co_filename if code is not None else "<unknown>",
-                code.co_firstlineno if code is not None else 0,
-                module=fn.__module__,
-            )
+            _warn_unresolved(fn, name, parameter, annotation, error)
     return hints
+
+
+def _resolve_one(fn: Callable[..., Any], parameter: str, annotation: Any, local: dict[str, Any]) -> Any:
+    # get_type_hints takes all annotations of an object or none; one at a time keeps the good ones.
+    holder = types.SimpleNamespace(__annotations__={parameter: annotation})
+    scope: dict[str, Any] = getattr(fn, "__globals__", {})
+    return typing.get_type_hints(holder, globalns=scope, localns=local, include_extras=True)[parameter]
+
+
+def _warn_unresolved(fn: Callable[..., Any], name: str, parameter: str, annotation: Any, error: Exception) -> None:
+    code = getattr(fn, "__code__", None)
+    warnings.warn_explicit(
+        f"the annotation {annotation!r} of {parameter!r} of {name} cannot be resolved ({error}): "
+        "its values are passed without a type, and dataclasses come back as dicts. "
+        "Define the class at module level, and import it outside TYPE_CHECKING",
+        RuntimeWarning,
+        code.co_filename if code is not None else "<unknown>",
+        code.co_firstlineno if code is not None else 0,
+        module=fn.__module__,
+    )
 
 
 def _closure(fn: Callable[..., Any]) -> dict[str, Any]:

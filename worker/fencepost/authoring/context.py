@@ -21,7 +21,9 @@ class StepContext:
 
     @property
     def idempotency_key(self) -> str:
-        """The same for every attempt of this step, and for no other step: hand it to services that can recognise a repeated request."""
+        """The same for every attempt of this step, and for no other step: hand it to services that can recognise a
+        repeated request.
+        """
         return f"{self.run_id}:{self.step_id}"
 
 
@@ -29,7 +31,10 @@ _context: ContextVar[StepContext | None] = ContextVar("fencepost_step", default=
 
 
 def current() -> StepContext:
-    """The running step's context, in its body, in tasks it starts and in threads started by asyncio.to_thread. Raises NotInWorkflow elsewhere."""
+    """The running step's context, in its body, in tasks it starts and in threads started by asyncio.to_thread.
+
+    Raises NotInWorkflow elsewhere.
+    """
     found = _context.get()
     if found is None:
         raise NotInWorkflow(

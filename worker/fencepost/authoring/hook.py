@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar, cast, overload
 
 from fencepost import payload
+from fencepost import payload_places as places
 from fencepost.errors import HookConflict, NotInWorkflow
 from fencepost.records import HookCreated, pack
 from fencepost.replay import interface
@@ -22,19 +23,24 @@ def hook(as_type: Any = Any, token: str | None = None) -> Hook[Any]: ...
 def hook(as_type: Any = Any, token: str | None = None) -> Hook[Any]:
     """Listen for payloads of a type, from now until the hook is closed, its ``async with`` is left, or the run ends.
 
-    ``token`` is what senders name; by default 128 bits derived from the run's id and the place in the code: not guessable without the run's id,
-    and no secret to whoever has it. Raises NotInWorkflow elsewhere.
+    ``token`` is what senders name; by default 128 bits derived from the run's id and the place in the code: not
+    guessable without the run's id, and no secret to whoever has it. Raises NotInWorkflow elsewhere.
     """
     asking = interface.current()
     if asking is None:
-        raise NotInWorkflow("hook() is for workflows; to send a payload to one, use `await client.resume(token, payload)`")
+        raise NotInWorkflow(
+            "hook() is for workflows; to send a payload to one, use `await client.resume(token, payload)`"
+        )
     entity = asking.new_id("hook")
     chosen = token if token is not None else asking.seed(entity)[:16].hex()
     return Hook(asking, entity, chosen, as_type)
 
 
 class Hook(Generic[T]):
-    """An open hook. ``await hook`` is the next payload, ``async for payload in hook`` all of them, in the order in which they were accepted.
+    """An open hook.
+
+    ``await hook`` is the next payload, ``async for payload in hook`` all of them, in the order in which they were
+    accepted.
 
     Awaiting raises HookConflict if another run holds the token, and PayloadError if a payload is not of the type.
     """
@@ -46,7 +52,7 @@ class Hook(Generic[T]):
         self._conflict_with: str | None = None
         codec = payload.codec_of(as_type, f"hook {token!r}")
         del codec  # built now, so that a type that cannot be decoded is refused here and not when somebody has sent one
-        self._channel = asking.hook(entity, token, pack(HookCreated(payload.type_name(as_type))))
+        self._channel = asking.hook(entity, token, pack(HookCreated(places.type_name(as_type))))
 
     def close(self) -> None:
         """Stop listening: later payloads are refused to their senders. Idempotent."""
@@ -55,7 +61,7 @@ class Hook(Generic[T]):
             self._channel.close()
 
     def __repr__(self) -> str:
-        return f"<hook {self.token!r} for {payload.type_name(self._type)}{', closed' if self._closed else ''}>"
+        return f"<hook {self.token!r} for {places.type_name(self._type)}{', closed' if self._closed else ''}>"
 
     def __await__(self) -> Generator[Any, None, T]:
         return self._next().__await__()

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Registry:
     """Workflows and steps by name. Names are what the log keeps, so two functions never share one.
 
-    Registering the same function again (a module reload: same module and qualified name; or one file imported under two module names) replaces it.
+    Registering the same function again (a module reload: same module and qualified name; or one file imported under two
+    module names) replaces it.
     """
 
     def __init__(self) -> None:

@@ -8,8 +8,11 @@ from fencepost.records import Failure, Policy
 
 
 def delay_before(attempt_that_failed: int, policy: Policy, uniform: Callable[[], float]) -> float:
-    """Seconds before the next attempt, after the n-th error (1, 2, ...). Full jitter: uniform between 0 and the exponential bound, so that
-    retries of many runs spread out. ``uniform`` returns a number in [0, 1)."""
+    """Seconds before the next attempt, after the n-th error (1, 2, ...).
+
+    Full jitter: uniform between 0 and the exponential bound, so that retries of many runs spread out. ``uniform``
+    returns a number in [0, 1).
+    """
     assert attempt_that_failed >= 1, attempt_that_failed
     try:
         bound = policy.first_delay * policy.factor ** (attempt_that_failed - 1)
@@ -19,9 +22,11 @@ def delay_before(attempt_that_failed: int, policy: Policy, uniform: Callable[[],
 
 
 def next_delay(errors: int, policy: Policy, failure: Failure, uniform: Callable[[], float]) -> float | None:
-    """Seconds before the next attempt after ``errors`` executions that ended in an error (this one included); None if the step has failed.
+    """Seconds before the next attempt after ``errors`` executions that ended in an error (this one included); None if
+    the step has failed.
 
-    n retries are n + 1 such executions. Retry(after=...) sets the delay, past the cap if it says so, but does not add an attempt.
+    n retries are n + 1 such executions. Retry(after=...) sets the delay, past the cap if it says so, but does not add
+    an attempt.
     """
     if not failure.retryable or errors > policy.retries:
         return None

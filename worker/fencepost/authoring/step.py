@@ -71,9 +71,10 @@ def step(
 ) -> Any:
     """Make a function a step.
 
-    ``retries``: n retries are n + 1 executions that ended in an error. ``timeout``: seconds or timedelta, bounds one attempt. ``queue``: None is the
-    run's own. ``name``: what the log keeps, the function's name by default. Backoff: ``first_delay`` seconds, times ``factor`` per failure, at
-    most ``cap``, full jitter. ``process``: the body runs in a process of its own, so the function must be importable (module level).
+    ``retries``: n retries are n + 1 executions that ended in an error. ``timeout``: seconds or timedelta, bounds one
+    attempt. ``queue``: None is the run's own. ``name``: what the log keeps, the function's name by default. Backoff:
+    ``first_delay`` seconds, times ``factor`` per failure, at most ``cap``, full jitter. ``process``: the body runs in a
+    process of its own, so the function must be importable (module level).
 
     Raises TypeError and ValueError for what cannot be a step, DuplicateName for a name that another function has.
     """
@@ -92,13 +93,23 @@ def _registry_or_default(chosen: registry.Registry | None) -> registry.Registry:
 
 
 class Step(Generic[P, R]):
-    """A step. Calling it returns a coroutine, whether the body is ``async def`` or ``def``: durable when awaited in a workflow, else the plain body.
+    """A step.
 
-    ``fn`` is the bare function; ``name``, ``queue`` and ``policy`` are what is recorded with a call; ``mode`` is how an executor runs the body.
+    Calling it returns a coroutine, whether the body is ``async def`` or ``def``: durable when awaited in a workflow,
+    else the plain body.
+
+    ``fn`` is the bare function; ``name``, ``queue`` and ``policy`` are what is recorded with a call; ``mode`` is how an
+    executor runs the body.
     """
 
     def __init__(
-        self, fn: Callable[P, Any], *, name: str | None = None, policy: Policy, queue: str | None = None, process: bool = False
+        self,
+        fn: Callable[P, Any],
+        *,
+        name: str | None = None,
+        policy: Policy,
+        queue: str | None = None,
+        process: bool = False,
     ) -> None:
         check_body(fn, "step")
         if process:
@@ -120,8 +131,9 @@ class Step(Generic[P, R]):
             # The id is taken now, not when the coroutine first runs: ids follow the order of calls in the code.
             call = self._run_durably(asking, asking.new_id(self.name), args, kwargs)
         # "coroutine 'charge' was never awaited" must name the step.
-        call.__name__ = self.name
-        call.__qualname__ = self.name
+        named: Any = call
+        named.__name__ = self.name
+        named.__qualname__ = self.name
         return call
 
     def __repr__(self) -> str:
@@ -131,10 +143,13 @@ class Step(Generic[P, R]):
         self,
         *,
         retries: int | None = None,
-        timeout: timedelta | float | None | msgspec.UnsetType = msgspec.UNSET,
-        queue: str | None | msgspec.UnsetType = msgspec.UNSET,
+        timeout: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
+        queue: str | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> Step[P, R]:
-        """The same step with other options for the calls made through what is returned. ``timeout=None``: unbounded; ``queue=None``: the run's."""
+        """The same step with other options for the calls made through what is returned.
+
+        ``timeout=None``: unbounded; ``queue=None``: the run's.
+        """
         changes: dict[str, Any] = {}
         if retries is not None:
             changes["retries"] = retries
@@ -187,7 +202,9 @@ def seconds_of(duration: timedelta | float | None) -> float | None:
         return None
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     if not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError(f"a timeout must be a positive, finite number of seconds, not {duration!r}; None means unbounded")
+        raise ValueError(
+            f"a timeout must be a positive, finite number of seconds, not {duration!r}; None means unbounded"
+        )
     return seconds
 
 
@@ -205,5 +222,6 @@ def checked_policy(policy: Policy) -> Policy:
 def _check_importable(fn: Callable[..., Any]) -> None:
     if "<locals>" in fn.__qualname__ or "<lambda>" in fn.__qualname__:
         raise TypeError(
-            f"process=True needs a function at module level, not {registry.location(fn)}: the other process finds it by importing its module"
+            f"process=True needs a function at module level, not {registry.location(fn)}: "
+            "the other process finds it by importing its module"
         )

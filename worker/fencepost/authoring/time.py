@@ -11,9 +11,12 @@ from fencepost.replay import interface
 
 
 async def sleep(delay: float | timedelta | datetime) -> None:
-    """Sleep for seconds, for a timedelta, or until an aware datetime. In a workflow the sleep is durable and costs nothing while it lasts.
+    """Sleep for seconds, for a timedelta, or until an aware datetime.
 
-    A delay of zero or less, or an instant in the past, returns after giving others a turn. Raises ValueError for a naive datetime or a delay that is not finite.
+    In a workflow the sleep is durable and costs nothing while it lasts.
+
+    A delay of zero or less, or an instant in the past, returns after giving others a turn. Raises ValueError for a
+    naive datetime or a delay that is not finite.
     """
     if isinstance(delay, datetime):
         if delay.tzinfo is None:
@@ -34,7 +37,10 @@ def now() -> datetime:
 
 
 def random() -> stdlib_random.Random:
-    """A new random number generator. In a workflow it is seeded from the run's id and the place in the code: never use it for secrets."""
+    """A new random number generator.
+
+    In a workflow it is seeded from the run's id and the place in the code: never use it for secrets.
+    """
     asking = interface.current()
     if asking is None:
         return stdlib_random.Random()
@@ -42,7 +48,10 @@ def random() -> stdlib_random.Random:
 
 
 def uuid4() -> uuid.UUID:
-    """A UUID of version 4. In a workflow it is derived from the run's id and the place in the code: unique, but no secret."""
+    """A UUID of version 4.
+
+    In a workflow it is derived from the run's id and the place in the code: unique, but no secret.
+    """
     asking = interface.current()
     if asking is None:
         return uuid.uuid4()

@@ -50,8 +50,9 @@ def workflow(
 ) -> Any:
     """Make an async function a workflow.
 
-    ``name``: what the log keeps, the function's name by default. ``timeout``: seconds or timedelta, bounds the whole run. ``queue``: where its turns
-    are done, None is the client's default. Raises TypeError for what cannot be a workflow, DuplicateName for a name that another function has.
+    ``name``: what the log keeps, the function's name by default. ``timeout``: seconds or timedelta, bounds the whole
+    run. ``queue``: where its turns are done, None is the client's default. Raises TypeError for what cannot be a
+    workflow, DuplicateName for a name that another function has.
     """
 
     def decorate(body: Callable[..., Any]) -> Workflow[..., Any]:
@@ -67,7 +68,10 @@ def _registry_or_default(chosen: registry.Registry | None) -> registry.Registry:
 
 
 class Workflow(Generic[P, R]):
-    """A workflow: a replay Program for the engine, a typed name for clients. ``fn`` is the bare function; ``timeout`` is in seconds."""
+    """A workflow: a replay Program for the engine, a typed name for clients.
+
+    ``fn`` is the bare function; ``timeout`` is in seconds.
+    """
 
     def __init__(
         self,
@@ -79,7 +83,9 @@ class Workflow(Generic[P, R]):
     ) -> None:
         check_body(fn, "workflow")
         if not inspect.iscoroutinefunction(fn):
-            raise TypeError(f"@workflow needs an async function: write `async def {fn.__name__}`, at {registry.location(fn)}")
+            raise TypeError(
+                f"@workflow needs an async function: write `async def {fn.__name__}`, at {registry.location(fn)}"
+            )
         functools.update_wrapper(self, fn)
         self.fn = fn
         self._name = name or fn.__name__
@@ -98,7 +104,9 @@ class Workflow(Generic[P, R]):
                 f"{self._name} is a workflow: start a run with `await client.start({self._name}, ...)`, "
                 f"or call the bare function with {self._name}.fn(...) in a test"
             )
-        raise NotInWorkflow(f"{self._name}: child runs are not there yet: call steps, or start the run from a client inside a step")
+        raise NotInWorkflow(
+            f"{self._name}: child runs are not there yet: call steps, or start the run from a client inside a step"
+        )
 
     def __repr__(self) -> str:
         return f"<workflow {self._name} at {registry.location(self.fn)}>"

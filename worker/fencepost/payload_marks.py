@@ -1,0 +1,189 @@
+"""How a value is written so that nothing is lost and equal values have equal bytes.
+
+Marks stand for what plain msgpack forgets, and sets are put in order. Marks are msgpack extension types 1 to 11. They
+are part of the log's format: a number never changes its meaning.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import datetime
+import decimal
+import operator
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+DEPTH_MAX = 200
+"""Deeper nesting is refused by name, before the interpreter's limit is near (1000 frames, shared with the user's)."""
+
+_TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _TIME, _TIMEDELTA, _DATETIME, _INTEGER, _PAIRS = range(1, 12)
+_LEAVES = frozenset({str, int, float, bool, type(None), bytes})
+_INT64 = range(-(2**63), 2**64)
+
+
+def to_builtins(value: Any) -> Any:
+    """What msgspec asks for a class that it does not know: pydantic models are dumped, everything else is refused."""
+    if (pydantic := sys.modules.get("pydantic")) is not None and isinstance(value, pydantic.BaseModel):
+        return rewrite(value.model_dump(mode="python"), mark=False, depth=0)
+    for kind, plain in _PLAIN_OF_SUBCLASS.items():
+        if isinstance(value, kind):
+            return plain(value)
+    raise TypeError("no codec for this class")
+
+
+_PLAIN_OF_SUBCLASS: dict[type, Callable[[Any], Any]] = {
+    # What the class overrides must not be asked: only the value of its base is written.
+    str: str.__str__,
+    int: int.__int__,
+    float: float.__float__,
+    bytes: lambda value: bytes(memoryview(value)),
+}
+
+
+encoder = msgspec.msgpack.Encoder(enc_hook=to_builtins)
+
+
+def rewrite(value: object, *, mark: bool, depth: int) -> Any:
+    """The value with sets in a stable order and, if ``mark``, with what a plain decode would lose as extensions.
+
+    The same object if nothing changes.
+    """
+    kind = type(value)
+    if kind in _LEAVES:
+        return _ext(_INTEGER, f"{value:x}") if mark and kind is int and value not in _INT64 else value
+    if depth > DEPTH_MAX:
+        raise RecursionError(f"nested more than {DEPTH_MAX} levels deep")
+    if isinstance(value, dict):
+        return _rewrite_dict(cast(dict[object, object], value), mark, depth)
+    if isinstance(value, (list, tuple)):
+        old = cast(list[object], value)
+        new = [rewrite(member, mark=mark, depth=depth + 1) for member in old]
+        if mark and isinstance(value, tuple):
+            return msgspec.msgpack.Ext(_TUPLE, encoder.encode(new))
+        return old if all(map(operator.is_, old, new)) else new
+    if isinstance(value, (set, frozenset)):
+        encoded = sorted(encoder.encode(_rewrite_hashed(member, mark, depth)) for member in cast(set[object], value))
+        body = encoder.encode([msgspec.Raw(member) for member in encoded])
+        code = _SET if isinstance(value, set) else _FROZENSET
+        return msgspec.msgpack.Ext(code, body) if mark else msgspec.Raw(body)
+    if mark:
+        for marked, writer in _WRITERS.items():
+            if isinstance(value, marked):
+                return writer(value)
+    return _rewrite_fields(value, mark, depth)
+
+
+def _rewrite_dict(value: dict[object, object], mark: bool, depth: int) -> Any:
+    """Keys that need marks (tuples, UUIDs, ...) cannot be keys as marks, so such a dict is written as its pairs.
+
+    Without marks keys stay as they are: a type says what they become.
+    """
+    old = list(value.values())
+    new = [rewrite(member, mark=mark, depth=depth + 1) for member in old]
+    if mark:
+        keys = [_rewrite_hashed(key, mark, depth) for key in value]
+        if not all(map(operator.is_, keys, value)):
+            return msgspec.msgpack.Ext(_PAIRS, encoder.encode(list(zip(keys, new, strict=True))))
+    return value if all(map(operator.is_, old, new)) else dict(zip(value, new, strict=True))
+
+
+def _rewrite_hashed(value: object, mark: bool, depth: int) -> Any:
+    """A member of a set, or a key. Without a type an object would come back as a dict, which can be neither."""
+    if mark and field_names(value):
+        raise TypeError("without a type it comes back as a dict, which cannot be a key or in a set: annotate its class")
+    return rewrite(value, mark=mark, depth=depth + 1)
+
+
+def _rewrite_fields(value: object, mark: bool, depth: int) -> Any:
+    """A shallow copy of a Struct, dataclass or attrs object in which the fields that must change are replaced."""
+    changed: dict[str, Any] = {}
+    for name in field_names(value):
+        old = getattr(value, name)
+        new = rewrite(old, mark=mark, depth=depth + 1)
+        if new is not old:
+            changed[name] = new
+    if not changed:
+        return value
+    twin = copy.copy(value)
+    for name, new in changed.items():
+        if isinstance(twin, msgspec.Struct):
+            msgspec.structs.force_setattr(twin, name, new)
+        else:
+            object.__setattr__(twin, name, new)  # a frozen dataclass refuses plain assignment; the twin is ours alone
+    return twin
+
+
+def field_names(value: object) -> tuple[str, ...]:
+    """The fields of a Struct, dataclass or attrs object; none for anything else (classes themselves included)."""
+    kind = type(value)
+    if isinstance(value, msgspec.Struct):
+        return value.__struct_fields__
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind) if hasattr(value, field.name))
+    if (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
+        return tuple(attribute.name for attribute in attributes)
+    return ()
+
+
+def _ext(code: int, text: str) -> msgspec.msgpack.Ext:
+    return msgspec.msgpack.Ext(code, text.encode())
+
+
+def _text(code: int) -> Callable[[Any], Any]:
+    return lambda value: _ext(code, msgspec.to_builtins(value))
+
+
+def _write_datetime(value: datetime.datetime) -> Any:
+    # An aware one has a msgpack type of its own (an instant); only a naive one would come back as text.
+    return value if value.tzinfo is not None else _ext(_DATETIME, value.isoformat())
+
+
+_WRITERS: dict[type, Callable[[Any], Any]] = {
+    decimal.Decimal: lambda value: _ext(_DECIMAL, str(value)),
+    uuid.UUID: lambda value: msgspec.msgpack.Ext(_UUID, value.bytes),
+    datetime.datetime: _write_datetime,  # before date, its base
+    datetime.date: _text(_DATE),
+    datetime.time: _text(_TIME),
+    datetime.timedelta: _text(_TIMEDELTA),
+}
+
+
+# --- reading --------------------------------------------------------------------------------------------------------
+
+_READERS: dict[int, Callable[[memoryview], Any]] = {
+    _PAIRS: lambda data: dict(marked_decoder.decode(data)),
+    _TUPLE: lambda data: tuple(marked_decoder.decode(data)),
+    _SET: lambda data: set(marked_decoder.decode(data)),
+    _FROZENSET: lambda data: frozenset(marked_decoder.decode(data)),
+    _DECIMAL: lambda data: decimal.Decimal(str(data, "utf-8")),
+    _UUID: lambda data: uuid.UUID(bytes=bytes(data)),
+    _DATE: lambda data: msgspec.convert(str(data, "utf-8"), datetime.date),
+    _TIME: lambda data: msgspec.convert(str(data, "utf-8"), datetime.time),
+    _TIMEDELTA: lambda data: msgspec.convert(str(data, "utf-8"), datetime.timedelta),
+    _DATETIME: lambda data: datetime.datetime.fromisoformat(str(data, "utf-8")),
+    _INTEGER: lambda data: int(str(data, "ascii"), 16),
+}
+
+
+def _read_marked(code: int, data: memoryview) -> Any:
+    reader = _READERS.get(code)
+    if reader is None:
+        raise ValueError(f"unknown extension type {code}: written by a newer version")
+    return reader(data)
+
+
+marked_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ext_hook=_read_marked)
+
+
+def from_builtins(kind: type, value: Any) -> Any:
+    """What msgspec asks for a class that it does not know when decoding."""
+    if (pydantic := sys.modules.get("pydantic")) is not None and issubclass(kind, pydantic.BaseModel):
+        return cast(Any, kind).model_validate(value)
+    if isinstance(value, kind):
+        return value
+    raise TypeError(f"Expected `{kind.__qualname__}`, got `{type(value).__qualname__}`")

@@ -1,0 +1,89 @@
+"""Where inside a value the trouble is, and how to say it. Runs on the way to an error only, so it may encode again."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Iterator
+from typing import cast
+
+from fencepost import payload_marks as marks
+
+
+def type_name(kind: object) -> str:
+    """A type as people write it."""
+    if isinstance(kind, type) and not hasattr(kind, "__origin__"):
+        return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return str(kind).replace("typing.", "")
+
+
+def mismatch(error: Exception, as_type: object, path: str) -> str:
+    """msgspec says "Expected `int`, got `str` - at `$.items[0]`": the place goes to the front, the words stay."""
+    words, _, place = str(error).rpartition(" - at `")
+    where = f"{path}{place.rstrip('`').removeprefix('$')}" if words else path
+    return (
+        f"{where or 'value'}: the recorded value does not fit the expected type {type_name(as_type)}: "
+        f"{words or error}. Was it recorded by other code? Keep what was recorded readable (defaults for new fields)"
+    )
+
+
+def _children(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, member in cast(dict[object, object], value).items():
+            yield f"[key {key!r}]", key
+            yield f"[{key!r}]", member
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for index, member in enumerate(cast(list[object], value)):
+            yield f"[{index}]", member
+    else:
+        for name in marks.field_names(value):
+            yield f".{name}", getattr(value, name)
+
+
+def locate(value: object, path: str, error: Exception) -> tuple[str, str]:
+    """The path of the innermost value that cannot be encoded, and why."""
+    on_way: set[int] = set()
+    while len(on_way) < marks.DEPTH_MAX:
+        on_way.add(id(value))
+        for suffix, child in _children(value):
+            trouble = _trouble(child)
+            if trouble is not None:
+                if id(child) in on_way:
+                    return path + suffix, "refers back to a value that contains it: pass ids instead of references"
+                value, path, error = child, path + suffix, trouble
+                break
+        else:
+            return path, _reason(value, error)
+    return path, f"is nested more than {marks.DEPTH_MAX} levels deep: flatten it, or pass a reference"
+
+
+def _trouble(value: object) -> Exception | None:
+    try:
+        marks.encoder.encode(marks.rewrite(value, mark=True, depth=0))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return error
+    return None
+
+
+_PLAIN_DATA = "pass plain data: a dataclass, dict, list, str or number"
+_WAYS_OUT: dict[str, str] = {
+    "pathlib": "pass str(path)",
+    "_io": "pass the file's name or its content",
+    "_thread": "create it where it is used",
+}
+
+
+def _reason(value: object, error: Exception) -> str:
+    kind = type(value)
+    if isinstance(error, OverflowError) and isinstance(value, int):
+        return f"the integer {str(value)[:40]} does not fit 64 bits: annotate it as str, or leave it without a type"
+    if isinstance(error, UnicodeError):
+        return f"the text cannot be written as UTF-8 ({error}): pass bytes"
+    if isinstance(error, RecursionError):
+        return f"is nested more than {marks.DEPTH_MAX} levels deep: flatten it, or pass a reference"
+    if isinstance(value, enum.Enum):
+        return f"{type_name(kind)} cannot be encoded: give its members str or int values"
+    if inspect.isawaitable(value):
+        return f"{type_name(kind)} cannot be encoded: it was never awaited; await it, or make the function `async def`"
+    way_out = _WAYS_OUT.get(kind.__module__.partition(".")[0], _PLAIN_DATA)
+    return f"{type_name(kind)} cannot be encoded: {way_out} ({error})"
