@@ -1,0 +1,58 @@
+# What a newcomer needs: `make demo` and `make test` work right after the clone, with nothing but bash, make and Python 3.11 or later.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format types layout deploy kills bench lock ci clean
+
+# Of this checkout, whatever is active in the caller's shell.
+RUN := .venv/bin/python
+PYTEST_WORKERS ?= auto
+PYTEST_ARGS ?=
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  PYTHON=python3.12 chooses the interpreter of a new .venv; PYTEST_ARGS='-k fence -x' goes to pytest."
+
+setup: ## Make .venv from the lock file (other targets do it by themselves)
+	@.ci/setup
+
+demo: setup ## See it work: embedded servers, two workers, one killed in the middle of a run
+	@$(RUN) -m fencepost demo
+
+test: setup ## Run all tests, on real servers of their own
+	@$(RUN) -m pytest -q -n $(PYTEST_WORKERS) --maxprocesses=4 --dist=worksteal $(PYTEST_ARGS)
+
+lint: setup ## Check style and format
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+format: setup ## Mend style and format where a tool can
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+types: setup ## Check types, strictly, with two checkers
+	@$(RUN) -m pyright
+	@$(RUN) -m mypy
+
+layout: setup ## Check rooms, arrows, sizes and the wheel
+	@$(RUN) -m pytest -q tests/layout $(PYTEST_ARGS)
+
+deploy: setup ## Render and verify the deployment files
+	@$(RUN) -m pytest -q -rs tests/deploy $(PYTEST_ARGS)
+
+kills: setup ## Break every guard in turn and see a test fail
+	@$(RUN) -m tests.kills $(KILLS_ARGS)
+
+bench: setup ## Measure against the floor of plain Postgres on this machine
+	@$(RUN) -m benchmarks $(BENCH_ARGS)
+
+lock: ## Resolve the dependencies anew into requirements.lock (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras --group test --upgrade \
+	  --no-emit-index-url --no-emit-find-links --no-header --quiet pyproject.toml -o requirements.lock
+
+ci: ## Run all that a change must pass
+	@.ci/run
+
+clean: ## Delete what can be made again: .venv, caches, builds (not the data in .fencepost)
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find worker queue store tests -name __pycache__ -type d -prune -exec rm -rf {} +
