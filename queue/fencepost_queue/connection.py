@@ -1,0 +1,116 @@
+"""One connection to the server: how it is made from a URL, and what its failures mean.
+
+The only file that knows redis-py. Its automatic retries are off: a settle whose reply was lost must never be sent
+again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol, TypeAlias, cast
+
+from redis.asyncio import ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthenticationWrongNumberOfArgsError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
+
+from fencepost_queue.errors import QueueRefused
+from fencepost_queue.protocol import QueueTrouble
+
+Argument: TypeAlias = str | bytes | int | float
+Command: TypeAlias = Sequence[Argument]
+Reply: TypeAlias = (
+    Any  # what the server answers: bytes, int, None, nested lists of them, or a ResponseError in a pipeline
+)
+
+FAILURES = (RedisError, OSError, EOFError, TimeoutError)
+REFUSALS = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError)
+SCHEMES = ("redis://", "rediss://", "unix://")
+
+
+class Connection(Protocol):
+    """What is used of redis-py's connection."""
+
+    async def connect(self) -> None: ...
+
+    async def disconnect(self, nowait: bool = False) -> None: ...
+
+    async def send_packed_command(self, command: Iterable[bytes], check_health: bool = True) -> None: ...
+
+    async def read_response(self) -> Reply: ...
+
+    def pack_commands(self, commands: Iterable[Command]) -> list[bytes]: ...
+
+
+class Dialer:
+    """Makes connections to one server. ``connect_seconds`` bounds each attempt."""
+
+    def __init__(self, url: str, connect_seconds: float) -> None:
+        if not url.startswith(SCHEMES):
+            raise QueueRefused(f"the queue's URL must begin with one of {', '.join(SCHEMES)}")
+        options: dict[str, Any] = {
+            "protocol": 2,
+            "decode_responses": False,
+            "socket_timeout": None,
+            "socket_connect_timeout": connect_seconds,
+            "health_check_interval": 0,
+            "retry": Retry(NoBackoff(), 0),
+            "retry_on_timeout": False,
+            "retry_on_error": [],
+        }
+        if not url.startswith("unix://"):
+            options["socket_keepalive"] = True
+        try:
+            self._pool = cast(Any, ConnectionPool).from_url(url, **options)
+        except ValueError:
+            # The parser's own message may quote the URL, and the URL may hold a password.
+            raise QueueRefused("the queue's URL cannot be read: check its port, database and options") from None
+
+    async def dial(self) -> Connection:
+        """A new connection, authenticated and on its database. QueueTrouble, or QueueRefused if waiting will not
+        help."""
+        connection = cast(Connection, self._pool.make_connection())
+        try:
+            await connection.connect()
+        except REFUSALS as error:
+            raise QueueRefused(f"the queue's server refuses the credentials in its URL: {error}") from error
+        except ResponseError as error:
+            raise QueueRefused(f"the queue's server refuses the connection (wrong database?): {error}") from error
+        except FAILURES as error:
+            raise QueueTrouble(f"the queue's server cannot be reached: {_words(error)}") from error
+        return connection
+
+
+async def exchange(connection: Connection, commands: Sequence[Command]) -> list[Reply]:
+    """Send all and read all. A ResponseError stands in the place of its reply; anything else breaks the connection."""
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    replies: list[Reply] = []
+    for _ in commands:
+        try:
+            replies.append(await connection.read_response())
+        except ResponseError as error:
+            replies.append(error)
+    return replies
+
+
+def trouble(error: BaseException) -> QueueTrouble:
+    """What a failure means to the caller, by its type."""
+    if isinstance(error, QueueTrouble):
+        return error
+    if isinstance(error, REFUSALS):
+        return QueueRefused(f"the queue's server refuses the command: {error}")
+    if isinstance(error, TimeoutError):
+        return QueueTrouble("the queue's server did not answer in time; whether it acted is not known")
+    if isinstance(error, ResponseError):
+        return QueueTrouble(f"the queue's server answered with an error: {error}")
+    return QueueTrouble(f"the connection to the queue's server broke: {_words(error)}; whether it acted is not known")
+
+
+def _words(error: BaseException) -> str:
+    return str(error) or type(error).__name__

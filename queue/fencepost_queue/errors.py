@@ -1,0 +1,31 @@
+"""Errors of the queue beyond ``QueueTrouble``: what waiting does not cure. Each names what is wrong, and the way
+out."""
+
+from __future__ import annotations
+
+from fencepost_queue.protocol import QueueTrouble
+
+
+class QueueRefused(QueueTrouble):
+    """The server answers, but will not serve us: wrong password, database or rights. An operator has to act."""
+
+
+class EvictingServer(QueueRefused):
+    """The server may drop keys when its memory is full: hints would vanish one by one, unseen by the generation key."""
+
+    def __init__(self, policy: str, maxmemory: int) -> None:
+        limit = f"maxmemory {maxmemory} bytes" if maxmemory else "no maxmemory yet"
+        super().__init__(
+            f"the queue's server evicts keys: maxmemory-policy is {policy!r} ({limit}), it must be 'noeviction'. "
+            "Set it (CONFIG SET maxmemory-policy noeviction, and in the server's own configuration), or give the queue "
+            "a server of its own"
+        )
+
+
+class ServerTooOld(QueueRefused):
+    """The server lacks commands that the scripts need."""
+
+    def __init__(self, found: str, needed: str) -> None:
+        super().__init__(
+            f"the queue's server speaks Redis {found}, at least {needed} is needed: Redis {needed} or Valkey"
+        )

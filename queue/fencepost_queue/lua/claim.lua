@@ -1,0 +1,101 @@
+-- Why: a hand-over must leave no moment in which a message is in nobody's hands, and only the server knows what is due.
+-- ARGV: now, limit, steps, lease, new generation, token prefix.
+-- Answers generation, fresh, next due (-1: none), then one array per delivery.
+local limit, steps, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local generation = redis.call('GET', GENERATION)
+local fresh = 0
+if not generation then
+  generation, fresh = ARGV[5], 1
+  redis.call('SET', GENERATION, generation)
+end
+
+-- Entries whose score has come, by score: what is earliest due is never behind what is not (H64).
+local function due(set, state, act)
+  for _, key in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', now, 'LIMIT', 0, WORK_PER_CLAIM)) do
+    local message = load(key)
+    if not message or message[STATE] ~= state then
+      redis.call('ZREM', set, key)
+    elseif message[AT] > now then
+      redis.call('ZADD', set, message[AT], key)
+    else
+      act(key, message)
+    end
+  end
+end
+
+due(DELAYS, 'd', make_ready)
+due(LEASES, 'l', function(key, message)
+  message[CRASHES], message[RECOVER] = message[CRASHES] + 1, 1
+  make_ready(key, message)
+end)
+
+local answer = {generation, fresh, -1}
+local taken, room, stale = 0, {[TICKS] = limit, [STEPS] = math.min(steps, limit)}, 0
+
+-- Leases the message of a ready entry; false if there is none, and the entry is gone (F13).
+local function take(set, key)
+  local message = load(key)
+  if not message or message[STATE] ~= 'r' then
+    redis.call('ZREM', set, key)
+    stale = stale + 1
+    return false
+  end
+  local token = ARGV[6] .. taken
+  make_leased(key, message, lease, token, 0)
+  taken, room[set] = taken + 1, room[set] - 1
+  answer[#answer + 1] = {
+    key, token, message[BODY], message[CRASHES], message[PROOFS], message[CONFLICTS], message[RECOVER],
+  }
+  return true
+end
+
+-- One pass over the heads of both sets, merged by the enqueue counter; true if it met nothing stale.
+local function pass()
+  local clean = true
+  local ticks = redis.call('ZRANGE', TICKS, 0, math.min(room[TICKS], limit - taken) - 1, 'WITHSCORES')
+  local wanted = math.min(room[STEPS], limit - taken)
+  local works = wanted > 0 and redis.call('ZRANGE', STEPS, 0, wanted - 1, 'WITHSCORES') or {}
+  local i, j = 1, 1
+  while taken < limit and (ticks[i] or works[j]) do
+    if not works[j] or (ticks[i] and tonumber(ticks[i + 1]) < tonumber(works[j + 1])) then
+      clean = take(TICKS, ticks[i]) and clean
+      i = i + 2
+    else
+      clean = take(STEPS, works[j]) and clean
+      j = j + 2
+    end
+  end
+  return clean
+end
+
+while taken < limit and stale < WORK_PER_CLAIM do
+  if pass() then break end
+end
+
+-- A caller that still has room for a kind and left none ready knows when to come back: unheard rings are moot. A caller
+-- that took its fill has another of the idle look for what is left or comes due. A caller without room for steps says
+-- nothing about them, or it would wake itself for ever.
+local function hand_on(set, bell, also)
+  local ready = redis.call('EXISTS', set) == 1
+  if not ready and taken < limit and room[set] > 0 then
+    redis.call('DEL', bell)
+  elseif (ready or (also and taken == limit)) and redis.call('EXISTS', bell) == 0 then
+    ring(bell)
+  end
+end
+
+local delayed = redis.call('ZRANGE', DELAYS, 0, 0, 'WITHSCORES')
+if limit > 0 then
+  hand_on(TICKS, TICK_BELL, delayed[1])
+  if steps > 0 then hand_on(STEPS, STEP_BELL, false) end
+end
+
+local leased = redis.call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')
+for _, head in ipairs({delayed[2] or false, leased[2] or false}) do
+  if head then
+    local rest = math.max(0, tonumber(head) - now)
+    if answer[3] < 0 or rest < answer[3] then answer[3] = rest end
+  end
+end
+return answer

@@ -1,0 +1,137 @@
+"""The held connection: calls that are issued while one exchange is under way leave together in the next.
+
+An idle call goes at once, there is no timer. A cancelled caller leaves its call to run its course, for what was sent
+cannot be called back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+from redis.exceptions import NoScriptError, ResponseError
+
+from fencepost_queue.check import check_server
+from fencepost_queue.connection import FAILURES, Argument, Command, Connection, Dialer, Reply, exchange, trouble
+from fencepost_queue.protocol import QueueTrouble
+from fencepost_queue.scripts import NAMES, Script, script
+
+CALLS_PER_EXCHANGE = 256
+"""Bounds how long one exchange keeps the next waiting: at some 10 us a script this is a few milliseconds."""
+
+
+class Call(msgspec.Struct, eq=False):
+    """One command on its way. ``script``: whose source to load if the server does not know it."""
+
+    command: Command
+    reply: asyncio.Future[Reply]
+    script: Script | None = None
+
+
+class Pipeline:
+    """Sends commands on one connection, connecting when needed. Bound to the loop that first uses it."""
+
+    def __init__(self, dialer: Dialer, timeout_seconds: float) -> None:
+        self._dialer = dialer
+        self._timeout_seconds = timeout_seconds
+        self._waiting: deque[Call] = deque()
+        self._connection: Connection | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def call(self, *command: Argument) -> asyncio.Future[Reply]:
+        """One command, one reply. Calls made before the first await leave together."""
+        return self._submit(command, None)
+
+    def run(self, name: str, keys: Sequence[str], *arguments: Argument) -> asyncio.Future[Reply]:
+        """One script. ``keys`` are all that it touches."""
+        chosen = script(name)
+        return self._submit(("EVALSHA", chosen.digest, len(keys), *keys, *arguments), chosen)
+
+    async def close(self) -> None:
+        """Idempotent. Waits for what is under way, then disconnects."""
+        self._closed = True
+        if self._pump is not None:
+            await asyncio.wait({self._pump})
+        await self._drop()
+
+    def _submit(self, command: Command, chosen: Script | None) -> asyncio.Future[Reply]:
+        if self._closed:
+            raise QueueTrouble("this queue client is closed")
+        loop = asyncio.get_running_loop()
+        call = Call(command, loop.create_future(), chosen)
+        self._waiting.append(call)
+        if self._pump is None:
+            self._pump = loop.create_task(self._run())
+        return call.reply
+
+    async def _run(self) -> None:
+        batch: list[Call] = []
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), CALLS_PER_EXCHANGE))]
+                await self._carry(batch)
+        finally:
+            self._pump = None
+            for call in (*batch, *self._waiting):
+                _fail(call, QueueTrouble("the queue client was stopped; whether the server acted is not known"))
+            self._waiting.clear()
+
+    async def _carry(self, batch: list[Call]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                connection = await self._connected()
+                replies = await exchange(connection, [call.command for call in batch])
+                await self._teach(connection, batch, replies)
+        except asyncio.CancelledError:
+            await self._drop()
+            raise
+        except (QueueTrouble, *FAILURES) as error:
+            await self._drop()
+            for call in batch:
+                _fail(call, trouble(error))
+            return
+        for call, reply in zip(batch, replies, strict=True):
+            if isinstance(reply, ResponseError):
+                _fail(call, trouble(reply))
+            elif not call.reply.done():
+                call.reply.set_result(reply)
+
+    async def _teach(self, connection: Connection, batch: list[Call], replies: list[Reply]) -> None:
+        """The server forgot its scripts: load them and send again what it did not know, and so did not run."""
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError) and batch[i].script]
+        if not unknown:
+            return
+        await _load_scripts(connection)
+        again = await exchange(connection, [batch[i].command for i in unknown])
+        for i, reply in zip(unknown, again, strict=True):
+            replies[i] = reply
+
+    async def _connected(self) -> Connection:
+        if self._connection is None:
+            connection = await self._dialer.dial()
+            try:
+                await check_server(connection)
+                await _load_scripts(connection)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            self._connection = connection
+        return self._connection
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+
+
+async def _load_scripts(connection: Connection) -> None:
+    for reply in await exchange(connection, [("SCRIPT", "LOAD", script(name).source) for name in NAMES]):
+        if isinstance(reply, ResponseError):
+            raise trouble(reply)
+
+
+def _fail(call: Call, error: QueueTrouble) -> None:
+    if not call.reply.done():
+        call.reply.set_exception(error)

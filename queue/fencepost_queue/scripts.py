@@ -1,0 +1,34 @@
+"""The Lua scripts: read from ``lua/``, the prelude and the limits put in front, known to the server by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+import msgspec
+
+from fencepost_queue.limits import BELL_TOKENS_MAX, EXPIRE_SCAN_COUNT, ROUNDS_MAX, WORK_PER_CLAIM
+
+NAMES = ("claim", "depth", "enqueue", "expire", "peek", "release", "renew", "settle", "withdraw")
+
+LIMITS = (
+    f"local ROUNDS_MAX, WORK_PER_CLAIM = {ROUNDS_MAX}, {WORK_PER_CLAIM}\n"
+    f"local BELL_TOKENS_MAX, EXPIRE_SCAN_COUNT = {BELL_TOKENS_MAX}, {EXPIRE_SCAN_COUNT}\n"
+)
+
+
+class Script(msgspec.Struct, frozen=True):
+    """One script, as the server is given it."""
+
+    name: str
+    source: str
+    digest: str
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of ``lua/<name>.lua``. EVALSHA over functions: it needs no library kept current on each primary."""
+    folder = files("fencepost_queue") / "lua"
+    source = LIMITS + (folder / "prelude.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
