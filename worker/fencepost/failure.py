@@ -35,6 +35,11 @@ TEXT_CHARS_MAX = 16_384
 """Of a message, and of a traceback: head and tail are kept."""
 STATE_BYTES_MAX = 65_536
 """Of the encoded args, and of each attribute; larger ones are left out."""
+RECORD_BYTES_MAX = 262_144
+"""Of the whole record, roughly: a quarter of the payload limit. What comes first (the exception itself) is kept
+best."""
+TEXT_CHARS_LEAST = 512
+"""What is kept of a message or traceback when the record is full: NODES_MAX of each still fit a payload."""
 
 
 class RemoteTraceback(str):
@@ -90,48 +95,38 @@ def _with(record: Failure, **changes: Any) -> Failure:
     return msgspec.structs.replace(record, **changes)
 
 
-def _clip(text: str) -> str:
-    if len(text) <= TEXT_CHARS_MAX:
-        return text
-    half = TEXT_CHARS_MAX // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
-
-
 def _message(exc: BaseException) -> str:
     try:
-        text = str(exc)
+        return str(exc)
     except Exception as error:  # noqa: BLE001 - a broken __str__ of the user's must not hide the failure
-        text = f"<str() of {type(exc).__qualname__} raised {type(error).__qualname__}>"
-    # Lone surrogates cannot be written as UTF-8.
-    return _clip(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        return f"<str() of {type(exc).__qualname__} raised {type(error).__qualname__}>"
 
 
 def _traceback(exc: BaseException) -> str:
     try:
-        text = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__, chain=False))
+        return "".join(traceback.format_exception(type(exc), exc, exc.__traceback__, chain=False))
     except Exception as error:  # noqa: BLE001 - as above
-        text = "".join(traceback.format_tb(exc.__traceback__)) + f"<not formatted: {type(error).__qualname__}>"
-    return _clip(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        return "".join(traceback.format_tb(exc.__traceback__)) + f"<not formatted: {type(error).__qualname__}>"
 
 
 class _Writer:
-    """Writes one exception tree down; cycles and width are cut here."""
+    """Writes one exception tree down. Cycles, depth, width and size are cut here."""
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
+        self.bytes_left = RECORD_BYTES_MAX
 
     def write(self, exc: BaseException, depth: int) -> Failure:
         self.seen.add(id(exc))
         kind = type(exc)
         # A group's members travel beside it; Python keeps them in args too.
         members = _members(exc)
-        args = exc.args[:1] if members else exc.args
         return Failure(
             type=f"{kind.__module__}.{kind.__qualname__}",
-            message=_message(exc),
-            traceback=_traceback(exc),
-            args=_encoded(args),
-            attributes=_attributes(exc),
+            message=self.text(_message(exc)),
+            traceback=self.text(_traceback(exc)),
+            args=self.state(exc.args[:1] if members else exc.args),
+            attributes=self.attributes(exc),
             suppress_context=exc.__suppress_context__,
             cause=self.next(exc.__cause__, depth),
             context=self.next(exc.__context__, depth) if exc.__context__ is not exc.__cause__ else None,
@@ -143,26 +138,35 @@ class _Writer:
             return None
         return self.write(exc, depth - 1)
 
+    def text(self, text: str) -> str:
+        # Lone surrogates cannot be written as UTF-8.
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        room = max(TEXT_CHARS_LEAST, min(TEXT_CHARS_MAX, self.bytes_left))
+        if len(text) > room:
+            text = f"{text[: room // 2]}\n... {len(text) - room:,} characters left out ...\n{text[-(room // 2) :]}"
+        self.bytes_left -= len(text)
+        return text
 
-def _encoded(value: object) -> bytes | None:
-    try:
-        return payload.encode(value, limit=STATE_BYTES_MAX)
-    except payload.PayloadError:
-        return None  # the message and the traceback say what it was
+    def state(self, value: object) -> bytes | None:
+        try:
+            data = payload.encode(value, limit=min(STATE_BYTES_MAX, max(0, self.bytes_left)))
+        except payload.PayloadError:
+            return None  # the message and the traceback say what it was
+        self.bytes_left -= len(data)
+        return data
 
-
-def _attributes(exc: BaseException) -> dict[str, bytes]:
-    kept: dict[str, bytes] = {}
-    for name, value in vars(exc).items():
-        if name == "__notes__":
-            # Those that carry a recorded traceback are part of this record's own traceback text already.
-            notes = [note for note in exc.__notes__ if not isinstance(note, RemoteTraceback)]
-            data = _encoded(notes) if notes else None
-        else:
-            data = _encoded(value)
-        if data is not None:
-            kept[name] = data
-    return kept
+    def attributes(self, exc: BaseException) -> dict[str, bytes]:
+        kept: dict[str, bytes] = {}
+        for name, value in vars(exc).items():
+            if name == "__notes__":
+                # Those that carry a recorded traceback are part of this record's own traceback text already.
+                notes = [note for note in exc.__notes__ if not isinstance(note, RemoteTraceback)]
+                data = self.state(notes) if notes else None
+            else:
+                data = self.state(value)
+            if data is not None:
+                kept[name] = data
+        return kept
 
 
 # --- back again -------------------------------------------------------------------------------------------------------
@@ -224,9 +228,16 @@ def _instance(kind: type[Exception], record: Failure, depth: int) -> Exception |
         if not isinstance(exc, kind):
             return None
         _native_init(kind)(exc, *args)
+        if issubclass(kind, errors.StepFailed):
+            # The engine writes some of these itself, without an exception at hand, hence without attributes.
+            exc.__dict__.update(message=record.message, type="", traceback=record.traceback)
         for name, data in record.attributes.items():
             exc.__dict__[name] = payload.decode(data)
-    except Exception:  # noqa: BLE001 - whatever the user's __new__ or properties raise: the wrapper tells the same story
+        if issubclass(kind, errors.StepFailed):
+            # Whose fault it is, is for the record to say: a step's body may raise one of these that it got elsewhere.
+            exc.__dict__["code"] = record.code
+    except Exception:  # noqa: BLE001 - whatever the user's __new__ or properties raise: the wrapper tells the same
+    story
         return None
     return exc
 

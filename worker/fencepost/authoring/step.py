@@ -159,6 +159,11 @@ class Step(Generic[P, R]):
         chosen = self.queue if isinstance(queue, msgspec.UnsetType) else queue
         return Step[P, R](self.fn, name=self.name, policy=policy, queue=chosen, process=self.mode == "process")
 
+    @property
+    def reference(self) -> tuple[str, str]:
+        """Module and qualified name, by which another process finds the step (see process.py)."""
+        return self.fn.__module__, self.fn.__qualname__
+
     def decode_args(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The recorded arguments, converted by annotation. Raises PayloadError, ArgumentError."""
         return self.arguments.decode(data)

@@ -1,0 +1,55 @@
+"""A step's body in a process of its own: what travels there and back is bytes and text, never a pickled value of the
+user's."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from typing import Any
+
+from fencepost import errors
+from fencepost.authoring.context import StepContext, use_step_context
+from fencepost.authoring.step import Step
+from fencepost.failure import exception_of, failure_of
+from fencepost.records import StepEnded, pack, unpack
+
+
+def call_encoded(module: str, qualname: str, args: bytes, context: StepContext) -> tuple[bool, bytes]:
+    """Run in the other process: the step's body with the recorded arguments.
+
+    Returns True and the encoded result, or False and a packed StepEnded. An ``async def`` body runs in a loop of its
+    own. Raises nothing that the
+    body raises, SystemExit included: whoever asked decides by the record.
+    """
+    try:
+        step = find_step(module, qualname)
+        positional, named = step.decode_args(args)
+        with use_step_context(context):
+            value: Any = step.fn(*positional, **named)
+            if step.is_async:
+                value = asyncio.run(value)
+        return True, step.encode_result(value)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the step's outcome, whatever it is
+        return False, pack(StepEnded(failure_of(error)))
+
+
+def outcome_of(answer: tuple[bool, bytes]) -> bytes:
+    """The encoded result of an answer of ``call_encoded``. Raises the body's exception, rebuilt."""
+    succeeded, data = answer
+    if succeeded:
+        return data
+    raise exception_of(unpack(data, StepEnded).error)
+
+
+def find_step(module: str, qualname: str) -> Step[..., Any]:
+    """The step by reference, imported if need be. Raises StepNotRegistered if there is none.
+
+    A step that is defined in a script run as ``__main__`` is not found: the other process has a main module of its own.
+    """
+    found: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, Step):
+        way_out = "move it to a module that can be imported" if module == "__main__" else "do not replace the name"
+        raise errors.StepNotRegistered(f"process=True: {module}.{qualname} is not a step in another process: {way_out}")
+    return found
