@@ -236,16 +236,13 @@ def _instance(kind: type[Exception], record: Failure, depth: int) -> Exception |
         if issubclass(kind, errors.StepFailed):
             # Whose fault it is, is for the record to say: a step's body may raise one of these that it got elsewhere.
             exc.__dict__["code"] = record.code
-    except Exception:  # noqa: BLE001 - whatever the user's __new__ or properties raise: the wrapper tells the same
-    story
+    except Exception:  # noqa: BLE001 - whatever the user's class raises: the wrapper tells the same
         return None
     return exc
 
 
 def _native_init(kind: type[Exception]) -> Any:
-    """The first ``__init__`` of the class's ancestry that is not written in Python: it fills the fields of built-in
-    exceptions.
-    """
+    """The first ``__init__`` among the ancestors that is not written in Python: it fills built-in exceptions' fields."""
     for ancestor in kind.__mro__:
         init = ancestor.__dict__.get("__init__")
         if init is not None and not isinstance(init, types.FunctionType):

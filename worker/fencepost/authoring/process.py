@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from typing import Any
+from typing import Any, cast
 
 from fencepost import errors
 from fencepost.authoring.context import StepContext, use_step_context
@@ -52,4 +52,4 @@ def find_step(module: str, qualname: str) -> Step[..., Any]:
     if not isinstance(found, Step):
         way_out = "move it to a module that can be imported" if module == "__main__" else "do not replace the name"
         raise errors.StepNotRegistered(f"process=True: {module}.{qualname} is not a step in another process: {way_out}")
-    return found
+    return cast("Step[..., Any]", found)
