@@ -106,7 +106,7 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple
     inline: set[str] = set()
     if not work.started:
         started = RunStarted(worker=shell.worker, build=shell.settings.build)
-        events.append(NewEvent(type=EventType.run_started, attempt=1, payload=pack(started)))
+        events.append(NewEvent(type=EventType.run_started, payload=pack(started)))
     ending = bool(pending) and KINDS[pending[-1].type].ends_run
     started_payload = b""
     for event in pending:

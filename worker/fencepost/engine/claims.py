@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -111,7 +112,7 @@ class Claims:
             await asyncio.shield(release(self._shell, delivery))
             raise
         except Exception as bug:  # noqa: BLE001 - a bug of ours must cost neither the message nor the worker
-            note("handler_failed", key=delivery.key, error=f"{type(bug).__name__}: {bug}", exc_info=bug)
+            note("handler_failed", key=delivery.key, error=f"{type(bug).__name__}: {bug}", trace=traceback.format_exc())
             await hand_back(self._shell, delivery, bug)
         finally:
             if is_step:

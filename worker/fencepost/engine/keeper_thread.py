@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 import threading
 import traceback
@@ -20,6 +21,12 @@ from fencepost.engine.ports import Ports
 from fencepost.replay.budget import TurnGuard
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Queue, QueueTrouble
+
+INTERRUPTS_MAX = 8
+"""How often a spinning turn is interrupted before the process ends itself; WATCH_SECONDS apart."""
+
+EXIT_SPINNING = 70
+"""Exit code of a process that ended itself because workflow code could not be stopped (EX_SOFTWARE)."""
 
 WATCH_SECONDS = 0.25
 """How often turns and the loop are looked at; a fraction of any sensible replay budget."""
@@ -102,7 +109,10 @@ class KeeperThread:
             now = self._ports.monotonic()
             overdue = self._guard.overdue(now, self._budget)
             if overdue is not None:
-                note("replay_budget", run=overdue, seconds=self._budget, stack=self._stack())
+                note("replay_budget", run=overdue.run_id, seconds=round(overdue.seconds, 1), stack=overdue.stack)
+                if overdue.interrupts >= INTERRUPTS_MAX:
+                    # The code swallows what is raised in it: this process cannot be saved. Its leases run out, the message that did it becomes a suspect.
+                    os._exit(EXIT_SPINNING)
                 self._guard.interrupt()
             blocked = now - self._pong
             if blocked > self._blocked and not self._told:

@@ -10,9 +10,9 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.log import Append, LimitExceeded
-from fencepost.replay.budget import ReplayBudgetExceeded
+from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.replay.fold import OpenWork
-from fencepost.replay.instance import Instance, ReplayLimit
+from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
