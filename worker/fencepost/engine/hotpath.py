@@ -18,8 +18,8 @@ from fencepost.engine.live import Done, LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.log import Landed, LimitExceeded, NotWritten, Written
-from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.replay.interface import ReplayDivergence
+from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.events import NewEvent

@@ -111,7 +111,8 @@ class KeeperThread:
             if overdue is not None:
                 note("replay_budget", run=overdue.run_id, seconds=round(overdue.seconds, 1), stack=overdue.stack)
                 if overdue.interrupts >= INTERRUPTS_MAX:
-                    # The code swallows what is raised in it: this process cannot be saved. Its leases run out, the message that did it becomes a suspect.
+                    # The code swallows what is raised in it: this process cannot be saved. Its leases run out, and
+                    # the message that did it becomes a suspect.
                     os._exit(EXIT_SPINNING)
                 self._guard.interrupt()
             blocked = now - self._pong
@@ -132,5 +133,6 @@ class KeeperThread:
         self._pong = self._ports.monotonic()
 
     def _stack(self) -> str:
-        frame = sys._current_frames().get(self._main_thread)
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage] - there is no public name
+        frame = frames.get(self._main_thread)
         return "".join(traceback.format_stack(frame)[-8:]) if frame is not None else ""

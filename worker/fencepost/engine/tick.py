@@ -10,10 +10,10 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.log import Append, LimitExceeded
-from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.replay.fold import OpenWork
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
+from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.protocol import Batch, Loaded, StoreTrouble, Verdict
