@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fencepost_store.events import KINDS, TERMINAL_ORDINAL, UNFENCED_ENDINGS, EventType, NewEvent, Role
-from fencepost_store.protocol import Batch, NewRun
+import msgspec
 
-ATTEMPT_MAX = TERMINAL_ORDINAL - 1
-"""Attempts are ordinals, and the terminal event has the highest."""
+from fencepost_store.events import KINDS, UNFENCED_ENDINGS, EventType, NewEvent, Role
+from fencepost_store.protocol import Batch, NewRun, Parked
+
+ATTEMPT_MAX = 32_000
+"""Attempts are ordinals, and the guards ask for the next one too: all of that stays below TERMINAL_ORDINAL."""
 
 TEXT_BYTES_MAX = 1_024
 """Of an entity id, a token or a delivery id: they stand in indexes, whose entries Postgres limits to 2,704 bytes."""
@@ -80,6 +82,14 @@ def admit_run(run: NewRun) -> None:
         raise Unstorable(
             f"run {run.run_id}: the payload has {len(run.payload)} bytes, at most {PAYLOAD_BYTES_MAX} can be stored"
         )
+
+
+def printable(parked: Parked) -> Parked:
+    """The reason with every NUL replaced by its symbol: it may quote anything, and Postgres stores no NUL."""
+    words = {
+        name: value.replace("\0", "\u2400") for name, value in msgspec.structs.asdict(parked).items() if name != "seq"
+    }
+    return Parked(seq=parked.seq, **words)
 
 
 def fresh(batch: Batch) -> list[bool]:

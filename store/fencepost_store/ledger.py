@@ -48,6 +48,18 @@ CREATED_BY: dict[EventType, EventType] = {
 DELIVERED = frozenset({EventType.hook_received, EventType.cancel_requested})
 """Facts whose ``dedupe`` is a sender's delivery id, unique in the run."""
 
+REPEATABLE = frozenset(
+    {
+        EventType.step_started,
+        EventType.step_retrying,
+        EventType.step_completed,
+        EventType.step_failed,
+        EventType.child_completed,
+        EventType.child_failed,
+    }
+)
+"""Facts whose ``dedupe`` is the writer's delivery token, by which the same writer asking again is recognised."""
+
 LANDED = FactVerdict(FactOutcome.landed)
 TakeToken = Callable[[str, str], str | None]
 """(token, entity) -> None if the run holds it now, else the id of the run that does."""
@@ -159,10 +171,12 @@ class Ledger:
 
     def _repeated(self, event: NewEvent) -> Event | None:
         """The event of the log that the same writer has already landed, if this is one sent again."""
-        if event.dedupe is None or KINDS[event.type].decision:
+        if event.dedupe is None:
             return None
         if event.type in DELIVERED:
             return self.deliveries.get(event.dedupe)
+        if event.type not in REPEATABLE:
+            return None
         place = ordinal(event.type, event.attempt)
         there = None if place is None else self.places.get((event.entity, place))
         if there is None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from fencepost_store.admission import admit, admit_all, admit_run
+from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, lowered
 from fencepost_store.protocol import (
@@ -178,7 +178,7 @@ class MemoryStore:
             if ledger.run.status.ended:
                 return ledger.verdict(Outcome.refused, now)
             ledger.run = msgspec.structs.replace(
-                ledger.run, status=RunStatus.parked, parked=parked, wake_at=None, updated_at=now
+                ledger.run, status=RunStatus.parked, parked=printable(parked), wake_at=None, updated_at=now
             )
             return ledger.verdict(Outcome.ok, now)
 

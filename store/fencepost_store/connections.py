@@ -1,0 +1,122 @@
+"""The store's connections: held open, each with its own prepared statements, and never reset between uses.
+
+A pool's release asks the server to reset the session, which doubles the round trips of an append. Here nothing leaves
+state in a session, so
+there is nothing to reset. A connection on which anything went wrong but a plain SQL error is thrown away, and the next
+use makes another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fencepost_store.driver import (
+    CONNECT_SECONDS,
+    Connection,
+    InterfaceError,
+    InvalidCachedStatementError,
+    PostgresError,
+    Row,
+    Statement,
+    connect,
+)
+from fencepost_store.protocol import StoreTrouble
+from fencepost_store.trouble import translated, where
+
+
+class Held:
+    """One connection. ``prepared`` False: every statement runs in a transaction of its own and leaves nothing behind,
+    for poolers that
+    give each transaction another server."""
+
+    def __init__(self, connection: Connection, *, prepared: bool) -> None:
+        self.connection = connection
+        self._prepared = prepared
+        self._statements: dict[str, Statement] = {}
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """The statement's rows, in one round trip but for its first use here."""
+        if not self._prepared:
+            if self.connection.is_in_transaction():
+                return await self.connection.fetch(sql, *args)
+            async with self.connection.transaction(isolation="read_committed"):
+                return await self.connection.fetch(sql, *args)
+        statement = self._statements.get(sql)
+        if statement is None:
+            statement = self._statements[sql] = await self.connection.prepare(sql)
+        return await statement.fetch(*args)
+
+
+class Connections:
+    """At most ``size`` connections to one database. Raises what ``trouble.translated`` makes of a driver's errors."""
+
+    def __init__(self, dsn: str, size: int, *, prepared: bool, command_timeout_seconds: float) -> None:
+        assert size >= 1, f"connections must be at least 1, not {size}"
+        self.dsn = dsn
+        self._prepared = prepared
+        self._timeout = command_timeout_seconds
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Held] = []
+        self._busy: set[Held] = set()
+        self._closed = False
+
+    async def fetch(self, sql: str, *args: object) -> list[Row]:
+        """Run one statement on a free connection; wait for one if all are in use."""
+        async with self.use() as held:
+            return await held.fetch(sql, *args)
+
+    @asynccontextmanager
+    async def use(self) -> AsyncGenerator[Held]:
+        """A connection for as long as the block runs."""
+        async with self._free:
+            held: Held | None = None
+            healthy = False
+            try:
+                held = await self._take()
+                self._busy.add(held)
+                yield held
+                healthy = True
+            except PostgresError as error:
+                healthy = not isinstance(error, InvalidCachedStatementError)
+                raise self._ours(error) from error
+            except Exception as error:
+                raise self._ours(error) from error
+            finally:
+                if held is not None:
+                    self._give_back(held, healthy=healthy)
+
+    async def close(self) -> None:
+        """Close the idle connections and drop the busy ones. Idempotent; what comes later raises StoreTrouble."""
+        self._closed = True
+        for held in list(self._busy):
+            held.connection.terminate()
+        idle, self._idle = self._idle, []
+        for held in idle:
+            try:
+                await held.connection.close(timeout=CONNECT_SECONDS)
+            except (OSError, PostgresError, InterfaceError):
+                held.connection.terminate()
+
+    async def _take(self) -> Held:
+        if self._closed:
+            raise StoreTrouble(f"the store's connections to {where(self.dsn)} are closed")
+        while self._idle:
+            held = self._idle.pop()
+            if not held.connection.is_closed():
+                return held
+        connection = await connect(self.dsn, prepared=self._prepared, command_timeout_seconds=self._timeout)
+        return Held(connection, prepared=self._prepared)
+
+    def _give_back(self, held: Held, *, healthy: bool) -> None:
+        self._busy.discard(held)
+        if healthy and not self._closed and not held.connection.is_in_transaction():
+            self._idle.append(held)
+        else:
+            # A statement that was cancelled, timed out or lost may still run; its outcome is unknown and its session
+            # not ours any more.
+            held.connection.terminate()
+
+    def _ours(self, error: Exception) -> Exception:
+        return translated(error, self.dsn) or error

@@ -1,0 +1,126 @@
+"""asyncpg as far as the store uses it, with types, because the driver ships none. Nothing else in the store imports
+it."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+Row = Any
+"""A Record: untyped in the driver, and taken apart in ``rows.py`` and ``wire.py`` only."""
+
+CONNECT_SECONDS = 10.0
+"""How long a server may take to let us in, or to say good-bye, before that is trouble with the server."""
+
+if TYPE_CHECKING:
+
+    class PostgresError(Exception):
+        """An error that the server reported."""
+
+        sqlstate: str | None
+
+    class InvalidCachedStatementError(PostgresError):
+        """A prepared statement whose tables have changed."""
+
+    class UniqueViolationError(PostgresError):
+        """A unique index refused."""
+
+    class InterfaceError(Exception):
+        """The driver itself refused, or the connection is gone."""
+
+    class InternalClientError(Exception):
+        """The driver did not understand the server."""
+
+else:
+    from asyncpg import (
+        InterfaceError,
+        InternalClientError,
+        InvalidCachedStatementError,
+        PostgresError,
+        UniqueViolationError,
+    )
+
+__all__ = [
+    "CONNECT_SECONDS",
+    "Connection",
+    "InterfaceError",
+    "InternalClientError",
+    "InvalidCachedStatementError",
+    "PostgresError",
+    "Row",
+    "Statement",
+    "UniqueViolationError",
+    "connect",
+]
+
+
+class ServerVersion(NamedTuple):
+    """The part of the driver's version tuple that we look at."""
+
+    major: int
+
+
+class Statement(Protocol):
+    """A prepared statement."""
+
+    async def fetch(self, *args: object) -> list[Row]:
+        """Execute it and return its rows."""
+        ...
+
+
+class Connection(Protocol):
+    """A connection."""
+
+    async def fetch(self, query: str, *args: object) -> list[Row]:
+        """Execute a query and return its rows."""
+        ...
+
+    async def execute(self, query: str, *args: object) -> str:
+        """Execute a command."""
+        ...
+
+    async def executemany(self, command: str, args: list[tuple[object, ...]]) -> None:
+        """Execute a command once for each tuple."""
+        ...
+
+    async def prepare(self, query: str) -> Statement:
+        """Prepare a statement on this connection."""
+        ...
+
+    def transaction(self, *, isolation: str) -> AbstractAsyncContextManager[object]:
+        """A transaction for as long as the block runs."""
+        ...
+
+    def is_in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        ...
+
+    def is_closed(self) -> bool:
+        """Whether the connection is known to be gone."""
+        ...
+
+    def terminate(self) -> None:
+        """Close at once, without a word to the server."""
+        ...
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 (the driver's own signature)
+        """Close in good order."""
+        ...
+
+    def get_server_version(self) -> ServerVersion:
+        """What the server said it is."""
+        ...
+
+
+async def connect(dsn: str, *, prepared: bool = False, command_timeout_seconds: float | None = None) -> Connection:
+    """A connection. Raises the driver's errors as they are."""
+    asyncpg: Any = importlib.import_module("asyncpg")
+    connection: Connection = await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_SECONDS,
+        command_timeout=command_timeout_seconds,
+        statement_cache_size=100 if prepared else 0,
+        server_settings={"application_name": "fencepost"},
+    )
+    return connection

@@ -1,0 +1,295 @@
+"""The store on Postgres. Every method is one statement of ``sql/statements``, and one round trip."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from fencepost_store.admission import Unstorable, admit, admit_all, admit_run, printable
+from fencepost_store.connections import Connections, Held
+from fencepost_store.driver import Row, UniqueViolationError
+from fencepost_store.migrations import check
+from fencepost_store.protocol import (
+    Batch,
+    CorruptLog,
+    DueRun,
+    LiveHook,
+    Loaded,
+    Locked,
+    NewRun,
+    Outcome,
+    Parked,
+    Run,
+    RunFilter,
+    RunStatus,
+    Started,
+    StoreTrouble,
+    Verdict,
+)
+from fencepost_store.rows import due_of, events_of, page_of, run_of
+from fencepost_store.statements import Statements
+from fencepost_store.wire import arguments, verdicts
+
+PAGE_EVENTS = 1_000
+"""Events per load statement: at the payload limit of 1 MiB a page stays below the gigabyte that one row of Postgres
+may have."""
+
+OWN_CONNECTIONS = 2
+"""For ``locked``: the last resort of a run under a flood must not wait behind the flood."""
+
+
+async def connect(
+    dsn: str,
+    namespace: str,
+    *,
+    connections: int = 4,
+    prepared_statements: bool = True,
+    command_timeout_seconds: float = 30,
+) -> PostgresStore:
+    """A store on a migrated namespace. Raises ValueError (namespace), StoreTrouble (unreachable), StoreRefused (login,
+    database),
+    SchemaMismatch or ServerTooOld with the way out. ``prepared_statements`` False: for poolers that cannot hold
+    them."""
+    store = PostgresStore(
+        dsn,
+        namespace,
+        connections=connections,
+        prepared_statements=prepared_statements,
+        command_timeout_seconds=command_timeout_seconds,
+    )
+    try:
+        await store.check()
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+class PostgresStore:
+    """A Store on Postgres. Use ``connect``. Connections are made on demand and made anew after the server was away."""
+
+    def __init__(
+        self,
+        dsn: str,
+        namespace: str,
+        *,
+        connections: int,
+        prepared_statements: bool,
+        command_timeout_seconds: float,
+    ) -> None:
+        self._sql = Statements(namespace)
+        self._shared = Connections(
+            dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
+        )
+        self._own = Connections(
+            dsn, OWN_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
+        )
+
+    async def check(self) -> None:
+        """Raise SchemaMismatch or ServerTooOld unless server and schema are what this version needs."""
+        async with self._shared.use() as held:
+            await check(held.connection, self._sql.namespace)
+
+    async def start(self, run: NewRun) -> Started:
+        """See Store.start."""
+        admit_run(run)
+        _admit_id(run.run_id)
+        (row,) = await self._shared.fetch(
+            self._sql["start_run"],
+            run.run_id,
+            run.workflow,
+            run.queue,
+            run.key,
+            run.parent,
+            run.payload,
+            run.grace,
+        )
+        return Started(str(row["o_run"]), row["o_created"], row["o_payload"])
+
+    async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
+        """See Store.append. Raises Unstorable if a batch can never land."""
+        if not batches:
+            return []
+        admit_all(batches)
+        in_order = sorted(batches, key=lambda batch: batch.run_id)
+        async with self._shared.use() as held:
+            found = await append_on(held, self._sql, in_order)
+        by_run = {batch.run_id: verdict for batch, verdict in zip(in_order, found, strict=True)}
+        return [by_run[batch.run_id] for batch in batches]
+
+    async def load(self, run_id: str, after_seq: int = 0) -> Loaded | None:
+        """See Store.load. A long log comes in pages, all of them below the last_seq of the first."""
+        if not is_run_id(run_id):
+            return None
+        async with self._shared.use() as held:
+            return await load_on(held, self._sql, run_id, after_seq)
+
+    async def load_entity(self, run_id: str, entity: str) -> Loaded | None:
+        """See Store.load_entity."""
+        row = await self._one("load_entity", run_id, entity) if is_run_id(run_id) else None
+        if row is None:
+            return None
+        events = () if row["seqs"] is None else events_of(row, row["seqs"], run_id)
+        return Loaded(run_of(row), events, row["now"])
+
+    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
+        """See Store.touch."""
+        return await self._fenced("touch", run_id, fence, seen, wake_at)
+
+    async def park(self, run_id: str, fence: int, parked: Parked) -> Verdict:
+        """See Store.park."""
+        return await self._fenced("park", run_id, fence, msgspec.json.encode(printable(parked)).decode())
+
+    @asynccontextmanager
+    async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[Locked]:
+        """See Store.locked."""
+        _admit_id(run_id)
+        async with self._own.use() as held, held.connection.transaction(isolation="read_committed"):
+            await held.fetch(self._sql["lock_budget"], str(max(1, int(budget_seconds * 1_000))))
+            if not await held.fetch(self._sql["lock_run"], run_id):
+                raise StoreTrouble(f"run {run_id} does not exist, so its row cannot be locked")
+            yield _PostgresLocked(held, self._sql, run_id)
+
+    async def find_hook(self, token: str) -> LiveHook | None:
+        """See Store.find_hook."""
+        row = await self._one("find_hook", token) if "\0" not in token else None
+        return None if row is None else LiveHook(row["token"], str(row["run_id"]), row["entity"], row["queue"])
+
+    async def get(self, run_id: str) -> Run | None:
+        """See Store.get."""
+        row = await self._one("get", run_id) if is_run_id(run_id) else None
+        return None if row is None else run_of(row)
+
+    async def find_key(self, workflow: str, key: str) -> Run | None:
+        """See Store.find_key."""
+        row = await self._one("find_key", workflow, key) if "\0" not in workflow + key else None
+        return None if row is None else run_of(row)
+
+    async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
+        """See Store.list_runs."""
+        statuses = [int(status) for status in where.statuses] or None
+        rows = await self._shared.fetch(self._sql["list_runs"], before, where.workflow, statuses, where.queue, limit)
+        return [run_of(row) for row in rows]
+
+    async def take_due(self, limit: int, next_in: int) -> list[DueRun]:
+        """See Store.take_due. Each comes with the deadline that has passed."""
+        return [due_of(row) for row in await self._shared.fetch(self._sql["take_due"], limit, next_in)]
+
+    async def scan_deadlines(self, after_run_id: str | None, limit: int) -> list[DueRun]:
+        """See Store.scan_deadlines."""
+        return [due_of(row) for row in await self._shared.fetch(self._sql["scan_deadlines"], after_run_id, limit)]
+
+    async def near(self, horizon: int, limit: int) -> list[DueRun]:
+        """See Store.near. By deadline."""
+        return [due_of(row) for row in await self._shared.fetch(self._sql["near"], horizon, limit)]
+
+    async def take_parked(self, build: str, limit: int) -> list[DueRun]:
+        """See Store.take_parked. Those without a deadline first, so that a few hopeless runs cannot use up the
+        limit."""
+        return [due_of(row) for row in await self._shared.fetch(self._sql["take_parked"], build, limit)]
+
+    async def now(self) -> int:
+        """See Store.now."""
+        (row,) = await self._shared.fetch(self._sql["now"])
+        instant: int = row["now"]
+        return instant
+
+    async def close(self) -> None:
+        """See Store.close."""
+        await self._shared.close()
+        await self._own.close()
+
+    async def _one(self, statement: str, *args: object) -> Row | None:
+        rows = await self._shared.fetch(self._sql[statement], *args)
+        return rows[0] if rows else None
+
+    async def _fenced(self, statement: str, run_id: str, fence: int, *args: object) -> Verdict:
+        """An update that asks for the fence; what the run was instead is asked for only if it did not fit."""
+        _admit_id(run_id)
+        row = await self._one(statement, run_id, fence, *args)
+        if row is not None:
+            return Verdict(Outcome.ok, row["last_seq"], row["fence"], row["now"], RunStatus(row["status"]))
+        row = await self._one("get", run_id)
+        if row is None:
+            return Verdict(Outcome.refused, 0, 0, await self.now(), RunStatus.pending)
+        run = run_of(row)
+        # Fitting now can only mean that the run has ended, for a fence never goes back.
+        outcome = Outcome.refused if run.fence == fence else Outcome.conflict
+        return Verdict(outcome, run.last_seq, run.fence, row["now"], run.status)
+
+
+class _PostgresLocked:
+    """The open transaction of ``locked``."""
+
+    def __init__(self, held: Held, sql: Statements, run_id: str) -> None:
+        self._held = held
+        self._sql = sql
+        self._run_id = run_id
+
+    async def load(self, after_seq: int) -> Loaded:
+        """See Locked.load."""
+        loaded = await load_on(self._held, self._sql, self._run_id, after_seq)
+        assert loaded is not None, f"run {self._run_id} has gone while its row was locked"
+        return loaded
+
+    async def append(self, batch: Batch) -> Verdict:
+        """See Locked.append."""
+        admit(batch)
+        if batch.run_id != self._run_id:
+            raise ValueError(f"the lock is for run {self._run_id}, the batch for run {batch.run_id}")
+        (verdict,) = await append_on(self._held, self._sql, [batch])
+        return verdict
+
+
+async def append_on(held: Held, sql: Statements, batches: Sequence[Batch]) -> list[Verdict]:
+    """Call ``append`` on a connection. Creations are left to the unique index, so a duplicate fails the call as a
+    whole; then it is
+    made again with look-ups, which give the duplicate its verdict."""
+    inside = held.connection.is_in_transaction()
+    try:
+        # Inside a transaction a failed statement would be the end of it, so there the look-ups are made at once.
+        (row,) = await held.fetch(sql["append"], *arguments(batches, careful=inside))
+    except UniqueViolationError:
+        if inside:
+            raise
+        (row,) = await held.fetch(sql["append"], *arguments(batches, careful=True))
+    return verdicts(row, batches)
+
+
+async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> Loaded | None:
+    """Load on a connection, page by page."""
+    rows = await held.fetch(sql["load"], run_id, after_seq, after_seq + PAGE_EVENTS)
+    if not rows:
+        return None
+    run, now = run_of(rows[0]), rows[0]["now"]
+    if after_seq > run.last_seq:
+        raise CorruptLog(f"run {run_id}: the caller has seen seq {after_seq}, the log ends at {run.last_seq}")
+    events = page_of(rows[0], run_id, after_seq)
+    tail = after_seq + len(events)
+    while events and tail < run.last_seq:
+        rows = await held.fetch(sql["load"], run_id, tail, min(tail + PAGE_EVENTS, run.last_seq))
+        page = page_of(rows[0], run_id, tail) if rows else ()
+        if not page:
+            break
+        events += page
+        tail += len(page)
+    if tail != run.last_seq:
+        raise CorruptLog(f"run {run_id}: the log ends at seq {tail}, its row says {run.last_seq}")
+    return Loaded(run, events, now)
+
+
+def is_run_id(run_id: str) -> bool:
+    """Whether the text is a UUID: what is not cannot be the id of any run."""
+    try:
+        uuid.UUID(run_id)
+    except ValueError:
+        return False
+    return True
+
+
+def _admit_id(run_id: str) -> None:
+    if not is_run_id(run_id):
+        raise Unstorable(f"run id {run_id!r} is not a UUID")

@@ -1,0 +1,76 @@
+"""Rows of Postgres as the store's types. Everything read is checked: a log that is not dense is CorruptLog, here and
+nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from fencepost_store.events import Event, EventType
+from fencepost_store.protocol import CorruptLog, DueRun, Parked, Run, RunStatus, StoreTrouble
+
+_TYPES = {int(event_type): event_type for event_type in EventType}
+_STATUSES = {int(status): status for status in RunStatus}
+
+
+def run_of(row: Any) -> Run:
+    """A row of ``runs``."""
+    status = _STATUSES.get(row["status"])
+    if status is None:
+        raise StoreTrouble(f"run {row['run_id']} has status {row['status']}, which this version does not know")
+    parked = row["parked"]
+    return Run(
+        run_id=str(row["run_id"]),
+        workflow=row["workflow"],
+        queue=row["queue"],
+        status=status,
+        last_seq=row["last_seq"],
+        fence=row["fence"],
+        wake_at=row["wake_at"],
+        key=row["key"],
+        parent=row["parent"],
+        parked=None if parked is None else msgspec.json.decode(parked, type=Parked),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def due_of(row: Any) -> DueRun:
+    """A run that wants a tick."""
+    return DueRun(str(row["run_id"]), row["queue"], row["wake_at"])
+
+
+def page_of(row: Any, run_id: str, after_seq: int) -> tuple[Event, ...]:
+    """One page of a log, which must begin right above ``after_seq`` and have no gap."""
+    found = row["found"]
+    if found == 0:
+        return ()
+    if row["first"] != after_seq + 1 or row["last"] - row["first"] + 1 != found:
+        raise CorruptLog(
+            f"run {run_id}: {found} events found in {row['first']}..{row['last']},"
+            f" expected from {after_seq + 1} on without a gap"
+        )
+    return events_of(row, range(row["first"], row["last"] + 1), run_id)
+
+
+def events_of(row: Any, seqs: Any, run_id: str) -> tuple[Event, ...]:
+    """The events whose columns stand in the row's arrays."""
+    columns = zip(
+        seqs,
+        row["types"],
+        row["entities"],
+        row["attempts"],
+        row["ats"],
+        row["dues"],
+        row["tokens"],
+        row["dedupes"],
+        row["payloads"],
+        strict=True,
+    )
+    try:
+        return tuple(Event(seq, _TYPES[number], *rest) for seq, number, *rest in columns)
+    except KeyError as error:
+        raise CorruptLog(
+            f"run {run_id}: event type {error.args[0]} is not in the event table of this version"
+        ) from None

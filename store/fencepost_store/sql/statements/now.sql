@@ -1,0 +1,2 @@
+-- The database clock.
+SELECT {schema}.clock() AS now

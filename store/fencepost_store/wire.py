@@ -1,0 +1,155 @@
+"""Between batches and the arrays that ``append`` takes and gives. A reply that does not fit what was asked is trouble,
+never a guess (H18)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fencepost_store.admission import fresh
+from fencepost_store.events import Event, EventType, NewEvent, ordinal
+from fencepost_store.ledger import DELIVERED
+from fencepost_store.protocol import (
+    Batch,
+    FactOutcome,
+    FactVerdict,
+    Outcome,
+    Reason,
+    RunStatus,
+    StoreTrouble,
+    Verdict,
+)
+from fencepost_store.statements import REASON_CODES
+
+_LANDED, _ALREADY, _DROPPED, _EARLY, _NOT_JUDGED, _CONFLICTING_HOOK = range(6)
+_NOT_FOUND = 4
+_OUTCOMES = {0: Outcome.ok, 1: Outcome.conflict, 2: Outcome.refused, 3: Outcome.busy, _NOT_FOUND: Outcome.refused}
+_REASONS = {code: reason for reason, code in REASON_CODES.items()}
+_STATUSES = {int(status): status for status in RunStatus}
+_HINT_NONE, _HINT_AGAIN, _HINT_FRESH = range(3)
+
+_RUN_NOT_FOUND = FactVerdict(FactOutcome.refused, reason=Reason.run_not_found)
+
+
+def arguments(batches: Sequence[Batch], *, careful: bool) -> list[object]:
+    """The parameters of one call. ``careful``: look up what is normally left to the unique index."""
+    events = [event for batch in batches for event in batch.events]
+    return [
+        [batch.run_id for batch in batches],
+        [batch.fence for batch in batches],
+        [batch.seen for batch in batches],
+        [batch.wake_at for batch in batches],
+        [batch.grace for batch in batches],
+        [place for place, batch in enumerate(batches, 1) for _ in batch.events],
+        [int(event.type) for event in events],
+        [ordinal(event.type, event.attempt) for event in events],
+        [event.attempt for event in events],
+        [event.due if event.due_in is None else event.due_in for event in events],
+        [event.at for event in events],
+        [hint for batch in batches for hint in _hints(batch)],
+        [event.entity for event in events],
+        [event.token for event in events],
+        [event.dedupe for event in events],
+        [event.payload for event in events],
+        careful,
+    ]
+
+
+def verdicts(row: Any, batches: Sequence[Batch]) -> list[Verdict]:
+    """One verdict per batch. Raises StoreTrouble if the reply is not one to these batches."""
+    sizes = (len(batches), sum(len(batch.events) for batch in batches))
+    per_batch = (row["o_outcomes"], row["o_last_seqs"], row["o_fences"], row["o_statuses"])
+    per_event = (row["o_codes"], row["o_values"])
+    if {len(column) for column in per_batch} != {sizes[0]} or {len(column) for column in per_event} != {sizes[1]}:
+        raise StoreTrouble("Postgres answered an append with arrays of the wrong size")
+    answer: list[Verdict] = []
+    start = 0
+    for batch, outcome, last_seq, fence, status in zip(batches, *per_batch, strict=True):
+        part = slice(start, start + len(batch.events))
+        start = part.stop
+        owners = None if row["o_owners"] is None else row["o_owners"][part]
+        reply = _Reply(row["o_now"], row["o_codes"][part], row["o_values"][part], owners)
+        answer.append(_verdict(batch, outcome, last_seq, fence, status, reply))
+    return answer
+
+
+class _Reply:
+    """One batch's part of the reply."""
+
+    __slots__ = ("codes", "now", "owners", "values")
+
+    def __init__(self, now: int, codes: list[int], values: list[int], owners: list[str | None] | None) -> None:
+        self.now = now
+        self.codes = codes
+        self.values = values
+        self.owners = owners
+
+
+def _verdict(batch: Batch, outcome_code: int, last_seq: int, fence: int, status_code: int, reply: _Reply) -> Verdict:
+    outcome, status = _OUTCOMES.get(outcome_code), _STATUSES.get(status_code)
+    if outcome is None or status is None:
+        raise StoreTrouble(f"Postgres answered an append with outcome {outcome_code}, status {status_code}")
+    events: tuple[Event, ...] = ()
+    facts: tuple[FactVerdict, ...] = ()
+    if outcome is Outcome.ok:
+        events = _landed(batch, last_seq, reply)
+    if outcome_code == _NOT_FOUND:
+        facts = (_RUN_NOT_FOUND,) * len(batch.events)
+    elif outcome is Outcome.refused or (outcome is Outcome.ok and batch.fence is None):
+        written = outcome is Outcome.ok
+        pairs = zip(reply.codes, reply.values, strict=True)
+        facts = tuple(_fact(code, value, written=written) for code, value in pairs)
+    return Verdict(outcome, last_seq, fence, reply.now, status, events, facts)
+
+
+def _landed(batch: Batch, last_seq: int, reply: _Reply) -> tuple[Event, ...]:
+    """The events of a batch that are in the log now, because of this call. They are the log's tail, or something is
+    wrong."""
+    events: list[Event] = []
+    for index, new in enumerate(batch.events):
+        code = reply.codes[index]
+        if code == _LANDED:
+            events.append(_event(new, new.type, reply.values[index], reply.now, new.dedupe))
+        elif code == _CONFLICTING_HOOK and reply.owners is not None and reply.owners[index] is not None:
+            events.append(_event(new, EventType.hook_conflict, reply.values[index], reply.now, reply.owners[index]))
+        elif batch.fence is not None and code not in (_ALREADY, _DROPPED):
+            raise StoreTrouble(f"Postgres answered code {code} for event {index} of a fenced batch that landed")
+    tail = [event.seq for event in events]
+    if tail != list(range(last_seq - len(tail) + 1, last_seq + 1)):
+        raise StoreTrouble(f"Postgres answered seqs {tail[:3]}.. for an append that ends at {last_seq}")
+    return tuple(events)
+
+
+def _event(new: NewEvent, event_type: EventType, seq: int, now: int, dedupe: str | None) -> Event:
+    due = new.due if new.due_in is None else now + new.due_in
+    at = now if new.at is None else new.at
+    return Event(seq, event_type, new.entity, new.attempt, at, due, new.token, dedupe, new.payload)
+
+
+def _fact(code: int, value: int, *, written: bool) -> FactVerdict:
+    if code == _LANDED:
+        return FactVerdict(FactOutcome.landed, seq=value if written else None)
+    if code == _ALREADY:
+        return FactVerdict(FactOutcome.already, seq=value)
+    if code == _EARLY:
+        return FactVerdict(FactOutcome.early, rest=value)
+    reason = _REASONS.get(code)
+    if reason is None:
+        raise StoreTrouble(f"Postgres answered code {code} for a fact")
+    return FactVerdict(FactOutcome.refused, reason=reason)
+
+
+def _hints(batch: Batch) -> list[int]:
+    """Which events an earlier one of the same batch may bear on."""
+    if len(batch.events) == 1:
+        return [_HINT_NONE]
+    seen: set[str] = set()
+    hints: list[int] = []
+    for event, is_fresh in zip(batch.events, fresh(batch), strict=True):
+        # "e" and "d" keep entity ids and delivery ids apart in one set.
+        marks = {"e" + event.entity}
+        if event.type in DELIVERED and event.dedupe is not None:
+            marks.add("d" + event.dedupe)
+        hints.append(_HINT_FRESH if is_fresh else _HINT_AGAIN if marks & seen else _HINT_NONE)
+        seen |= marks
+    return hints
