@@ -242,7 +242,7 @@ def _instance(kind: type[Exception], record: Failure, depth: int) -> Exception |
 
 
 def _native_init(kind: type[Exception]) -> Any:
-    """The first ``__init__`` among the ancestors that is not written in Python: it fills built-in exceptions' fields."""
+    """The first ``__init__`` of the ancestors that is not written in Python: it fills built-in exceptions' fields."""
     for ancestor in kind.__mro__:
         init = ancestor.__dict__.get("__init__")
         if init is not None and not isinstance(init, types.FunctionType):

@@ -7,7 +7,7 @@ type leaves something open (``Any``, no annotation at all, ``dict[str, object]``
 extension type, so that it comes back as itself. Dataclasses and other classes of the user's come back as themselves
 only by annotation; under ``Any`` they come back as dicts.
 
-Stated: an aware datetime comes back as the same instant in UTC. Dicts keep their order. Sets are written in the order
+Stated: an aware datetime comes back as the same instant in UTC, and ``fold`` is not kept. Dicts keep their order. Sets are written in the order
 of their encoded members, so that equal sets have equal bytes in every process.
 """
 
@@ -75,7 +75,7 @@ def encode_body(value: object, as_type: object, path: str) -> tuple[bytes, bool]
             return marks.encoder.encode(marks.rewrite(value, mark=False, depth=0)), False
         return marks.encoder.encode(value), False
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        where, reason = places.locate(value, path, error)
+        where, reason = places.locate(value, path, error, codec.open)
         raise PayloadError(f"{where or 'value'}: {reason}") from error
 
 

@@ -40,13 +40,13 @@ def _children(value: object) -> Iterator[tuple[str, object]]:
             yield f".{name}", getattr(value, name)
 
 
-def locate(value: object, path: str, error: Exception) -> tuple[str, str]:
+def locate(value: object, path: str, error: Exception, mark: bool) -> tuple[str, str]:
     """The path of the innermost value that cannot be encoded, and why."""
     on_way: set[int] = set()
     while len(on_way) < marks.DEPTH_MAX:
         on_way.add(id(value))
         for suffix, child in _children(value):
-            trouble = _trouble(child)
+            trouble = _trouble(child, mark)
             if trouble is not None:
                 if id(child) in on_way:
                     return path + suffix, "refers back to a value that contains it: pass ids instead of references"
@@ -57,9 +57,9 @@ def locate(value: object, path: str, error: Exception) -> tuple[str, str]:
     return path, f"is nested more than {marks.DEPTH_MAX} levels deep: flatten it, or pass a reference"
 
 
-def _trouble(value: object) -> Exception | None:
+def _trouble(value: object, mark: bool) -> Exception | None:
     try:
-        marks.encoder.encode(marks.rewrite(value, mark=True, depth=0))
+        marks.encoder.encode(marks.rewrite(value, mark=mark, depth=0))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         return error
     return None

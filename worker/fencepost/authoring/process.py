@@ -18,8 +18,7 @@ def call_encoded(module: str, qualname: str, args: bytes, context: StepContext) 
     """Run in the other process: the step's body with the recorded arguments.
 
     Returns True and the encoded result, or False and a packed StepEnded. An ``async def`` body runs in a loop of its
-    own. Raises nothing that the
-    body raises, SystemExit included: whoever asked decides by the record.
+    own. Raises nothing that the body raises, SystemExit included: whoever asked decides by the record.
     """
     try:
         step = find_step(module, qualname)
