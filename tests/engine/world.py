@@ -69,7 +69,9 @@ class World:
 
         client = Client(self.config)
         log = RunLog(self.store, append, limits_of(self.config))
-        client._connected = Connected(self.store, self.server.client(f"client{self.clients}"), log, self.config)  # pyright: ignore[reportPrivateUsage]
+        queue = self.server.client(f"client{self.clients}")
+        connected = Connected(self.store, queue, log, self.config)
+        client._connected = connected  # pyright: ignore[reportPrivateUsage] - instead of __aenter__, which dials servers
         return client
 
     async def run(self, workflow: Workflow[..., Any], *args: Any) -> Run[Any]:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from fencepost.config import Config, ConfigError
 
 if TYPE_CHECKING:
-    from fencepost_store.postgres import PostgresStore
-
     from fencepost_queue.valkey import ValkeyQueue
+    from fencepost_store.postgres import PostgresStore
 
 
 def with_servers(config: Config, state_dir: Path | None = None) -> Config:
@@ -46,9 +45,9 @@ async def open_store(config: Config) -> PostgresStore:
     """Connect and check the schema. Raises StoreTrouble (StoreRefused for a wrong password), SchemaMismatch,
     ServerTooOld.
     """
-    from fencepost_store.postgres import PostgresStore
+    from fencepost_store import postgres
 
-    return await PostgresStore.connect(
+    return await postgres.connect(
         config.database_url,
         config.namespace,
         connections=config.store_connections,
@@ -61,9 +60,9 @@ async def open_queue(config: Config, owner: str | None = None) -> ValkeyQueue:
     """Connect and check the server. Raises QueueTrouble (QueueRefused for a wrong password), EvictingServer,
     ServerTooOld.
     """
-    from fencepost_queue.valkey import ValkeyQueue
+    from fencepost_queue import valkey
 
-    return await ValkeyQueue.connect(
+    return await valkey.connect(
         config.redis_url,
         config.namespace,
         owner=owner,

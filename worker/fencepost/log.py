@@ -77,7 +77,7 @@ class NotWritten(msgspec.Struct, frozen=True):
 
 
 class Refused(msgspec.Struct, frozen=True):
-    """Nothing was written: every fact was refused or early, or the batch was fenced and one of its facts was refused."""
+    """Nothing was written: every fact was refused or early, or the batch was fenced and one of its facts refused."""
 
     facts: tuple[FactVerdict, ...]
     status: RunStatus

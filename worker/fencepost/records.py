@@ -18,7 +18,7 @@ payload.py).
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a step is run, as recorded when it was asked for. Seconds. ``timeout`` bounds one attempt (None: unbounded)."""
+    """How a step is run, as recorded when it was asked for. Seconds. ``timeout``: of one attempt (None: unbounded)."""
 
     retries: int = 3
     first_delay: float = 1.0

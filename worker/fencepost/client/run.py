@@ -96,8 +96,9 @@ class Run(Generic[R]):
         Raises RunFailed (the workflow's exception is its cause), RunCancelled, RunNotFound, ResultTimeout,
         ServerUnavailable.
         """
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 row = await self._ended_row()
         except TimeoutError as error:
             if not limit.expired():

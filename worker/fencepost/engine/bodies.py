@@ -103,8 +103,9 @@ async def _call(
     )
     seconds = attempt.created.policy.timeout
     with use_step_context(context):
+        limit = asyncio.timeout(seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with limit:
                 if step.mode == "async":
                     return await step.fn(*args, **kwargs)
                 call = functools.partial(step.fn, *args, **kwargs)

@@ -72,7 +72,7 @@ async def _deal(shell: Shell, live: LiveRun, dones: list[Done]) -> None:
 
 
 async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bool:
-    """False: nothing is settled, the facts are to be appended alone (they may have landed: then they are recognised)."""
+    """False: nothing is settled; append the facts alone (if they have landed, they are recognised)."""
     instance = live.instance
     if instance is None or any(done.event.entity not in instance.work.steps for done in dones):
         return False
@@ -102,7 +102,7 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
 async def _settle_all(
     shell: Shell, live: LiveRun, owed: Owed, messages: list[tuple[Delivery, list[Entry]]], entries: list[Entry]
 ) -> None:
-    """Settle every message; the first carries what all of them owe, so that nothing is removed before that is placed."""
+    """Settle every message; the first carries what all owe, so that nothing is removed before that is placed."""
     if owed.cancelled:
         await withdraw(shell, owed)
     first, *rest = messages

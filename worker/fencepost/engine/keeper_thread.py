@@ -33,7 +33,7 @@ WATCH_SECONDS = 0.25
 
 
 class KeeperThread:
-    """``start`` in the worker's loop, ``stop`` from it. ``connect`` makes the thread's own queue client (same owner)."""
+    """``start`` in the worker's loop, ``stop`` from it. ``connect``: makes the thread's own client (same owner)."""
 
     def __init__(
         self,
