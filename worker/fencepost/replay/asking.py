@@ -31,10 +31,12 @@ RETURNED = "the workflow has returned: await its tasks before returning, for wha
 
 
 class AskingFace(Asking):
-    """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so logs would be repetitions."""
+    """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so
+    logs would be repetitions."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
         self.replaying = False
+        self.evicted = False
         self._run_id = run_id
         self._program = program
         self._now = 0
@@ -43,7 +45,7 @@ class AskingFace(Asking):
         self._path = TaskPath("")
         self._open: dict[str, Ask] = {}
         self._outstanding = Outstanding()
-        self.loop = WorkflowLoop(self, drain_limit)
+        self.loop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property
     def run_id(self) -> str:
@@ -102,7 +104,7 @@ class AskingFace(Asking):
 
     def wait(self, timer: WorkflowTimer, due: int) -> None:
         """Ask for wait_created: the loop's timers come here."""
-        name = name_of(timer._callback)  # type: ignore[arg-type]
+        name = name_of(timer._callback)  # pyright: ignore[reportPrivateUsage]
         ask = Ask(EventType.wait_created, self.new_id(name), PAYLOADS[name], asking(3), due)
         timer.ask = ask
         ask.owner = timer

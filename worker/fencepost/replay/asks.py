@@ -1,6 +1,7 @@
 """What the code asked for and the log does not have yet, in the order asked.
 
-An ``Ask`` is an entity's creation (its ``owner`` is the future, timer or channel that the code holds) or the withdrawal of one. States of a creation:
+An ``Ask`` is an entity's creation (its ``owner`` is the future, timer or channel that the code holds) or the
+withdrawal of one. States of a creation:
 
     ASKED --landed--> CREATED --withdrawn--> WITHDRAWN --landed--> DONE
       |                  |                       |
@@ -37,7 +38,8 @@ class Owner(Protocol):
 
 
 class Ask:
-    """One thing asked. ``code`` and ``lasti`` are the instruction that asked; turned into a line only if somebody wants to read it."""
+    """One thing asked. ``code`` and ``lasti`` are the instruction that asked; turned into a line only if somebody
+    wants to read it."""
 
     __slots__ = (
         "code",
@@ -72,7 +74,8 @@ class Ask:
         return NewEvent(self.type, self.entity, due=self.due, token=self.token, payload=self.payload)
 
     def finish(self) -> None:
-        """It has ended. Breaks the cycle with its owner, so that a run's futures are freed without the cyclic collector."""
+        """It has ended. Breaks the cycle with its owner, so that a run's futures are freed without the cyclic
+        collector."""
         self.state = State.done
         owner = self.owner
         if owner is not None:
@@ -121,7 +124,8 @@ _RECORDS: dict[EventType, type[records.StepCreated] | type[records.WaitCreated] 
 
 
 def name_in(kind: EventType, payload: bytes) -> str | None:
-    """The name field of a creation's record; None if the payload is not such a record (then it says nothing about the name)."""
+    """The name field of a creation's record; None if the payload is not such a record (then it says nothing about the
+    name)."""
     record = _RECORDS.get(kind)
     if record is None:
         return None

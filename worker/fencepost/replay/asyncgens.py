@@ -1,8 +1,9 @@
 """Async generators that workflow code leaves suspended.
 
-``break`` out of ``async for`` drops the generator, and its finally block then runs in a task, as in asyncio. Dropped means by reference count, which is
-deterministic; the cyclic collector comes at a moment of its own. What that finds is kept until the end of the run and closed then, so that no
-task appears at a moment that differs from replay to replay.
+``break`` out of ``async for`` drops the generator, and its finally block then runs in a task, as in asyncio. Dropped
+means by reference count, which is deterministic; the cyclic collector comes at a moment of its own. What that finds
+is kept until the end of the run and closed then, so that no task appears at a moment that differs from replay to
+replay.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import AsyncGenerator
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
+
+from fencepost.replay.budget import this_thread
 
 if TYPE_CHECKING:
     from fencepost.replay.loop import WorkflowLoop
@@ -21,7 +23,7 @@ _collecting: list[int] = []  # the thread in which the cyclic collector runs, if
 
 def _on_collection(phase: str, info: dict[str, int]) -> None:
     if phase == "start":
-        _collecting.append(get_ident())
+        _collecting.append(this_thread())
     elif _collecting:
         _collecting.pop()
 
@@ -46,7 +48,7 @@ class AsyncGenerators:
     def abandoned(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Dropped while suspended."""
         self._live.discard(generator)
-        if self._loop.entered and get_ident() not in _collecting:
+        if self._loop.entered and this_thread() not in _collecting:
             self._loop.call_soon(self._close, generator)
         elif not self._loop.fencepost_instance.evicted:
             self._found.append(generator)

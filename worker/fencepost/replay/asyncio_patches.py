@@ -1,13 +1,15 @@
-"""The few places where asyncio and anyio are not deterministic by themselves. Each patch asks whether the running loop is a workflow's, and is the original otherwise.
+"""The few places where asyncio and anyio are not deterministic by themselves. Each patch asks whether the running
+loop is a workflow's, and is the original otherwise.
 
-They are applied to the modules' insides, not to the public names, so that ``from asyncio import as_completed`` before this package was imported makes no
-difference.
+They are applied to the modules' insides, not to the public names, so that ``from asyncio import as_completed`` before
+this package was imported makes no difference.
 """
 
 from __future__ import annotations
 
 import asyncio
 import builtins
+import functools
 from asyncio import events, futures, tasks
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -16,15 +18,10 @@ from anyio._backends import _asyncio as anyio_asyncio
 
 from fencepost.replay.limits import WorkflowRestriction
 
-_installed = False
 
-
+@functools.cache
 def install() -> None:
     """Apply them, once per process."""
-    global _installed
-    if _installed:
-        return
-    _installed = True
     tasks.set = _set  # type: ignore[attr-defined]  # pyright: ignore
     tasks._GatheringFuture.__hash__ = _hash_of_gather  # type: ignore[attr-defined]  # pyright: ignore
     _order_cancel_scopes()
@@ -67,7 +64,8 @@ class OrderedSet:
 
 
 def _set(items: Iterable[Any] = ()) -> Any:
-    """``set`` as asyncio.tasks calls it. as_completed and wait make a set of their arguments before they are tasks, so its order would be that of addresses."""
+    """``set`` as asyncio.tasks calls it. as_completed and wait make a set of their arguments before they are tasks,
+    so its order would be that of addresses."""
     if not items or not ours():
         return builtins.set(items)
     ordered = dict.fromkeys(items)
@@ -80,12 +78,13 @@ def _set(items: Iterable[Any] = ()) -> Any:
 
 def _hash_of_gather(self: asyncio.Future[Any]) -> int:
     """gather's own future class is made past create_future, so its hash would be an address."""
-    loop = self.get_loop()
+    loop: Any = self.get_loop()
     if getattr(loop, "fencepost_instance", None) is None:
         return object.__hash__(self)
     known: int | None = self.__dict__.get("_fencepost_hash")
     if known is None:
-        known = self.__dict__["_fencepost_hash"] = loop.hashes.next()  # type: ignore[attr-defined]  # pyright: ignore
+        known = int(loop.hashes.next())
+        self.__dict__["_fencepost_hash"] = known
     return known
 
 

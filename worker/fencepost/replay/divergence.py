@@ -1,7 +1,8 @@
 """Both sides of a disagreement in words, and the line of user code behind a request or a wait.
 
-The line is captured as (code object, instruction offset), which costs a few frame look-ups per request, and is resolved only when somebody reads it. Frames of
-asyncio, anyio and of this package's own face are skipped, so that the line is the user's.
+The line is captured as (code object, instruction offset), which costs a few frame look-ups per request, and is
+resolved only when somebody reads it. Frames of asyncio, anyio and of this package's own face are skipped, so that the
+line is the user's.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _inner: dict[str, bool] = {}
 
 
 def diverged(event: Event, ask: Ask | None, waiting: object) -> ReplayDivergence:
-    """The disagreement at ``event``: against ``ask``, or against code that only waits (``waiting``: its root coroutine) or has ended (None)."""
+    """The disagreement at ``event``: against ``ask``, or against code that only waits (``waiting``: its root
+    coroutine) or has ended (None)."""
     recorded = describe(event.type, event.entity, event.payload)
     if ask is not None:
         return ReplayDivergence(
@@ -50,7 +52,7 @@ def describe(kind: EventType, entity: str, payload: bytes) -> str:
 
 def asking(depth: int) -> tuple[CodeType | None, int]:
     """The innermost frame of user code at or above ``depth`` callers."""
-    frame: FrameType | None = sys._getframe(depth)
+    frame: FrameType | None = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage]  # inspect's way costs ten times as much
     while frame is not None:
         code = frame.f_code
         if not _is_inner(code.co_filename):

@@ -9,8 +9,8 @@ from fencepost.replay.tasks import HookFuture
 from fencepost_store.events import Event
 
 if TYPE_CHECKING:
+    from fencepost.replay.asking import AskingFace
     from fencepost.replay.asks import Ask
-    from fencepost.replay.instance import Instance
 
 
 class Channel:
@@ -18,7 +18,7 @@ class Channel:
 
     __slots__ = ("_buffer", "_closed", "_conflict", "_instance", "_waiters", "ask")
 
-    def __init__(self, instance: Instance, ask: Ask) -> None:
+    def __init__(self, instance: AskingFace, ask: Ask) -> None:
         self._instance = instance
         self.ask: Ask | None = ask
         self._buffer: deque[Event] = deque()
@@ -27,7 +27,8 @@ class Channel:
         self._closed = False
 
     def next(self) -> HookFuture:
-        """The next hook_received event, or hook_conflict, now and for ever after. Raises RuntimeError after close, Evicted when nothing can be asked any more."""
+        """The next hook_received event, or hook_conflict, now and for ever after. Raises RuntimeError after close,
+        Evicted when nothing can be asked any more."""
         self._instance.refuse_when_closed()
         if self._closed:
             raise RuntimeError("the hook is closed: await it inside its `async with` block, or make another one")

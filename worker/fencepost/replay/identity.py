@@ -1,10 +1,12 @@
 """Readable entity ids that a missing branch does not renumber: task path, name, counter within that pair.
 
-The path travels in a context variable, so that callbacks (call_soon, call_at) count under the task that scheduled them. A task's component is
-its coroutine's name with a counter of its own, for example ``ship_parcel#2/charge#1``; steps and tasks of one name do not share a counter.
+The path travels in a context variable, so that callbacks (call_soon, call_at) count under the task that scheduled
+them. A task's component is its coroutine's name with a counter of its own, for example ``ship_parcel#2/charge#1``;
+steps and tasks of one name do not share a counter.
 
-Ids are bounded. A path longer than ``PATH_CHARS_MAX`` is replaced by ``~`` and 128 bits of its hash, so its depth does not matter and two long paths stay
-apart; a name is cut the same way. ``#``, ``/``, ``~`` and ``%`` inside names are quoted, so that no name can spell another task's path.
+Ids are bounded. A path longer than ``PATH_CHARS_MAX`` is replaced by ``~`` and 128 bits of its hash, so its depth
+does not matter and two long paths stay apart; a name is cut the same way. ``#``, ``/``, ``~`` and ``%`` inside names
+are quoted, so that no name can spell another task's path.
 """
 
 from __future__ import annotations

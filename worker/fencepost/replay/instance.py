@@ -1,12 +1,13 @@
 """A live run: log events in, decisions out. Pure; implements both faces of ``interface.py``.
 
-Theory. The code is a function from the events delivered so far to the set of things it asks for. Each event is delivered alone and the loop is drained to
-rest before the next one, so it does not matter how many events a worker happened to load at once: every prefix of a log leads to the same state, and
-``pending`` is read off that state. What is asked and withdrawn between two looks leaves no trace.
+Theory. The code is a function from the events delivered so far to the set of things it asks for. Each event is
+delivered alone and the loop is drained to rest before the next one, so it does not matter how many events a worker
+happened to load at once: every prefix of a log leads to the same state, and ``pending`` is read off that state. What
+is asked and withdrawn between two looks leaves no trace.
 
-The log in turn checks the code. Batches are atomic and ordered, so an event that the code caused must be the first thing it asked for that has not landed:
-same type, same entity, same name; else ReplayDivergence. Facts need an entity that is open. Facts that land after the code has returned and before its end
-has landed are noticed by nobody.
+The log in turn checks the code. Batches are atomic and ordered, so an event that the code caused must be the first
+thing it asked for that has not landed: same type, same entity, same name; else ReplayDivergence. Facts need an entity
+that is open. Facts that land after the code has returned and before its end has landed are noticed by nobody.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ _BEHIND_ANTICIPATED = frozenset(kind for kind, row in KINDS.items() if row.visib
 class Instance(AskingFace, Driven):
     """One live run.
 
-    ``drain_limit``: callbacks that one event may lead to (ReplayLimit). Any exception out of ``deliver``, ``anticipate`` or ``fire_due`` leaves an
-    instance that can only be evicted.
+    ``drain_limit``: callbacks that one event may lead to (ReplayLimit). Any exception out of ``deliver``,
+    ``anticipate`` or ``fire_due`` leaves an instance that can only be evicted.
     """
 
     def __init__(self, run_id: str, program: Program, *, queue: str = "default", drain_limit: int = 100_000) -> None:
@@ -57,7 +58,6 @@ class Instance(AskingFace, Driven):
         self.work = OpenWork()
         self.queue = queue
         self.changed_arguments: list[str] = []
-        self.evicted = False
         self._usable = True
         self._cancel_requested = False
         self._root: WorkflowTask | None = None
@@ -75,22 +75,23 @@ class Instance(AskingFace, Driven):
         return self._ending is not None
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Events of the log, each to quiescence. Raises ReplayDivergence, ReplayLimit, and what the replay budget raises."""
-        if not events:
-            return
+        """Events of the log, each to quiescence. Raises ReplayDivergence, ReplayLimit, and what the replay budget
+        raises."""
+        if events:
+            self._drive(self._deliver, events)
+
+    def _deliver(self, events: Sequence[Event]) -> None:
         repeated = _last_decision(events)
-        self._enter()
+        handlers = self._handlers
         try:
             for index, event in enumerate(events):
                 self.replaying = index < repeated
                 self.work.apply(event)
                 if self._anticipated and event.type in _BEHIND_ANTICIPATED:
                     raise self._overtaken(event)
-                self._handlers[event.type](event)
-            self._usable = True
+                handlers[event.type](event)
         finally:
             self.replaying = False
-            self.loop.leave()
 
     def anticipate(self, event: NewEvent) -> None:
         """Deliver a step's end that is not in the log yet. Raises ValueError if the step is not open in the log."""
@@ -99,28 +100,22 @@ class Instance(AskingFace, Driven):
             raise ValueError(f"{event.type.name} {event.entity} cannot be anticipated: the step is not open in the log")
         if event.at is None:
             raise ValueError(f"{event.type.name} {event.entity} cannot be anticipated without a time (at)")
-        self._enter()
-        try:
-            self._anticipated.append(event)
-            self._end_step(ask, _foreseen(event))
-            self._usable = True
-        finally:
-            self.loop.leave()
+        self._anticipated.append(event)
+        self._drive(self._end_step, ask, _foreseen(event))
 
     def fire_due(self, now: int) -> None:
-        """Anticipate wait_completed for each wait of the log that is due by ``now`` and still awaited, by due time, each to quiescence."""
-        if self.next_due() is None:
-            return
-        self._enter()
-        try:
-            while (due := self.next_due()) is not None and due <= now:
-                ask = heapq.heappop(self._due)[2]
-                event = NewEvent(EventType.wait_completed, ask.entity, at=max(now, self._now))
-                self._anticipated.append(event)
-                self._end_wait(ask, event.at or now)
-            self._usable = True
-        finally:
-            self.loop.leave()
+        """Anticipate wait_completed for each wait of the log that is due by ``now`` and still awaited, by due time,
+        each to quiescence."""
+        due = self.next_due()
+        if due is not None and due <= now:
+            self._drive(self._fire_due, now)
+
+    def _fire_due(self, now: int) -> None:
+        while (due := self.next_due()) is not None and due <= now:
+            ask = heapq.heappop(self._due)[2]
+            at = max(now, self._now)
+            self._anticipated.append(NewEvent(EventType.wait_completed, ask.entity, at=at))
+            self._end_wait(ask, at)
 
     def next_due(self) -> int | None:
         """The due time (microseconds) of the earliest wait of the log that is still awaited."""
@@ -131,30 +126,27 @@ class Instance(AskingFace, Driven):
 
     def pending(self) -> tuple[NewEvent, ...]:
         """What an append must carry now. Changes nothing."""
-        if not self._usable:
-            raise RuntimeError(f"run {self._run_id}: this instance has failed or was evicted")
+        self._refuse_unusable()
         events = [*self._anticipated, *(ask.event() for ask in self._outstanding)]
         if self._ending is not None and self.work.ended is None:
             events.append(self._ending)
         return tuple(events)
 
     def evict(self) -> None:
-        """End the instance by cancellation; nothing leaves the loop. Idempotent. Raises what the replay budget raises."""
+        """End the instance by cancellation; nothing leaves the loop. Idempotent, never raises."""
         if self.evicted:
             return
         self._evicting = True
         self._closed = EVICTING
         self.evicted = True
         self._usable = False
-        try:
-            wind_down(self.loop)
-        finally:
-            self._outstanding.clear()
-            self._open.clear()
-            self._due.clear()
-            self._anticipated.clear()
-            self._root = None
-            self._handlers = ()
+        wind_down(self.loop)
+        self._outstanding.clear()
+        self._open.clear()
+        self._due.clear()
+        self._anticipated.clear()
+        self._root = None
+        self._handlers = ()
 
     # Events the code did not cause.
 
@@ -299,11 +291,15 @@ class Instance(AskingFace, Driven):
 
     # Shared steps.
 
-    def _enter(self) -> None:
+    def _drive(self, action: Callable[..., None], *args: object) -> None:
+        self._refuse_unusable()
+        self._usable = False  # until the call has gone through
+        self.loop.within(action, *args)
+        self._usable = True
+
+    def _refuse_unusable(self) -> None:
         if not self._usable:
             raise RuntimeError(f"run {self._run_id}: this instance has failed or was evicted")
-        self.loop.enter()
-        self._usable = False  # until the call has gone through
 
     def _advance(self, at: int, seconds: float = 0.0) -> None:
         if at > self._now:
@@ -344,8 +340,8 @@ class Instance(AskingFace, Driven):
     def _overtaken(self, event: Event) -> RuntimeError:
         first = self._anticipated[0]
         return RuntimeError(
-            f"run {self._run_id}: seq {event.seq} is {event.type.name} {event.entity} at {event.at}, but {first.type.name} "
-            f"{first.entity} at {first.at} was anticipated: after a conflict the instance must be dropped"
+            f"run {self._run_id}: seq {event.seq} is {event.type.name} {event.entity} at {event.at}, but "
+            f"{first.type.name} {first.entity} at {first.at} was anticipated; after a conflict, drop the instance"
         )
 
     def _expect(self, event: Event) -> Ask:

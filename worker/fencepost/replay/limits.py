@@ -28,7 +28,8 @@ class ReplayLimit(Exception):
 
 
 class WorkflowRestriction(RuntimeError):
-    """Workflow code called what cannot be replayed (threads, sockets, processes, ...). The message names the way out."""
+    """Workflow code called what cannot be replayed (threads, sockets, processes, ...). The message names the way
+    out."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"{what} cannot be used in a workflow, because it cannot be replayed: do this in a step")

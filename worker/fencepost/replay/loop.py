@@ -1,7 +1,10 @@
+# A loop is made of its handles' private parts, as asyncio's own loops are.
+# pyright: reportPrivateUsage=false
 """A deterministic asyncio event loop: no selector, no threads, its clock is workflow time.
 
-Its rules: callbacks run in the order they were scheduled; nothing but a delivered event starts one; whatever could bring in something that the log does not hold is
-refused (``refusals.py``). It is entered once per turn, because swapping the running loop and the hooks of async generators is dear and thread-wide.
+Its rules: callbacks run in the order they were scheduled; nothing but a delivered event starts one; whatever could
+bring in something that the log does not hold is refused (``refusals.py``). It is entered once per turn, because
+swapping the running loop and the hooks of async generators is dear and thread-wide.
 """
 
 from __future__ import annotations
@@ -11,10 +14,11 @@ import contextvars
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from fencepost.replay.asyncgens import AsyncGenerators
+from fencepost.replay.budget import seated
 from fencepost.replay.identity import PATH
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit, WorkflowRestriction
 from fencepost.replay.refusals import Refusals
@@ -22,16 +26,18 @@ from fencepost.replay.tasks import HashSeries, WorkflowFuture, WorkflowTask
 from fencepost.replay.timers import WorkflowTimer, due_after, due_at
 
 if TYPE_CHECKING:
-    from fencepost.replay.instance import Instance
+    from fencepost.replay.asking import AskingFace
 
 PARK_CHECK_AFTER = 256
-"""Callbacks in one drain before the loop looks for cancel scopes that re-arm themselves: ordinary drains never pay for the look."""
+"""Callbacks in one drain before the loop looks for cancel scopes that re-arm themselves: ordinary drains never pay
+for the look."""
 
 REARMS_MAX = 50
-"""How often one cancel scope may re-arm its delivery in one drain after that. anyio's level cancellation re-arms until its tasks have left, which they may
-not do before a later event: the callback is parked until that event."""
+"""How often one cancel scope may re-arm its delivery in one drain after that. anyio's level cancellation re-arms
+until its tasks have left, which they may not do before a later event: the callback is parked until that event."""
 
 _COMPACT_AT = 64
+Ts = TypeVarTuple("Ts")
 Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 
@@ -39,6 +45,10 @@ class ReadyHandle(asyncio.Handle):
     """asyncio's Handle without the parts that only debug mode reads (one is made per callback)."""
 
     __slots__ = ()
+    # asyncio's own slots, which the stubs do not know.
+    _callback: Callable[..., Any]
+    _args: Sequence[Any]
+    _context: contextvars.Context
 
     def __init__(
         self,
@@ -59,42 +69,70 @@ class ReadyHandle(asyncio.Handle):
 class WorkflowLoop(Refusals):
     """The loop of one live run. ``fencepost_instance`` is how ``interface.current()`` finds the run."""
 
-    def __init__(self, instance: Instance, drain_limit: int) -> None:
+    def __init__(self, instance: AskingFace, drain_limit: int) -> None:
         self.fencepost_instance = instance
         self.hashes = HashSeries(instance.run_id)
         self.seconds = 0.0  # workflow time as loop.time() shows it, never below a timer that has fired
         self.entered = False
         self._drain_limit = drain_limit
-        self._ready: deque[asyncio.Handle] = deque()
-        self._parked: list[asyncio.Handle] = []
+        self._ready: deque[ReadyHandle | WorkflowTimer] = deque()
+        self._parked: list[ReadyHandle | WorkflowTimer] = []
         self._tasks: list[WorkflowTask] = []
         self._compact_at = _COMPACT_AT
         self._handler: Handler | None = None
         self._asyncgens = AsyncGenerators(self)
-        self._outer: asyncio.AbstractEventLoop | None = None
-        self._outer_hooks: Any = None
 
     # What the instance drives.
 
-    def enter(self) -> None:
-        """Make this the running loop of the thread. Must be paired with ``leave``."""
+    def within(self, action: Callable[..., None], *args: Any) -> None:
+        """Call ``action`` with this as the running loop of the thread, under the replay budget of the turn that the
+        thread is in, if any.
+
+        Raises ReplayBudgetExceeded if the budget ran out, whatever the code did with the exception.
+        """
         if self.entered:
             raise RuntimeError(f"run {self.fencepost_instance.run_id} is being driven already")
-        self._outer = events._get_running_loop()
-        self._outer_hooks = sys.get_asyncgen_hooks()
-        self.entered = True
-        events._set_running_loop(self)
-        sys.set_asyncgen_hooks(self._asyncgens.started, self._asyncgens.abandoned)
+        guard = seated()
+        if guard is None:
+            self._entered(action, args)
+            return
+        interrupted = False
+        try:
+            guard.open = True
+            self._entered(action, args)
+        finally:
+            # One frame, no call before this line: see budget.py for why, and for the three attempts.
+            guard.open = False
+            if guard.sent:
+                try:
+                    try:
+                        interrupted = guard.settle()
+                    except ReplayBudgetExceeded:
+                        interrupted = guard.settle()
+                except ReplayBudgetExceeded:
+                    interrupted = guard.settle()
+            if interrupted:
+                raise ReplayBudgetExceeded(
+                    f"run {self.fencepost_instance.run_id}: the workflow's code ran longer than the replay budget "
+                    f"allows without waiting: do blocking or heavy work in a step"
+                )
 
-    def leave(self) -> None:
-        """Give the thread back to the loop that ran before."""
-        sys.set_asyncgen_hooks(*self._outer_hooks)
-        events._set_running_loop(self._outer)
-        self.entered = False
-        self._outer = None
+    def _entered(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
+        outer = events._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        self.entered = True
+        try:
+            events._set_running_loop(self)
+            sys.set_asyncgen_hooks(self._asyncgens.started, self._asyncgens.abandoned)
+            action(*args)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+            events._set_running_loop(outer)
+            self.entered = False
 
     def drain(self) -> None:
-        """Run callbacks until none is ready. Raises ReplayLimit; exceptions of plain callbacks go to the exception handler."""
+        """Run callbacks until none is ready. Raises ReplayLimit; exceptions of plain callbacks go to the exception
+        handler."""
         ready = self._ready
         if self._parked:
             ready.extend(self._parked)
@@ -113,10 +151,12 @@ class WorkflowLoop(Refusals):
                 if self._park(handle, rearms):
                     continue
             try:
-                handle._context.run(handle._callback, *handle._args)  # type: ignore[misc]
+                handle._context.run(handle._callback, *handle._args)
             except (KeyboardInterrupt, ReplayBudgetExceeded):
                 raise
-            except BaseException as error:  # noqa: BLE001  # a task keeps its own errors: these are a plain callback's, or SystemExit, which the task has kept too
+            except BaseException as error:  # noqa: BLE001  # whatever a user's callback raises
+                # A task keeps its own errors. What comes here is a plain callback's, or SystemExit, which the task has
+                # kept as well.
                 if not isinstance(error, SystemExit):
                     self.call_exception_handler(
                         {"message": "Exception in callback", "exception": error, "handle": handle}
@@ -155,24 +195,32 @@ class WorkflowLoop(Refusals):
     # asyncio.AbstractEventLoop, as far as a workflow has it.
 
     def call_soon(
-        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         if not self.entered:
             raise RuntimeError(
-                "something outside the workflow touched a future of its loop; only steps, sleeps and hooks can wake a workflow"
+                "something outside the workflow touched a future of its loop; only steps, sleeps and hooks can wake it"
             )
         handle = ReadyHandle(callback, args, self, contextvars.copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = WorkflowTimer(self.seconds + delay, callback, args, self, context)
         return self._arm(timer, due_after(self.fencepost_instance.time(), delay), delay <= 0)
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+        self,
+        when: float,
+        callback: Callable[[*Ts], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = WorkflowTimer(when, callback, args, self, context)
         return self._arm(timer, due_at(when), when <= self.seconds)
@@ -208,7 +256,8 @@ class WorkflowLoop(Refusals):
         context: contextvars.Context | None = None,
         **options: Any,
     ) -> asyncio.Task[Any]:
-        """A task with a path of its own. In a context given by the caller it keeps the path that is in it, for such a context may be shared."""
+        """A task with a path of its own. In a context given by the caller it keeps the path that is in it, for such a
+        context may be shared."""
         try:
             self.fencepost_instance.refuse_when_closed()
             if options.get("eager_start"):
@@ -238,11 +287,11 @@ class WorkflowLoop(Refusals):
             tasks[:] = [task for task in tasks if not task.done()]
             self._compact_at = max(_COMPACT_AT, 2 * len(tasks))
 
-    def _park(self, handle: asyncio.Handle, rearms: dict[object, int]) -> bool:
+    def _park(self, handle: ReadyHandle | WorkflowTimer, rearms: dict[object, int]) -> bool:
         callback = handle._callback
         if getattr(callback, "__name__", "") != "_deliver_cancellation":
             return False
-        scope = callback.__self__  # type: ignore[union-attr]
+        scope: object = callback.__self__  # type: ignore[attr-defined]  # pyright: ignore
         rearms[id(scope)] = count = rearms.get(id(scope), 0) + 1
         if count <= REARMS_MAX:
             return False
@@ -284,7 +333,8 @@ class WorkflowLoop(Refusals):
 
 
 def _component(coro: Any, name: str | None) -> str:
-    """What a task is called in ids: its coroutine's function; for anyio's wrapper around it, the name that anyio gives."""
+    """What a task is called in ids: its coroutine's function; for anyio's wrapper around it, the name that anyio
+    gives."""
     component: str = getattr(coro, "__name__", None) or type(coro).__name__
     if name and component == "_run_coro":
         return name.rpartition(".")[2]

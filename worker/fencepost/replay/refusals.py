@@ -1,4 +1,5 @@
-"""What a workflow's loop does not do: everything whose outcome is not in the log. Each call raises WorkflowRestriction at once."""
+"""What a workflow's loop does not do: everything whose outcome is not in the log. Each call raises
+WorkflowRestriction at once."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Futures and tasks of the workflow loop: asyncio's own, with a hash that is the same in every process.
 
-asyncio keeps tasks in sets, and iterates them (``wait``, ``TaskGroup``). The stock hash is an address, so the order in which losers are cancelled would differ between
-processes. Here the hash is a per-run counter, given out at the first use (a future that never meets a set pays nothing), spread by an odd
-constant and salted by the run id: asyncio's registry of all tasks spans runs, and unsalted counters would collide there.
+asyncio keeps tasks in sets, and iterates them (``wait``, ``TaskGroup``). The stock hash is an address, so the order
+in which losers are cancelled would differ between processes. Here the hash is a per-run counter, given out at the
+first use (a future that never meets a set pays nothing), spread by an odd constant and salted by the run id:
+asyncio's registry of all tasks spans runs, and unsalted counters would collide there.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from fencepost_store.events import Event
 
 if TYPE_CHECKING:
+    from fencepost.replay.asking import AskingFace
     from fencepost.replay.asks import Ask
     from fencepost.replay.hooks import Channel
-    from fencepost.replay.instance import Instance
     from fencepost.replay.loop import WorkflowLoop
 
 _ODD = 0x9E3779B97F4A7C15
@@ -45,7 +46,7 @@ class WorkflowFuture(asyncio.Future[Any]):
     """A future of the workflow loop."""
 
     __slots__ = ("_hash",)
-    _loop: WorkflowLoop
+    _loop: WorkflowLoop  # pyright: ignore[reportIncompatibleMethodOverride]
     _hash: int
 
     def __hash__(self) -> int:
@@ -61,7 +62,7 @@ class StepFuture(WorkflowFuture):
 
     __slots__ = ("ask", "instance")
     ask: Ask | None
-    instance: Instance
+    instance: AskingFace
 
     def cancel(self, msg: Any | None = None) -> bool:
         cancelled = super().cancel(msg)
@@ -71,21 +72,25 @@ class StepFuture(WorkflowFuture):
 
 
 class HookFuture(WorkflowFuture):
-    """Resolves to the next event of a hook. Cancelling it, or closing a coroutine that awaits it, withdraws the awaiter."""
+    """Resolves to the next event of a hook. Cancelling it, or closing a coroutine that awaits it, withdraws the
+    awaiter."""
 
     __slots__ = ("channel",)
     channel: Channel | None
 
     def __await__(self) -> Generator[Any, None, Event]:
         try:
-            return (yield from super().__await__())
+            event: Event = yield from super().__await__()
+            return event
         finally:
-            # Closing the awaiting coroutine (GeneratorExit) leaves without an answer and without cancelling: nobody listens any more.
+            # Closing the awaiting coroutine (GeneratorExit) leaves without an answer and without cancelling: nobody
+            # listens any more.
             if not self.done():
                 self.cancel()
 
     def give_back(self) -> None:
-        """The awaiter is cancelled between the payload's arrival and its waking up: the payload goes to the next one."""
+        """The awaiter is cancelled between the payload's arrival and its waking up: the payload goes to the next
+        one."""
         channel, self.channel = self.channel, None
         if channel is not None and not self.cancelled() and self.exception() is None:
             channel.take_back(self.result())
@@ -95,7 +100,7 @@ class WorkflowTask(asyncio.Task[Any]):
     """A task of the workflow loop."""
 
     __slots__ = ("_hash",)
-    _loop: WorkflowLoop
+    _loop: WorkflowLoop  # pyright: ignore[reportIncompatibleMethodOverride]
     _hash: int
 
     def __hash__(self) -> int:
@@ -108,7 +113,7 @@ class WorkflowTask(asyncio.Task[Any]):
 
     def cancel(self, msg: Any | None = None) -> bool:
         waiter: object = self._fut_waiter  # type: ignore[attr-defined]  # pyright: ignore
-        if type(waiter) is HookFuture and waiter.done():
+        if isinstance(waiter, HookFuture) and waiter.done():
             waiter.give_back()
         if type(msg) is str and msg.startswith(_ANYIO_CANCEL):
             # anyio writes addresses into the message, and a message may end up in the run's failure.

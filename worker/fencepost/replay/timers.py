@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fencepost import records
@@ -21,10 +21,15 @@ PAYLOADS = {name: records.pack(records.WaitCreated(name)) for name in ("sleep", 
 
 
 class WorkflowTimer(asyncio.TimerHandle):
-    """What call_at and call_later return. ``ask`` is the wait behind it (None: it never had one, has fired, or was withdrawn)."""
+    """What call_at and call_later return. ``ask`` is the wait behind it (None: it never had one, has fired, or was
+    withdrawn)."""
 
     __slots__ = ("ask",)
     ask: Ask | None
+    # asyncio's own slots, which the stubs do not know.
+    _callback: Callable[..., Any]
+    _args: Sequence[Any]
+    _context: contextvars.Context
 
     def __init__(
         self,
@@ -39,7 +44,8 @@ class WorkflowTimer(asyncio.TimerHandle):
 
 
 def due_after(now: int, delay: float) -> int | None:
-    """``delay`` seconds after ``now`` (microseconds), rounded up; None for an infinite delay. Digits below a nanosecond are float noise (2.3 s is not 2,300,001 us)."""
+    """``delay`` seconds after ``now`` (microseconds), rounded up; None for an infinite delay. Digits below a
+    nanosecond are float noise (2.3 s is not 2,300,001 us)."""
     if math.isnan(delay):
         raise ValueError("a delay must be a number of seconds, not NaN")
     if delay == math.inf:
@@ -50,7 +56,8 @@ def due_after(now: int, delay: float) -> int | None:
 
 
 def due_at(when: float) -> int | None:
-    """An instant in float seconds as microseconds. A float of today's size holds a quarter of a microsecond, so the nearest one is the one that was meant."""
+    """An instant in float seconds as microseconds. A float of today's size holds a quarter of a microsecond, so the
+    nearest one is the one that was meant."""
     if math.isnan(when):
         raise ValueError("a deadline must be a number of seconds, not NaN")
     if when == math.inf:
