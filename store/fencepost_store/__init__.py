@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fencepost_store.migrations import SchemaMismatch, ServerTooOld, check, migrate
     from fencepost_store.postgres import PostgresStore, connect
     from fencepost_store.protocol import Batch, CorruptLog, Store, StoreTrouble, Verdict
-    from fencepost_store.trouble import StoreRefused
+    from fencepost_store.trouble import RolledBack, StoreRefused
 
 _HOME = {
     "KINDS": "events",
@@ -36,6 +36,7 @@ _HOME = {
     "MemoryStore": "memory",
     "NewEvent": "events",
     "PostgresStore": "postgres",
+    "RolledBack": "trouble",
     "SchemaMismatch": "migrations",
     "ServerTooOld": "migrations",
     "Store": "protocol",
@@ -58,6 +59,7 @@ __all__ = [
     "MemoryStore",
     "NewEvent",
     "PostgresStore",
+    "RolledBack",
     "SchemaMismatch",
     "ServerTooOld",
     "Store",

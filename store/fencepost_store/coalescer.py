@@ -19,6 +19,7 @@ from typing import Any
 from fencepost_store.admission import Unstorable, admit
 from fencepost_store.merging import Group, Waiting
 from fencepost_store.protocol import Batch, Outcome, Store, StoreTrouble, Verdict
+from fencepost_store.trouble import RolledBack
 
 MEMBERS_MAX = 256
 """Runs in one call: beyond it a call only grows its own latency."""
@@ -171,10 +172,13 @@ class Coalescer:
         fails for itself."""
         try:
             (verdict,) = await self._store.append([group.batch])
-        except (StoreTrouble, Unstorable) as error:
+        except (RolledBack, Unstorable) as error:
             if len(group.members) == 1:
                 group.fail(error)
                 return
+        except StoreTrouble as error:
+            group.fail(error)
+            return
         except BaseException as error:
             group.fail(error)
             raise

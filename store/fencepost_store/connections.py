@@ -23,7 +23,7 @@ from fencepost_store.driver import (
     connect,
 )
 from fencepost_store.protocol import StoreTrouble
-from fencepost_store.trouble import translated, where
+from fencepost_store.translation import translated, where
 
 
 class Held:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         """An error that the server reported."""
 
         sqlstate: str | None
+        severity_en: str | None
 
     class InvalidCachedStatementError(PostgresError):
         """A prepared statement whose tables have changed."""

@@ -15,7 +15,8 @@ from contextlib import asynccontextmanager
 from fencepost_store.driver import Connection, connect
 from fencepost_store.events import KINDS
 from fencepost_store.statements import Statements, migration_files, rendered
-from fencepost_store.trouble import StoreRefused, translated
+from fencepost_store.translation import translated
+from fencepost_store.trouble import StoreRefused
 
 SERVER_MAJOR_MIN = 14
 """The oldest Postgres with all that the schema needs (lz4 columns), and the oldest that its makers maintain."""

@@ -1,61 +1,15 @@
-"""What goes wrong between us and Postgres, sorted by what the caller does about it. By type and SQLSTATE, never by
-wording."""
+"""Kinds of trouble with the store that a caller may want to tell apart. All of them are StoreTrouble."""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs, urlsplit
-
-import msgspec
-
-from fencepost_store.admission import Unstorable
-from fencepost_store.driver import InterfaceError, InternalClientError, PostgresError
 from fencepost_store.protocol import StoreTrouble
 
-_REFUSED_CLASSES = frozenset({"28", "3D", "3F", "42"})
-"""Login, database, schema, objects and rights: no retry cures these, an operator does."""
 
-_UNSTORABLE_CLASSES = frozenset({"22", "23", "54"})
-"""Bad data, a broken constraint, beyond a limit of the server: the statement can never succeed as it is."""
-
-_TROUBLE = (
-    OSError,  # includes TimeoutError and every refused, reset or missing connection
-    EOFError,
-    InterfaceError,
-    InternalClientError,
-    msgspec.DecodeError,  # a reply that cannot be understood
-)
+class RolledBack(StoreTrouble):
+    """The server reported an error, so nothing of the call has landed (a deadlock, a lock timeout). Any other
+    StoreTrouble leaves open whether it has."""
 
 
 class StoreRefused(StoreTrouble):
     """Postgres is there and says no: who we are, which database, which schema, which rights. Somebody must change
     something."""
-
-
-def translated(error: BaseException, dsn: str) -> Exception | None:
-    """The store's own error for a driver's, None if it is none of ours (a bug, a cancellation)."""
-    if isinstance(error, PostgresError):
-        state = error.sqlstate or ""
-        told = f"Postgres at {where(dsn)} says: {error} (SQLSTATE {state})"
-        if state[:2] in _UNSTORABLE_CLASSES:
-            return Unstorable(told)
-        if state in ("42P01", "3F000", "42883"):
-            return StoreRefused(f"{told}; the schema is missing or old, run `fencepost db migrate`")
-        if state[:2] in _REFUSED_CLASSES:
-            return StoreRefused(f"{told}; check user, password, database and rights")
-        return StoreTrouble(told)
-    if isinstance(error, UnicodeEncodeError):
-        return Unstorable(f"text that is not valid Unicode cannot be stored: {error}")
-    if isinstance(error, _TROUBLE):
-        return StoreTrouble(f"Postgres at {where(dsn)}: {type(error).__name__}: {error}")
-    return None
-
-
-def where(dsn: str) -> str:
-    """Host, user and database of a DSN, for people. Never the password."""
-    parts = urlsplit(dsn)
-    query = parse_qs(parts.query)
-    host = parts.hostname or query.get("host", ["the default host"])[0]
-    port = f":{parts.port}" if parts.port else ""
-    user = parts.username or query.get("user", ["the default user"])[0]
-    database = parts.path.lstrip("/") or query.get("database", query.get("dbname", ["the default database"]))[0]
-    return f"{host}{port} (user {user}, database {database})"
