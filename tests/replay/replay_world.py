@@ -1,0 +1,309 @@
+"""A small world around the replay loop: an in-memory log, and a seeded scheduler that decides what lands next.
+
+``World.run`` plays one run from start to end the way workers do: facts land between turns, one or several at a time; a
+turn loads what it has not seen, fires what is due, and appends what is pending; now and then a result takes the hot path
+(anticipated, then landed together with what it led to), and now and then the live instance is thrown away and made
+again from the log.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from fencepost import records
+from fencepost.replay.instance import Instance
+from fencepost.replay.interface import Asking, HookChannel, current
+from fencepost_store.events import Event, EventType, NewEvent
+
+START = 1_700_000_000_123_456  # microseconds
+STEP_TYPES = (EventType.step_completed, EventType.step_failed)
+
+
+class StepError(Exception):
+    """What a failed step raises in these workflows."""
+
+
+class Conflict(Exception):
+    """What a hook whose token is taken raises in these workflows."""
+
+
+class W:
+    """What a workflow of these tests is given. A stand-in for the public face, on the same seam."""
+
+    def __init__(self, asking: Asking) -> None:
+        self.asking = asking
+
+    def step(self, name: str, value: object = None) -> Coroutine[Any, Any, Any]:
+        """A step call: the id is taken at once, the rest happens when it is awaited."""
+        return self._step(self.asking.new_id(name), name, value)
+
+    async def _step(self, entity: str, name: str, value: object) -> Any:
+        return outcome(await self.asking.step(entity, step_payload(name, value)))
+
+    def future(self, name: str) -> Any:
+        """The bare future of a step."""
+        return self.asking.step(self.asking.new_id(name), step_payload(name))
+
+    def hook(self, token: str, name: str = "hook") -> Hook:
+        """A hook."""
+        payload = records.pack(records.HookCreated(name))
+        return Hook(self.asking.hook(self.asking.new_id(name), token, payload))
+
+    def now(self) -> int:
+        """Workflow time, microseconds."""
+        return self.asking.time()
+
+
+class Hook:
+    """``async with``, ``await``, ``async for``."""
+
+    def __init__(self, channel: HookChannel) -> None:
+        self.channel = channel
+
+    async def next(self) -> Any:
+        """The next payload."""
+        event = await self.channel.next()
+        if event.type is EventType.hook_conflict:
+            raise Conflict(event.dedupe)
+        return msgspec.msgpack.decode(event.payload)
+
+    async def __aenter__(self) -> Hook:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.channel.close()
+
+    def __aiter__(self) -> Hook:
+        return self
+
+    async def __anext__(self) -> Any:
+        return await self.next()
+
+
+def step_payload(name: str, value: object = None) -> bytes:
+    """A step_created payload."""
+    return records.pack(records.StepCreated(name, msgspec.msgpack.encode(value)))
+
+
+def outcome(event: Event) -> Any:
+    """A step's value, or its error."""
+    if event.type is EventType.step_failed:
+        raise StepError(event.entity)
+    return msgspec.msgpack.decode(event.payload)
+
+
+Flow = Callable[[W], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class Script:
+    """A Program made of an async function."""
+
+    flow: Flow
+    name: str = "flow"
+
+    async def run(self, created: bytes) -> bytes:
+        """Runs the function; its value is the run's output."""
+        asking = current()
+        assert asking is not None
+        return msgspec.msgpack.encode(await self.flow(W(asking)))
+
+    def failure(self, error: BaseException) -> bytes:
+        """The error with its causes, in words."""
+        return records.pack(records.RunFailed(failure_of(error)))
+
+
+def failure_of(error: BaseException) -> records.Failure:
+    """As the real one, without tracebacks."""
+    parts = [repr(part) for part in error.exceptions] if isinstance(error, BaseExceptionGroup) else []  # pyright: ignore
+    cause = failure_of(error.__cause__) if error.__cause__ is not None else None
+    return records.Failure(type(error).__name__, f"{error} {parts}", cause=cause)
+
+
+@dataclass(slots=True)
+class Log:
+    """An in-memory log with the database's clock."""
+
+    events: list[Event] = field(default_factory=list[Event])
+    now: int = START
+    taken: frozenset[str] = frozenset()  # tokens that another run holds
+
+    def land(self, *news: NewEvent) -> list[Event]:
+        """Append; hook_conflict lands where a token is taken."""
+        self.now += 1000
+        landed: list[Event] = []
+        for new in news:
+            kind, dedupe = new.type, new.dedupe
+            if kind is EventType.hook_created and new.token in self.taken:
+                kind, dedupe = EventType.hook_conflict, "run-of-another"
+            at = self.now if new.at is None else new.at
+            event = Event(
+                len(self.events) + 1, kind, new.entity, new.attempt, at, new.due, new.token, dedupe, new.payload
+            )
+            self.events.append(event)
+            landed.append(event)
+        return landed
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a live turn decided: ``pending`` after the events up to ``seen`` and the waits due by ``now``."""
+
+    seen: int
+    now: int
+    pending: tuple[NewEvent, ...]
+
+
+def created() -> NewEvent:
+    """run_created."""
+    return NewEvent(EventType.run_created, payload=b"")
+
+
+def completed(entity: str, value: object = None, at: int | None = None) -> NewEvent:
+    """step_completed."""
+    return NewEvent(EventType.step_completed, entity, 1, at=at, payload=msgspec.msgpack.encode(value))
+
+
+def failed(entity: str, at: int | None = None) -> NewEvent:
+    """step_failed."""
+    return NewEvent(EventType.step_failed, entity, 1, at=at, payload=b"")
+
+
+def received(entity: str, value: object = None) -> NewEvent:
+    """hook_received."""
+    return NewEvent(EventType.hook_received, entity, payload=msgspec.msgpack.encode(value))
+
+
+class World:
+    """One run of ``flow`` in which ``seed`` decides what lands when."""
+
+    def __init__(
+        self,
+        flow: Flow,
+        seed: int,
+        *,
+        payloads: int = 10,
+        cancel_at: int | None = None,
+        taken: frozenset[str] = frozenset(),
+    ) -> None:
+        self.flow = flow
+        self.random = random.Random(seed)
+        self.log = Log(taken=taken)
+        self.turns: list[Turn] = []
+        self.cancel_at = cancel_at
+        self.payloads = payloads
+        self.sent = 0
+        self.live = self.cold()
+
+    def cold(self) -> Instance:
+        """A new instance of the run."""
+        return Instance("run-1", Script(self.flow))
+
+    def run(self, turns_max: int = 2000) -> list[Event]:
+        """Play it to its end. Returns the log."""
+        self.log.land(created())
+        for _ in range(turns_max):
+            self._turn()
+            if self.live.work.ended is not None:
+                self.live.evict()
+                return self.log.events
+            if self.random.random() < 0.15:
+                self.live.evict()
+                self.live = self.cold()
+                continue
+            for _ in range(self.random.choice((1, 1, 1, 2, 3))):
+                if not self._fact():
+                    break
+        raise AssertionError(f"no end after {turns_max} turns: {self.log.events[-5:]}")
+
+    def _turn(self) -> None:
+        log = self.log
+        while True:
+            self.live.deliver(log.events[self.live.work.seen :])
+            seen = self.live.work.seen
+            self.live.fire_due(log.now)
+            pending = self.live.pending()
+            self.turns.append(Turn(seen, log.now, pending))
+            if not pending:
+                return
+            facts = [NewEvent(EventType.run_started)] if not self.live.work.started else []
+            log.land(*facts, *pending)
+
+    def _fact(self) -> bool:
+        """Let something happen. False if it was the end of what can happen before the next turn."""
+        work, log = self.live.work, self.log
+        choices: list[Callable[[], bool]] = []
+        news = {event.entity for event in log.events[work.seen :] if event.type in STEP_TYPES}
+        for entity in work.steps:
+            if entity not in news:
+                choices.append(lambda entity=entity: self._end_step(entity))
+        if self.sent < self.payloads:
+            for entity in work.hooks:
+                choices.append(lambda entity=entity: self._send(entity))
+        if work.waits and not news:
+            choices.append(self._wait)
+        if self.cancel_at is not None and len(log.events) >= self.cancel_at:
+            choices = [self._cancel]
+        if not choices:
+            if len(log.events) > work.seen:
+                return False
+            raise AssertionError(f"stuck: nothing can happen after {log.events[-5:]}")
+        return self.random.choice(choices)()
+
+    def _end_step(self, entity: str) -> bool:
+        log, live = self.log, self.live
+        name = entity.rpartition("/")[2].partition("#")[0]
+        fails = name.startswith("bad") or (name.startswith("flaky") and self.random.random() < 0.5)
+        log.now += self.random.randrange(1, 2_000_000)
+        fact = failed(entity, log.now) if fails else completed(entity, entity, log.now)
+        if self.random.random() < 0.3:
+            log.land(NewEvent(EventType.step_started, entity, 1))
+        if len(log.events) == live.work.seen and self.random.random() < 0.5:
+            live.anticipate(fact)  # the hot path: nothing else landed, so the result and what it leads to land together
+            live.deliver(log.land(*live.pending()))
+            return False
+        log.land(fact)
+        return True
+
+    def _send(self, entity: str) -> bool:
+        self.sent += 1
+        self.log.now += self.random.randrange(1, 1_000_000)
+        self.log.land(received(entity, self.sent))
+        return True
+
+    def _wait(self) -> bool:
+        self.log.now = max(self.log.now, min(self.live.work.waits.values()))
+        return False
+
+    def _cancel(self) -> bool:
+        self.cancel_at = None
+        self.log.land(NewEvent(EventType.cancel_requested))
+        return False
+
+
+def decisions(instance: Instance) -> bytes:
+    """What the code asks for now, as bytes to compare."""
+    return msgspec.msgpack.encode(instance.pending())
+
+
+def replayed(flow: Flow, events: list[Event], *, one_by_one: bool) -> list[bytes]:
+    """The decisions after every prefix of a log: of one instance that is fed singly, or of a fresh one per prefix."""
+    found: list[bytes] = []
+    if one_by_one:
+        single = Instance("run-1", Script(flow))
+        for event in events:
+            single.deliver([event])
+            found.append(decisions(single))
+        single.evict()
+        return found
+    for length in range(1, len(events) + 1):
+        fresh = Instance("run-1", Script(flow))
+        fresh.deliver(events[:length])
+        found.append(decisions(fresh))
+        fresh.evict()
+    return found
