@@ -1,0 +1,8 @@
+"""Makes this folder's own modules (engine_virtual, engine_world, ...) importable by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
