@@ -7,8 +7,8 @@ type leaves something open (``Any``, no annotation at all, ``dict[str, object]``
 extension type, so that it comes back as itself. Dataclasses and other classes of the user's come back as themselves
 only by annotation; under ``Any`` they come back as dicts.
 
-Stated: an aware datetime comes back as the same instant in UTC, and ``fold`` is not kept. Dicts keep their order. Sets are written in the order
-of their encoded members, so that equal sets have equal bytes in every process.
+Stated: an aware datetime comes back as the same instant in UTC, and ``fold`` is not kept. Dicts keep their order. Sets
+are written in the order of their encoded members, so that equal sets have equal bytes in every process.
 """
 
 from __future__ import annotations
