@@ -101,6 +101,14 @@ class OnServer:
         rows = await self.raw.eval(MESSAGES, 1, self.key(queue, "messages"))
         return {row[0].decode(): _message(row[1:]) for row in rows}
 
+    async def sets(self, queue: str) -> dict[str, dict[str, int]]:
+        """The sorted sets as they stand."""
+        found: dict[str, dict[str, int]] = {}
+        for name in ("ticks", "steps", "leases", "delays"):
+            entries = await self.raw.zrange(self.key(queue, name), 0, -1, withscores=True)
+            found[name] = {key.decode(): int(score) for key, score in entries}
+        return found
+
     async def bells(self, queue: str) -> dict[Kind, int]:
         return {kind: await self.raw.llen(self.key(queue, f"bell.{kind.value}s")) for kind in Kind}
 

@@ -17,7 +17,7 @@ from fencepost_queue.protocol import (
 from fencepost_queue.valkey import ValkeyQueue
 
 if TYPE_CHECKING:
-    from tests.queue.conftest import OnServer, Server
+    from .conftest import OnServer, Server
 
 LEASE_MS = 10_000
 TICK = "t:run"

@@ -16,7 +16,7 @@ from fencepost_queue.protocol import (
 )
 
 if TYPE_CHECKING:
-    from tests.queue.conftest import Server
+    from .conftest import Server
 
 LEASE_MS = 10_000
 TICK = "t:run"
