@@ -18,9 +18,7 @@ registry = Registry()
 
 def dues(run: Any) -> list[int]:
     """Seconds from the creation of each wait's turn to its due time."""
-    return [
-        round((event.due - run.log[0].at) / 1_000_000) for event in run.log if event.type is EventType.wait_created
-    ]
+    return [round((event.due - run.log[0].at) / 1_000_000) for event in run.log if event.type is EventType.wait_created]
 
 
 def test_a_sleep_is_a_durable_wait_of_seconds_or_a_timedelta(start: Any) -> None:

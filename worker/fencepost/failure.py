@@ -91,6 +91,18 @@ def _members(exc: BaseException) -> tuple[BaseException, ...]:
     return cast("BaseExceptionGroup[BaseException]", exc).exceptions if is_group else ()
 
 
+def _arguments(exc: BaseException) -> tuple[object, ...]:
+    """What the class is called with: ``args``, with two exceptions.
+
+    A group's members travel beside it, and an OSError keeps its file names elsewhere.
+    """
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.args[:1]
+    if isinstance(exc, OSError) and len(exc.args) == 2 and isinstance(exc.filename, (str, bytes)):
+        return (*exc.args, exc.filename, None, exc.filename2)
+    return exc.args
+
+
 def _with(record: Failure, **changes: Any) -> Failure:
     return msgspec.structs.replace(record, **changes)
 
@@ -119,13 +131,12 @@ class _Writer:
     def write(self, exc: BaseException, depth: int) -> Failure:
         self.seen.add(id(exc))
         kind = type(exc)
-        # A group's members travel beside it; Python keeps them in args too.
         members = _members(exc)
         return Failure(
             type=f"{kind.__module__}.{kind.__qualname__}",
             message=self.text(_message(exc)),
             traceback=self.text(_traceback(exc)),
-            args=self.state(exc.args[:1] if members else exc.args),
+            args=self.state(_arguments(exc)),
             attributes=self.attributes(exc),
             suppress_context=exc.__suppress_context__,
             cause=self.next(exc.__cause__, depth),

@@ -1,0 +1,71 @@
+"""``import fencepost``: sorted, complete, typed, and light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fencepost
+from fencepost import errors
+
+
+def test_all_is_sorted_and_every_name_resolves() -> None:
+    """And dir() shows it."""
+    assert fencepost.__all__ == sorted(fencepost.__all__)
+    assert dir(fencepost) == fencepost.__all__
+    for name in fencepost.__all__:
+        if name != "Client":  # brings the drivers with it; the client's own tests import it
+            assert getattr(fencepost, name) is not None
+
+
+def test_every_public_exception_is_exported() -> None:
+    """One that users cannot import cannot be caught."""
+    tree = {name for name, kind in vars(errors).items() if isinstance(kind, type) and name[0] != "_"}
+    exceptions = {name for name in tree if issubclass(vars(errors)[name], BaseException)}
+    assert exceptions <= set(fencepost.__all__)
+    assert all(issubclass(vars(errors)[name], errors.FencepostError) for name in exceptions)
+
+
+def test_what_checkers_see_is_what_is_exported() -> None:
+    """The imports under TYPE_CHECKING and __all__ are two lists of the same names."""
+    source = ast.parse(Path(fencepost.__file__).read_text())
+    block = next(node for node in source.body if isinstance(node, ast.If))
+    seen = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert seen | {"__version__"} == set(fencepost.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    """As for any module."""
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        fencepost.nothing  # type: ignore[attr-defined]  # noqa: B018  # pyright: ignore
+
+
+def test_the_version_is_the_distributions() -> None:
+    """Written in two places, checked here."""
+    from importlib.metadata import version
+
+    assert fencepost.__version__ == version("fencepost")
+
+
+HEAVY = ("asyncio", "asyncpg", "redis", "anyio", "rich", "structlog", "msgspec", "pydantic", "click")
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import fencepost", HEAVY),
+        (
+            "from fencepost import step, workflow, hook, sleep, now, current, Fatal",
+            ("asyncpg", "redis", "anyio", "rich", "structlog", "pydantic", "click"),
+        ),
+    ],
+)
+def test_importing_it_loads_nothing_heavy(statement: str, heavy: tuple[str, ...]) -> None:
+    """Neither drivers nor frameworks; authoring brings asyncio and msgspec, and nothing else."""
+    script = f"{statement}\nimport sys\nprint(*sorted(set(sys.modules) & set({heavy!r})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
