@@ -9,7 +9,8 @@ again from the log.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -295,15 +296,59 @@ def replayed(flow: Flow, events: list[Event], *, one_by_one: bool) -> list[bytes
     """The decisions after every prefix of a log: of one instance that is fed singly, or of a fresh one per prefix."""
     found: list[bytes] = []
     if one_by_one:
-        single = Instance("run-1", Script(flow))
-        for event in events:
-            single.deliver([event])
-            found.append(decisions(single))
-        single.evict()
+        with opened(flow) as single:
+            for event in events:
+                single.deliver([event])
+                found.append(decisions(single))
         return found
     for length in range(1, len(events) + 1):
-        fresh = Instance("run-1", Script(flow))
-        fresh.deliver(events[:length])
-        found.append(decisions(fresh))
-        fresh.evict()
+        with opened(flow) as fresh:
+            fresh.deliver(events[:length])
+            found.append(decisions(fresh))
     return found
+
+
+@contextmanager
+def opened(flow: Flow) -> Iterator[Instance]:
+    """A new instance, evicted in the end."""
+    instance = Instance("run-1", Script(flow))
+    try:
+        yield instance
+    finally:
+        instance.evict()
+
+
+class Bench:
+    """A live instance and its log, driven by hand. ``land`` appends and delivers; ``turn`` lands what is pending."""
+
+    def __init__(self, flow: Flow, **log: Any) -> None:
+        self.log = Log(**log)
+        self.flow = flow
+        self.live = Instance("run-1", Script(flow))
+        self.land(created())
+
+    def land(self, *news: NewEvent) -> None:
+        """These landed, and the instance is told."""
+        self.live.deliver(self.log.land(*news))
+
+    def turn(self) -> list[str]:
+        """Land what is pending. Returns it in words."""
+        asked = self.asked()
+        self.land(*self.live.pending())
+        return asked
+
+    def asked(self) -> list[str]:
+        """What is pending, in words."""
+        return [f"{event.type.name} {event.entity}".strip() for event in self.live.pending()]
+
+    def output(self) -> Any:
+        """The value that the run is about to end with."""
+        last = self.live.pending()[-1]
+        assert last.type is EventType.run_completed
+        return msgspec.msgpack.decode(last.payload)
+
+    def error(self) -> records.Failure:
+        """The failure that the run is about to end with."""
+        last = self.live.pending()[-1]
+        assert last.type is EventType.run_failed
+        return records.unpack(last.payload, records.RunFailed).error

@@ -22,10 +22,8 @@ from fencepost.replay.limits import WorkflowRestriction
 @functools.cache
 def install() -> None:
     """Apply them, once per process."""
-    tasks.set = _set  # type: ignore[attr-defined]  # pyright: ignore
-    tasks._GatheringFuture.__hash__ = _hash_of_gather  # type: ignore[attr-defined]  # pyright: ignore
-    _order_cancel_scopes()
-    _refuse_threads()
+    for patch in PATCHES:
+        patch()
 
 
 def ours() -> bool:
@@ -77,7 +75,6 @@ def _set(items: Iterable[Any] = ()) -> Any:
 
 
 def _hash_of_gather(self: asyncio.Future[Any]) -> int:
-    """gather's own future class is made past create_future, so its hash would be an address."""
     loop: Any = self.get_loop()
     if getattr(loop, "fencepost_instance", None) is None:
         return object.__hash__(self)
@@ -88,7 +85,7 @@ def _hash_of_gather(self: asyncio.Future[Any]) -> int:
     return known
 
 
-def _order_cancel_scopes() -> None:
+def order_cancel_scopes() -> None:
     """A cancel scope cancels its child scopes in set order, and scopes hash by address."""
     scope = anyio_asyncio.CancelScope
     original: Callable[..., None] = scope.__init__
@@ -101,7 +98,7 @@ def _order_cancel_scopes() -> None:
     scope.__init__ = initialise  # type: ignore[method-assign]
 
 
-def _refuse_threads() -> None:
+def refuse_threads() -> None:
     """anyio starts its worker threads past the loop."""
     backend = anyio_asyncio.AsyncIOBackend
     original: Any = backend.run_sync_in_worker_thread.__func__  # type: ignore[attr-defined]  # pyright: ignore
@@ -112,3 +109,17 @@ def _refuse_threads() -> None:
         return await original(cls, *args, **kwargs)
 
     backend.run_sync_in_worker_thread = classmethod(run_sync_in_worker_thread)  # type: ignore[method-assign, assignment]  # pyright: ignore
+
+
+def order_awaitables() -> None:
+    """as_completed and wait make a set of their arguments, coroutines perhaps, whose order would be that of addresses."""
+    tasks.set = _set  # type: ignore[attr-defined]  # pyright: ignore
+
+
+def hash_gathers() -> None:
+    """gather's own future class is made past create_future, so its hash would be an address."""
+    tasks._GatheringFuture.__hash__ = _hash_of_gather  # type: ignore[attr-defined]  # pyright: ignore
+
+
+PATCHES = [order_awaitables, hash_gathers, order_cancel_scopes, refuse_threads]
+"""All of them. Tests take one out to see that it is needed."""
