@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from fencepost.authoring.registry import Registry
 from fencepost.authoring.workflow import Workflow
@@ -29,7 +29,20 @@ from fencepost_store.events import Event
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, Store, Verdict
 
+T = TypeVar("T")
+
 EPOCH = 1_700_000_000_000_000
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that never waits (the reference models do not): for fault actions, which are plain
+    calls.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return cast(T, done.value)
+    raise AssertionError("the coroutine waits for something")
 
 
 class Crashed(BaseException):
@@ -44,6 +57,7 @@ class Severed:
         self._name = name
         self._calls = calls
         self.cut = False
+        self.frozen: asyncio.Event | None = None
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
@@ -61,6 +75,8 @@ class Severed:
         return through
 
     async def _wire(self) -> None:
+        if self.frozen is not None:
+            await self.frozen.wait()
         if self.cut:
             await asyncio.Event().wait()
 
@@ -113,6 +129,20 @@ class Member:
         self.crashed.set()
         raise Crashed
 
+    def freeze_at(self, point: str, n: int) -> None:
+        """Stand still there, as SIGSTOP would: nothing is sent and nothing received, until ``thaw``."""
+
+        def freeze() -> None:
+            self.store.frozen = self.queue.frozen = asyncio.Event()
+            self.crashed.set()
+
+        self.at(point, n, freeze)
+
+    def thaw(self) -> None:
+        """Go on as if nothing had been."""
+        assert self.store.frozen is not None
+        self.store.frozen.set()
+
     async def start(self) -> None:
         """Read the clock and consume."""
         self.shell.clock.read(await self.shell.store.now())
@@ -132,6 +162,10 @@ class Member:
                 task.cancel()
             await asyncio.sleep(0)
         self.shell.runs.drop_all()
+
+    def background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Something a test does beside, ended with this worker."""
+        self._spawn(coroutine, "test")
 
     async def _keep(self) -> None:
         while True:
