@@ -7,6 +7,7 @@ from typing import TypeAlias, TypeVar
 
 from fencepost_queue.connection import Argument, Reply
 from fencepost_queue.keys import LaneKeys
+from fencepost_queue.limits import ITEMS_PER_CALL
 from fencepost_queue.protocol import Delivery, Depth, Entry, Peeked, Settled, SettleOutcome
 
 Item = TypeVar("Item")
@@ -65,8 +66,9 @@ def flat(rows: Iterable[tuple[Argument, ...]]) -> list[Argument]:
 
 
 def grouped(items: Sequence[Item], lane_of: Callable[[Item], LaneKeys]) -> Groups[Item]:
-    """Items by lane, lanes in the order of their first item."""
+    """Items by lane, in groups that one script may take, in the order of their first item."""
     groups: dict[LaneKeys, list[Item]] = {}
     for item in items:
         groups.setdefault(lane_of(item), []).append(item)
-    return list(groups.items())
+    starts = ((lane, mine, i) for lane, mine in groups.items() for i in range(0, len(mine), ITEMS_PER_CALL))
+    return [(lane, mine[i : i + ITEMS_PER_CALL]) for lane, mine, i in starts]

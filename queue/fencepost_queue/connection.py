@@ -78,12 +78,8 @@ class Dialer:
         connection = cast(Connection, self._pool.make_connection())
         try:
             await connection.connect()
-        except REFUSALS as error:
-            raise QueueRefused(f"the queue's server refuses the credentials in its URL: {error}") from error
-        except ResponseError as error:
-            raise QueueRefused(f"the queue's server refuses the connection (wrong database?): {error}") from error
         except FAILURES as error:
-            raise QueueTrouble(f"the queue's server cannot be reached: {_words(error)}") from error
+            raise _unreached(error) from error
         return connection
 
 
@@ -110,6 +106,18 @@ def trouble(error: BaseException) -> QueueTrouble:
     if isinstance(error, ResponseError):
         return QueueTrouble(f"the queue's server answered with an error: {error}")
     return QueueTrouble(f"the connection to the queue's server broke: {_words(error)}; whether it acted is not known")
+
+
+def _unreached(error: BaseException) -> QueueTrouble:
+    """Why no connection came about. redis-py wraps what the server said, so the whole chain of causes is asked."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, REFUSALS):
+            return QueueRefused(f"the queue's server refuses the credentials in its URL: {cause}")
+        if isinstance(cause, ResponseError):
+            return QueueRefused(f"the queue's server refuses the connection (is the database right?): {cause}")
+        cause = cause.__cause__
+    return QueueTrouble(f"the queue's server cannot be reached: {_words(error)}")
 
 
 def _words(error: BaseException) -> str:

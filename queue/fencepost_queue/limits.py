@@ -15,6 +15,13 @@ BELL_TOKENS_MAX = 128
 """How many unheard rings a bell keeps. A worker that wakes claims until nothing is left, and a claim that leaves work
 rings again, so more tokens than workers would only wake them in vain."""
 
+ITEMS_PER_CALL = 512
+"""Entries of one enqueue script and leases of one renewal script: a reconciler's thousand ticks go in two calls of some
+milliseconds each, between which others get their turn. A settle is one step whatever its size."""
+
+CLAIM_MAX = 1024
+"""Most messages of one claim, for the same reason; no process has more slots than this."""
+
 EXPIRE_SCAN_COUNT = 512
 """How many leases one call of ``expire`` looks at: a dead worker's are found in slices, so that 100,000 live ones of
 others do not stop the server."""

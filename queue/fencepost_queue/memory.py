@@ -15,6 +15,7 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from fencepost_queue.lane import Kind, Lane, Message, Settling, State
+from fencepost_queue.limits import CLAIM_MAX
 from fencepost_queue.protocol import (
     Claimed,
     Delivery,
@@ -95,8 +96,8 @@ class MemoryServer:
     def hear(self, bells: Sequence[Bell]) -> bool:
         """Take an unheard ring, if there is one."""
         for name, kind in bells:
-            lane = self.lane(name)
-            if lane.bells[kind]:
+            lane = self.lanes.get(name)
+            if lane is not None and lane.bells[kind]:
                 lane.bells[kind] -= 1
                 return True
         return False
@@ -136,6 +137,7 @@ class MemoryQueue:
     async def claim(self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None) -> Claimed:
         lane = self._server.lane(queue)
         now = self._server.clock_ms()
+        limit = min(limit, CLAIM_MAX)
         bound = limit if steps is None else steps
         return self._rung(lane.claim(now, limit, bound, lease_ms, self._token, self._token()))
 
@@ -190,7 +192,7 @@ class MemoryQueue:
         return self._rung(self._server.lane(delivery.queue).settle(now, settling, here))
 
     async def release(self, delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> bool:
-        lane = self._server.lane(delivery.queue)
+        lane = self._server.lanes.get(delivery.queue, Lane(delivery.queue))
         return self._rung(lane.release(self._server.clock_ms(), delivery, delay_ms, proof))
 
     async def expire(self, owner: str) -> int:
@@ -198,8 +200,9 @@ class MemoryQueue:
         return self._rung(sum(lane.expire(now, owner) for lane in self._server.lanes.values()))
 
     async def withdraw(self, queue: str, keys: Sequence[str]) -> None:
+        lane = self._server.lanes.get(queue, Lane(queue))
         for key in keys:
-            self._server.lane(queue).withdraw(key)
+            lane.withdraw(key)
 
     async def depth(self) -> list[Depth]:
         now = self._server.clock_ms()
@@ -207,7 +210,7 @@ class MemoryQueue:
 
     async def peek(self, queue: str, limit: int) -> list[Peeked]:
         now = self._server.clock_ms()
-        lane = self._server.lane(queue)
+        lane = self._server.lanes.get(queue, Lane(queue))
         keys = [key for state in (State.leased, State.ready, State.delayed) for key in lane.in_order(state)]
         return [_peeked(now, queue, key, lane.messages[key]) for key in keys[:limit]]
 

@@ -24,6 +24,7 @@ from fencepost_queue.keys import (
     lanes_key,
     shard_of,
 )
+from fencepost_queue.limits import CLAIM_MAX
 from fencepost_queue.pipeline import Pipeline
 from fencepost_queue.protocol import (
     Claimed,
@@ -38,9 +39,6 @@ from fencepost_queue.protocol import (
 )
 
 OWNER = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-CLAIM_MAX = 1024
-"""Most messages of one claim: a script stops the server while it runs, and a process has no more slots than this."""
-
 _calls = itertools.count(1)
 """One counter per process, not per client: two clients of one owner (worker, lease keeper) never make the same
 token."""
