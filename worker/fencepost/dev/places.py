@@ -101,14 +101,15 @@ def outside_root(account: Account) -> Path:
     )
 
 
-def reachable_copy(tree: Path, name: str, account: Account) -> Path:
-    """A copy (hard links where the file system allows) of a folder of binaries that the account cannot reach. Made once
-    per ``name``.
+def reachable_copy(trees: list[Path], name: str, account: Account) -> Path:
+    """A folder with copies (hard links where the file system allows) of folders of binaries that the account cannot
+    reach, side by side as they were. Made once per ``name``.
     """
     target = outside_root(account) / name
     if not target.exists():
         made = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=target.parent))
-        shutil.copytree(tree, made / "tree", symlinks=True, copy_function=_link_or_copy)
+        for tree in trees:
+            shutil.copytree(tree, made / tree.name, symlinks=True, copy_function=_link_or_copy)
         made.chmod(0o755)
         try:
             made.rename(target)
@@ -116,7 +117,7 @@ def reachable_copy(tree: Path, name: str, account: Account) -> Path:
             shutil.rmtree(made)
             if not target.exists():
                 raise
-    return target / "tree"
+    return target
 
 
 def _link_or_copy(source: str, target: str) -> None:
@@ -127,11 +128,12 @@ def _link_or_copy(source: str, target: str) -> None:
 
 
 def socket_folder(home: Path, file_name: str, account: Account | None) -> tuple[Path, bool]:
-    """The folder for a server's socket, and whether it was made for this run only (the home's path is too long for a
-    socket address).
+    """The folder for a server's socket, and whether it was made for this run only (the home's path is too long or too
+    odd for a socket address).
     """
     folder = home / "run"
-    if len(os.fsencode(folder / file_name)) <= SOCKET_PATH_MAX:
+    # A comma separates hosts in the URLs of libpq and asyncpg, even percent-encoded.
+    if len(os.fsencode(folder / file_name)) <= SOCKET_PATH_MAX and "," not in str(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
         made = False
     else:

@@ -82,7 +82,9 @@ def _binaries(account: Account | None) -> Path:
         )
     if account is None or all(reachable(program, account) for program in programs):
         return package
-    return reachable_copy(package, f"{PACKAGE}-{importlib.metadata.version(DISTRIBUTION)}", account)
+    libraries = package.with_name(f"{PACKAGE}.libs")  # where the programs look for libpq, relative to themselves
+    trees = [package, *([libraries] if libraries.is_dir() else [])]
+    return reachable_copy(trees, f"{PACKAGE}-{importlib.metadata.version(DISTRIBUTION)}", account) / PACKAGE
 
 
 def _install(package: Path, data: Path) -> Path:
