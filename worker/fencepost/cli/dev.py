@@ -1,0 +1,80 @@
+"""``fencepost dev``: embedded servers and a worker that reloads, for working on a project."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from fencepost.cli.session import Session
+
+if TYPE_CHECKING:
+    from fencepost.engine.link import Ready
+
+POLL_SECONDS = 0.3
+"""How often the project's loaded files are looked at: a few hundred stats cost less than a millisecond."""
+DRAIN_SECONDS = 2.0
+"""What running bodies get when code changes or on Ctrl-C: somebody is sitting there and waits."""
+
+
+@click.command()
+@click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
+@click.option("--queues", metavar="A,B", help="The queues to serve. [default: default]")
+@click.option("--no-reload", is_flag=True, help="Do not watch the project's files.")
+@click.pass_obj
+def dev(session: Session, modules: tuple[str, ...], queues: str | None, no_reload: bool) -> None:
+    """Start Postgres and Valkey in ./.fencepost, and a worker with MODULE... that restarts when its code changes.
+
+    Other commands in this folder find the servers while this runs. Ctrl-C ends all of it; the data stays.
+    """
+    from fencepost.cli.worker import names
+    from fencepost.dev.servers import STATE_DIR, start
+
+    given = session.config()
+    if given.env == "production":
+        from fencepost.config import ConfigError
+
+        raise ConfigError("env = 'production': dev servers are never used in production; run `fencepost worker`")
+    for setting in ("database_url", "redis_url"):
+        if getattr(given, setting):
+            click.echo(f"note: {setting} is configured, and left alone: dev uses its own servers", err=True)
+    with start(STATE_DIR) as servers:
+        config = session.config(queues=names(queues), processes=1, drain_seconds=DRAIN_SECONDS)
+        from msgspec.structs import replace
+
+        config = replace(config, database_url=servers.postgres_url, redis_url=servers.redis_url)
+        session.log("info")
+        from fencepost_store.migrations import migrate
+
+        asyncio.run(migrate(config.database_url, config.namespace))
+        click.echo(f"Postgres  {servers.postgres_url}")
+        click.echo(f"Valkey    {servers.redis_url}")
+        click.echo(f"data      {servers.state_dir}{'' if servers.owned else '  (run by another process)'}")
+        from fencepost.cli.supervising import supervise
+
+        supervise(config, modules, session, _tell_ready, restarted=_tell_again, changed=None if no_reload else changed)
+
+
+async def changed(files: dict[str, int]) -> str:
+    """Return the first of the files whose time of last change is not the given one any more."""
+    from fencepost.engine.loading import changed_at
+
+    while True:
+        for file, time in changed_at(files).items():
+            if time and time != files[file]:
+                return file
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _tell_ready(words: list[Ready]) -> None:
+    word = words[0]
+    click.echo(f"ready: {_code(word)}; start a run with `fencepost start` in another terminal, end with Ctrl-C")
+
+
+def _tell_again(word: Ready) -> None:
+    click.echo(f"reloaded: {_code(word)}")
+
+
+def _code(word: Ready) -> str:
+    return f"workflows: {', '.join(word.workflows) or 'none'}; steps: {', '.join(word.steps) or 'none'}"

@@ -1,0 +1,147 @@
+"""An event of a log in words and in JSON: its record is read, the user's values in it are decoded."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import msgspec
+
+from fencepost import payload
+from fencepost.cli.output import iso, moment, plain, shown, span
+from fencepost.errors import PayloadError
+from fencepost.records import (
+    RECORD_TAG,
+    Failure,
+    HookCreated,
+    RunCreated,
+    RunFailed,
+    RunStarted,
+    StepCreated,
+    StepEnded,
+    StepStarted,
+    WaitCreated,
+    unpack,
+)
+from fencepost_store.events import Event, EventType
+
+RECORDS: dict[EventType, type[msgspec.Struct]] = {
+    EventType.run_created: RunCreated,
+    EventType.run_started: RunStarted,
+    EventType.run_failed: RunFailed,
+    EventType.step_created: StepCreated,
+    EventType.step_started: StepStarted,
+    EventType.step_retrying: StepEnded,
+    EventType.step_failed: StepEnded,
+    EventType.wait_created: WaitCreated,
+    EventType.hook_created: HookCreated,
+    EventType.hook_conflict: HookCreated,
+}
+"""What stands in an event's payload, where it is a record; else it is a user's value."""
+
+
+def record_of(event: Event) -> msgspec.Struct | None:
+    """The event's record; None if it has none, or one that this version cannot read."""
+    kind = RECORDS.get(event.type)
+    if kind is None or not event.payload:
+        return None
+    try:
+        return unpack(event.payload, kind)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return None
+
+
+def value_of(data: bytes) -> Any:
+    """A user's value in what JSON knows. What cannot be read (another codec, an encrypted value) is shown as bytes."""
+    try:
+        return plain(payload.decode(data))
+    except PayloadError:
+        return plain(data)
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """The event as docs/cli.md describes it."""
+    return {
+        "seq": event.seq,
+        "type": event.type.name,
+        "entity": event.entity,
+        "attempt": event.attempt,
+        "at": iso(moment(event.at)),
+        "due": None if event.due is None else iso(moment(event.due)),
+        "token": event.token,
+        "dedupe": event.dedupe,
+        "payload": _payload_json(event),
+    }
+
+
+def _payload_json(event: Event) -> Any:
+    if not event.payload:
+        return None
+    record = record_of(event)
+    if record is not None:
+        return _record_json(record)
+    if event.payload[:1] == RECORD_TAG:
+        try:
+            return plain(msgspec.msgpack.decode(event.payload[1:]))
+        except msgspec.DecodeError:
+            return plain(event.payload)
+    return value_of(event.payload)
+
+
+def _record_json(record: msgspec.Struct) -> dict[str, Any]:
+    """A record's fields. What is ``bytes`` in a record is a user's value."""
+    told: dict[str, Any] = {}
+    for name, value in msgspec.structs.asdict(record).items():
+        told[name] = _field_json(value)
+    return told
+
+
+def _field_json(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value_of(value)
+    if isinstance(value, msgspec.Struct):
+        return _record_json(value)
+    if isinstance(value, dict):
+        return {str(key): _field_json(item) for key, item in cast(dict[Any, Any], value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_field_json(item) for item in cast(list[Any], value)]
+    return plain(value)
+
+
+def detail(event: Event) -> str:
+    """One line for the timeline."""
+    record = record_of(event)
+    match record:
+        case RunCreated(input=data):
+            return call_text(data)
+        case RunStarted(worker=worker, build=build):
+            return f"worker {worker}" + (f", build {build}" if build else "")
+        case RunFailed(error=error) | StepEnded(error=error):
+            due = f"; again {span((event.due - event.at) / 1e6)} later" if event.due is not None else ""
+            return failure_text(error) + due
+        case StepCreated(name=name, args=data):
+            return name + call_text(data)
+        case StepStarted(worker=worker):
+            return f"attempt {event.attempt}, worker {worker}"
+        case WaitCreated(name=name):
+            return f"{name} until {iso(moment(event.due or 0))}"
+        case HookCreated(name=name):
+            held = f", held by run {event.dedupe}" if event.type is EventType.hook_conflict else ""
+            return f"token {event.token} ({name}){held}"
+        case _:
+            told: object = _payload_json(event)
+            return shown(told) if event.payload else (event.token or "")
+
+
+def call_text(data: bytes) -> str:
+    """``[args, kwargs]`` as a call is written."""
+    value = value_of(data)
+    if not (isinstance(value, list) and len(cast(list[Any], value)) == 2):
+        return shown(value)
+    args, kwargs = cast(tuple[list[Any], dict[str, Any]], value)
+    return f"({', '.join([*(shown(a) for a in args), *(f'{k}={shown(v)}' for k, v in kwargs.items())])})"
+
+
+def failure_text(error: Failure) -> str:
+    """Type, message and, unless it is the user's own, whose fault it was."""
+    code = "" if error.code == "USER_ERROR" else f" [{error.code}]"
+    return f"{error.type}: {error.message}{code}"

@@ -1,0 +1,99 @@
+"""``fencepost queue``: how much work waits, and which."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from fencepost.cli.output import coloured, emit, span, table
+from fencepost.cli.session import Session, json_option
+
+if TYPE_CHECKING:
+    from fencepost_queue.protocol import Depth, Peeked
+
+CLEAR = "\x1b[H\x1b[2J"
+
+
+@click.group()
+def queue() -> None:
+    """See how much work waits."""
+
+
+@queue.command()
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option(
+    "--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds, for --watch."
+)
+@json_option
+@click.pass_obj
+def depth(session: Session, watch: bool, interval: float, as_json: bool) -> None:
+    """Count the messages of each lane: ready, leased to workers, delayed, and how long the oldest ready one waits."""
+
+    async def look() -> None:
+        async with session.queue() as (connected, _):
+            while True:
+                lanes = await connected.depth()
+                if watch and not as_json and coloured():
+                    click.echo(CLEAR, nl=False)
+                _show_depth(lanes, as_json)
+                if not watch:
+                    return
+                await asyncio.sleep(interval)
+
+    session.run(look())
+
+
+def _show_depth(lanes: list[Depth], as_json: bool) -> None:
+    if as_json:
+        emit({"lanes": [msgspec.structs.asdict(lane) for lane in lanes]})
+        return
+    if not lanes:
+        click.echo("no queue of this namespace has ever been used")
+        return
+    rows = [
+        [
+            lane.queue,
+            str(lane.shard),
+            str(lane.ready),
+            str(lane.leased),
+            str(lane.delayed),
+            "-" if lane.oldest_ready_ms is None else span(lane.oldest_ready_ms / 1000),
+        ]
+        for lane in lanes
+    ]
+    table(rows, ["QUEUE", "SHARD", "READY", "LEASED", "DELAYED", "OLDEST READY"], right=frozenset({1, 2, 3, 4}))
+
+
+@queue.command()
+@click.argument("name", metavar="QUEUE", default="default")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
+@json_option
+@click.pass_obj
+def peek(session: Session, name: str, limit: int, as_json: bool) -> None:
+    """Show messages of QUEUE as they stand: leased ones first, then ready ones in order, then delayed ones."""
+
+    async def look() -> list[Peeked]:
+        async with session.queue() as (connected, _):
+            return await connected.peek(name, limit)
+
+    found = session.run(look())
+    if as_json:
+        emit({"queue": name, "messages": [msgspec.structs.asdict(message) for message in found]})
+        return
+    if not found:
+        click.echo(f"queue {name!r} is empty")
+        return
+    head = ["KEY", "STATE", "DUE IN", "OWNER", "CRASHES", "CONFLICTS", "FLAGS"]
+    table([_row(message) for message in found], head, right=frozenset({4, 5}))
+
+
+def _row(message: Peeked) -> list[str]:
+    flags = [name for name in ("recover", "dirty") if getattr(message, name)]
+    if message.proofs:
+        flags.append(f"proofs={message.proofs}")
+    due = "-" if message.due_ms is None else span(message.due_ms / 1000)
+    crashes, conflicts = str(message.crashes), str(message.conflicts)
+    return [message.key, message.state, due, message.owner or "-", crashes, conflicts, ",".join(flags)]

@@ -1,0 +1,46 @@
+"""How a run ended, for ``start --wait`` and ``runs result``."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fencepost.cli.output import emit, plain, shown
+from fencepost.cli.trouble import FAILED
+
+if TYPE_CHECKING:
+    from fencepost.client import Run
+
+
+async def outcome(run: Run[Any], seconds: float | None) -> dict[str, Any]:
+    """Wait for the end, at most ``seconds``: ``status`` with ``result``, or with ``error``. Raises RunNotFound,
+    ResultTimeout, ServerUnavailable.
+    """
+    from fencepost.errors import RunCancelled, RunFailed
+
+    try:
+        value = await run.result(seconds)
+    except RunFailed as error:
+        told = {"code": error.code, "type": error.type, "message": error.message, "traceback": error.traceback}
+        return {"status": "failed", "error": told}
+    except RunCancelled as error:
+        return {"status": "cancelled", "error": {"code": "", "type": "", "message": str(error), "traceback": ""}}
+    return {"status": "completed", "result": plain(value)}
+
+
+def show(told: dict[str, Any], as_json: bool) -> None:
+    """Print the end of a run; leave with exit code 1 if it was not a result."""
+    failed = told["status"] != "completed"
+    if as_json:
+        emit(told)
+    elif not failed:
+        click.echo(shown(told["result"]))
+    else:
+        error = told["error"]
+        kind = f"{error['type']}: " if error["type"] else ""
+        code = f" ({error['code']})" if error["code"] else ""
+        click.echo(f"run {told['id']} {told['status']}{code}: {kind}{error['message']}", err=True)
+    if failed:
+        sys.exit(FAILED)

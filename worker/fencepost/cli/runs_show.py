@@ -1,0 +1,93 @@
+"""``fencepost runs show`` and ``runs events``: a run and its log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fencepost.cli.output import emit, iso, moment, pairs, printable, shown, span, table
+from fencepost.cli.runs_list import COLOURS, RUN_ID, run_json
+from fencepost.cli.session import Session, json_option
+
+if TYPE_CHECKING:
+    from fencepost_store.protocol import Loaded
+
+HINTS = {
+    "pending": "what it waits for: fencepost runs why {id}",
+    "running": "what it waits for: fencepost runs why {id}",
+    "parked": "why it is parked: fencepost runs why {id}",
+}
+
+
+async def load(session: Session, run_id: str, after: int = 0) -> Loaded:
+    """The run with its events. Raises RunNotFound."""
+    from fencepost.errors import RunNotFound
+
+    async with session.store() as (store, _):
+        loaded = await store.load(run_id, after)
+    if loaded is None:
+        raise RunNotFound(run_id)
+    return loaded
+
+
+@click.command()
+@click.argument("run_id", metavar="ID", type=RUN_ID)
+@json_option
+@click.pass_obj
+def show(session: Session, run_id: str, as_json: bool) -> None:
+    """Show the run and the timeline of its log. Needs Postgres only."""
+    from fencepost.cli.event_text import detail, event_json
+
+    loaded = session.run(load(session, run_id))
+    run = loaded.run
+    if as_json:
+        emit({"run": run_json(run), "events": [event_json(event) for event in loaded.events]})
+        return
+    last = loaded.events[-1].at if loaded.events else run.created_at
+    items = [
+        ("run", run.run_id),
+        ("workflow", run.workflow),
+        ("status", run.status.name),
+        ("queue", run.queue),
+        ("started", f"{iso(moment(run.created_at))} ({span((loaded.now - run.created_at) / 1e6)} ago)"),
+        (
+            "took" if run.status.ended else "last event",
+            span((last - run.created_at) / 1e6) + ("" if run.status.ended else " later"),
+        ),
+    ]
+    items += [("key", run.key)] if run.key else []
+    items += [("parent", run.parent)] if run.parent else []
+    colour = COLOURS.get(run.status.name)
+    pairs(items, {"status": colour} if colour else None)
+    click.echo()
+    rows = [
+        [str(event.seq), f"+{(event.at - run.created_at) / 1e6:.3f}", event.type.name, event.entity, detail(event)]
+        for event in loaded.events
+    ]
+    table(rows, ["SEQ", "SECONDS", "EVENT", "ENTITY", "DETAIL"], right=frozenset({0, 1}))
+    if run.status.name in HINTS:
+        click.echo("\n" + HINTS[run.status.name].format(id=run.run_id))
+
+
+@click.command()
+@click.argument("run_id", metavar="ID", type=RUN_ID)
+@click.option("--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Only events above this seq.")
+@json_option
+@click.pass_obj
+def events(session: Session, run_id: str, after: int, as_json: bool) -> None:
+    """Show the run's log with everything that stands in it: one event per line. Needs Postgres only.
+
+    With --json each line is one JSON document.
+    """
+    from fencepost.cli.event_text import event_json
+
+    loaded = session.run(load(session, run_id, after))
+    for event in loaded.events:
+        told = event_json(event)
+        if as_json:
+            emit(told)
+            continue
+        head = f"{event.seq} {told['at']} {event.type.name} {event.entity}".rstrip()
+        rest = {k: v for k, v in told.items() if k not in ("seq", "at", "type", "entity") and v not in (None, 0)}
+        click.echo(" ".join([printable(head), *(f"{k}={shown(v)}" for k, v in rest.items())]))

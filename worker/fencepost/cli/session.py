@@ -1,0 +1,117 @@
+"""What the root's options say, and what every command needs of it: configuration, servers, logs, a client."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from fencepost.client import Client
+    from fencepost.config import Config
+    from fencepost_queue.protocol import Queue
+    from fencepost_store.protocol import Store
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class NoServers(Exception):
+    """No servers are configured and none run in this folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The root's options. ``overrides``: settings by name, None where the option was not given."""
+
+    config_file: Path | None
+    overrides: dict[str, str | None]
+    log_format: str
+    log_level: str | None
+
+    def config(self, **more: Any) -> Config:
+        """The configuration with the command's own settings on top. Raises ConfigError."""
+        from fencepost.config import load_config
+
+        return load_config(self.config_file, os.environ, **self.overrides, **more)
+
+    def servers(self, **more: Any) -> Config:
+        """As ``config``, with both servers known. Raises ConfigError, NoServers."""
+        return _with_servers(self.config(**more))
+
+    def log(self, level: str = "warning") -> None:
+        """Send logs to standard error, from the level that was asked for, else ``level``."""
+        from fencepost.engine.logs import Format, configure_logs
+
+        configure_logs(cast("Format", self.log_format), self.log_level or level)
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a command's coroutine, with logs in place."""
+        import asyncio
+
+        self.log()
+        return asyncio.run(coroutine)
+
+    @asynccontextmanager
+    async def client(self) -> AsyncGenerator[Client]:
+        """A client on both servers."""
+        from fencepost.client import Client
+
+        async with Client(self.servers()) as client:
+            yield client
+
+    @asynccontextmanager
+    async def store(self) -> AsyncGenerator[tuple[Store, Config]]:
+        """Postgres alone, for commands that only read: they work while Redis is away."""
+        from fencepost.connections import open_store
+
+        config = self.config()
+        if not config.database_url:
+            config = _with_servers(config)
+        store = await open_store(config)
+        try:
+            yield store, config
+        finally:
+            await store.close()
+
+    @asynccontextmanager
+    async def queue(self) -> AsyncGenerator[tuple[Queue, Config]]:
+        """Redis alone."""
+        from fencepost.connections import open_queue
+
+        config = self.config()
+        if not config.redis_url:
+            config = _with_servers(config)
+        queue = await open_queue(config)
+        try:
+            yield queue, config
+        finally:
+            await queue.close()
+
+
+def _with_servers(config: Config) -> Config:
+    from fencepost.config import ConfigError
+    from fencepost.connections import with_servers
+
+    try:
+        return with_servers(config)
+    except ConfigError as error:
+        raise NoServers(str(error)) from error
+
+
+def json_option(function: F) -> F:
+    """``--json``: the command gets ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="JSON on standard output, as docs/cli.md describes.")(
+        function
+    )
+
+
+def stderr_note(text: str) -> None:
+    """A remark for people, kept out of standard output."""
+    print(text, file=sys.stderr)

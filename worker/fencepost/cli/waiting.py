@@ -1,0 +1,139 @@
+"""What a run waits for, as a fold of its log says: without the workflow's code, and without the queue."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fencepost.cli.event_text import call_text, event_json, failure_text, record_of
+from fencepost.cli.output import iso, moment, span
+from fencepost.records import HookCreated, RunFailed, StepCreated, StepEnded
+from fencepost.replay.fold import OpenWork, StepState
+from fencepost_store.events import Event, EventType
+from fencepost_store.protocol import Loaded, Parked, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One thing that the run waits for. ``more``: lines below it."""
+
+    text: str
+    as_json: dict[str, Any]
+    more: tuple[str, ...] = ()
+
+
+def waiting(loaded: Loaded) -> list[Wait]:
+    """All that the run waits for, in the order in which it was asked for; or how it ended."""
+    work = OpenWork()
+    for event in loaded.events:
+        work.apply(event)
+    if work.ended is not None:
+        return [_ended(work.ended)]
+    found: list[Wait] = []
+    if loaded.run.parked is not None and loaded.run.status is RunStatus.parked:
+        found.append(_parked(loaded.run.parked))
+    if not work.started:
+        text = f"its first turn: no worker has taken it up yet (queue {loaded.run.queue!r})"
+        found.append(Wait(text, {"kind": "first_turn", "queue": loaded.run.queue}))
+    retries = {e.entity: e for e in loaded.events if e.type is EventType.step_retrying}
+    found += [_step(name, step, retries.get(name), loaded) for name, step in work.steps.items()]
+    found += [_wait(name, due, loaded.now) for name, due in work.waits.items()]
+    found += _hooks(work, loaded.events)
+    found += [_child(name, event) for name, event in work.children.items()]
+    if not found:
+        text = "its next turn: nothing is open, so a worker has the workflow's code to run"
+        found.append(Wait(text, {"kind": "turn"}))
+    return found
+
+
+def queues_of(loaded: Loaded) -> list[str]:
+    """The queues that the run and its steps are in."""
+    names = {loaded.run.queue: None}
+    for event in loaded.events:
+        record = record_of(event)
+        if isinstance(record, StepCreated) and record.queue is not None:
+            names[record.queue] = None
+    return list(names)
+
+
+def _ended(event: Event) -> Wait:
+    record = record_of(event)
+    why = f": {failure_text(record.error)}" if isinstance(record, RunFailed) else ""
+    text = f"nothing: {event.type.name} at {iso(moment(event.at))}{why}"
+    return Wait(text, {"kind": "nothing", "ended": event_json(event)})
+
+
+def _parked(parked: Parked) -> Wait:
+    text = f"code that fits its log: parked at seq {parked.seq} by build {parked.build!r}"
+    told = {
+        "kind": "fitting_code",
+        "build": parked.build,
+        "seq": parked.seq,
+        "recorded": parked.recorded,
+        "asked": parked.asked,
+        "source": parked.source,
+    }
+    more = (
+        f"the log has       {parked.recorded}",
+        f"the code asks for {parked.asked}",
+        f"at                {parked.source}",
+        "a worker of another build (--build) takes it up by itself",
+    )
+    return Wait(text, told, more)
+
+
+def _step(entity: str, step: StepState, retrying: Event | None, loaded: Loaded) -> Wait:
+    record = record_of(step.created)
+    name, call, queue = entity, "", loaded.run.queue
+    if isinstance(record, StepCreated):
+        name, call, queue = record.name, call_text(record.args), record.queue or queue
+    told: dict[str, Any] = {
+        "kind": "step",
+        "entity": entity,
+        "name": name,
+        "queue": queue,
+        "attempt": step.started,
+        "failures": step.failures,
+        "retry_at": None if step.retry_due is None else iso(moment(step.retry_due)),
+        "error": None,
+    }
+    more: list[str] = [f"called as {name}{call}"] if call else []
+    last = record_of(retrying) if retrying is not None else None
+    if isinstance(last, StepEnded):
+        told["error"] = {"type": last.error.type, "code": last.error.code, "message": last.error.message}
+        more.append(f"last error: {failure_text(last.error)}")
+    if step.retry_due is not None:
+        state = f"attempt {step.started + 1} {_when(step.retry_due, loaded.now)}, after {step.failures} that failed"
+    elif step.started:
+        state = f"attempt {step.started} is running, or its worker has died"
+    else:
+        state = f"not started yet (queue {queue!r})"
+    return Wait(f"step {entity}: {state}", told, tuple(more))
+
+
+def _wait(entity: str, due: int, now: int) -> Wait:
+    return Wait(f"time: {entity} ends {_when(due, now)}", {"kind": "time", "entity": entity, "due": iso(moment(due))})
+
+
+def _hooks(work: OpenWork, events: tuple[Event, ...]) -> Iterator[Wait]:
+    created = {e.entity: e for e in events if e.type is EventType.hook_created}
+    for entity, token in work.hooks.items():
+        record = record_of(created[entity]) if entity in created else None
+        kind = record.name if isinstance(record, HookCreated) else ""
+        received = sum(e.type is EventType.hook_received and e.entity == entity for e in events)
+        told = {"kind": "hook", "entity": entity, "token": token, "payload": kind, "received": received}
+        text = f"a signal: hook {entity}, token {token}" + (f", payload {kind}" if kind else "")
+        got = (f"{received} received so far",) if received else ()
+        yield Wait(text, told, (*got, f"send one: fencepost hooks resume {shlex.quote(token)} 'JSON'"))
+
+
+def _child(entity: str, event: Event) -> Wait:
+    return Wait(f"its child {entity}", {"kind": "child", "entity": entity, "created": event_json(event)})
+
+
+def _when(due: int, now: int) -> str:
+    seconds = (due - now) / 1e6
+    at = iso(moment(due))
+    return f"in {span(seconds)} ({at})" if seconds > 0 else f"due since {span(-seconds)} ({at})"

@@ -1,0 +1,94 @@
+"""One worker process from its start to its end, under a supervisor or alone: load code, consume, drain on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
+
+from fencepost.authoring import registry
+from fencepost.config import Config
+from fencepost.engine.faults import VARIABLE, fault_of
+from fencepost.engine.link import ParentLink, Ready
+from fencepost.engine.loading import load_modules, project_files
+from fencepost.engine.ports import no_fault, real_ports
+from fencepost.engine.worker import Worker
+
+T = TypeVar("T")
+
+HANG_SECONDS = 10.0
+"""What a drain may take beyond drain_seconds: handing back is a few round trips, each bounded by its own time limit."""
+
+
+def serve(
+    config: Config,
+    modules: tuple[str, ...],
+    ready: Callable[[Ready], None],
+    *,
+    parent: ParentLink | None = None,
+) -> None:
+    """Run one worker until SIGTERM or SIGINT, or until the parent is gone; drain; return. Blocks.
+
+    A second signal ends the process at once: its leases run out, or a supervisor ends them. Raises LoadError, and what
+    ``Worker`` raises for servers.
+    """
+    load_modules(modules, registry.default)
+    known = registry.default
+    word = Ready("", tuple(sorted(known.workflows)), tuple(sorted(known.steps)), project_files())
+    run_loop(_serve(config, modules, lambda owner: ready(replace(word, owner=owner)), parent))
+
+
+def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run``, on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(coroutine)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(coroutine)
+
+
+async def _serve(
+    config: Config, modules: tuple[str, ...], ready: Callable[[str], None], parent: ParentLink | None
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stop, number)
+    if parent is not None:
+        parent.watch(lambda: _orphaned(loop, stop, config.drain_seconds))
+    spec = os.environ.get(VARIABLE, "")
+    fault = fault_of(spec) if spec and config.env == "test" else no_fault
+    async with Worker(config, registry.default, modules=modules, ports=real_ports(fault)) as worker:
+        ready(worker.shell.queue.owner)
+        stopped = asyncio.create_task(stop.wait())
+        broken = asyncio.create_task(worker.failed())
+        await asyncio.wait({stopped, broken}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopped, broken):
+            task.cancel()
+        if broken.done() and not broken.cancelled():
+            broken.result()
+
+
+def _on_signal(stop: asyncio.Event, number: int) -> None:
+    if stop.is_set():
+        sys.stderr.flush()
+        os._exit(128 + number)
+    stop.set()
+
+
+def _orphaned(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, drain_seconds: float) -> None:
+    """In the watching thread: drain as on a signal, and end this process for certain if that hangs."""
+    timer = threading.Timer(drain_seconds + HANG_SECONDS, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+    try:
+        loop.call_soon_threadsafe(stop.set)
+    except RuntimeError:  # the loop is closed: this process is on its way out already
+        return

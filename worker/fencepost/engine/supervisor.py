@@ -1,0 +1,260 @@
+"""The parent of worker processes: starts them, starts others in place of those that die, ends their leases, and passes
+on when it is told to stop.
+
+It loads no user code and does no work itself, so that it outlives both. A death is noticed by waiting for the process,
+never by asking whether it is there. Its own death, by whatever cause, is the end of every child's link, and they drain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from fencepost.engine.link import Failed, Ready
+from fencepost.engine.process import ChildProcess, environment, told
+from fencepost.service import notify
+from fencepost.telemetry import note
+
+HANG_SECONDS = 15.0
+"""What a child may take to end beyond drain_seconds before it is killed: more than it grants itself."""
+STABLE_SECONDS = 10.0
+"""A process that worked for so long and then died did not die of its start."""
+RESTART_SECONDS = 0.1
+"""The pause before another process is started; it doubles with every one that does not become stable ..."""
+RESTART_SECONDS_MAX = 30.0
+"""... up to this."""
+AT_ONCE_SECONDS = 1.0
+"""What the word to the queue may take when the end is wanted at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the supervision ended: an exit code and, unless it is 0, why."""
+
+    code: int = 0
+    message: str = ""
+
+
+def _quiet(word: Ready) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the supervisor's owner takes part in. ``expire(owner)``: end a dead process's leases. ``ready(words)``: all
+    processes consume; called once. ``restarted(word)``: another process has taken a dead one's place.
+    ``changed(files)``: returns the file whose change calls for a process that loads the code anew (None: there is no such thing).
+    """
+
+    expire: Callable[[str], Awaitable[None]]
+    ready: Callable[[list[Ready]], None]
+    restarted: Callable[[Ready], None] = _quiet
+    changed: Callable[[dict[str, int]], Awaitable[str]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How one process ended. ``reload``: because we wanted another one."""
+
+    ready: Ready | None
+    failed: Failed | None
+    code: int
+    seconds: float
+    reload: bool
+
+
+class Supervisor:
+    """``await Supervisor(...).run()`` returns when it was told to stop and every child has ended.
+
+    ``argv``: a child's command; ``order``: its first line. ``first_environ``: variables that only the first process of
+    each place gets, not those that replace it.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        order: bytes,
+        hooks: Hooks,
+        *,
+        processes: int,
+        drain_seconds: float,
+        first_environ: dict[str, str] | None = None,
+        uniform: Callable[[], float] = random.random,
+    ) -> None:
+        self._argv = argv
+        self._order = order
+        self._hooks = hooks
+        self._processes = processes
+        self._drain_seconds = drain_seconds
+        self._first_environ = first_environ or {}
+        self._uniform = uniform
+        self._children: dict[int, ChildProcess] = {}
+        self._ready: dict[int, Ready] = {}
+        self._was_ready = False
+        self._said_ready = False
+        self._stopping = asyncio.Event()
+        self._outcome = Outcome()
+
+    async def run(self) -> Outcome:
+        """Supervise until SIGTERM, SIGINT or SIGHUP; drain; return. A second such signal ends the children at once.
+
+        Returns a failure as soon as a child cannot start and none ever could: starting others would not help.
+        """
+        loop = asyncio.get_running_loop()
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        for number in numbers:
+            loop.add_signal_handler(number, self.stop)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place in range(self._processes):
+                    group.create_task(self._keep(place, group), name=f"worker process {place}")
+        finally:
+            for child in self._children.values():
+                child.signal(signal.SIGKILL)
+            for number in numbers:
+                loop.remove_signal_handler(number)
+        return self._outcome
+
+    def stop(self) -> None:
+        """As the signal does: drain; called again, end the children at once."""
+        again = self._stopping.is_set()
+        note("supervisor_stopping", processes=len(self._children), at_once=again)
+        if not again:
+            self._drain()
+            return
+        self._outcome = Outcome(1, "ended at once by a second signal, before all work was handed back")
+        for child in self._children.values():
+            child.signal(signal.SIGKILL)
+
+    def _drain(self) -> None:
+        notify("STOPPING=1")
+        self._stopping.set()
+        for child in self._children.values():
+            child.signal(signal.SIGTERM)
+
+    async def _keep(self, place: int, group: asyncio.TaskGroup) -> None:
+        """Keep one place filled until the end."""
+        failures = 0
+        environ = environment(self._first_environ)
+        files: dict[str, int] = {}
+        while not self._stopping.is_set():
+            end = await self._life(place, environ)
+            environ = environment()
+            if end.ready is not None:
+                files = end.ready.files
+                if end.code != 0:
+                    group.create_task(self._expire(end.ready.owner))
+            if self._stopping.is_set():
+                return
+            if end.reload:
+                continue
+            note("child_died", place=place, ended=told(end.code), error=end.failed.message if end.failed else "")
+            if not self._was_ready:
+                self._give_up(end)
+                return
+            failures = 0 if end.seconds > STABLE_SECONDS else failures + 1
+            if self._hooks.changed is not None and end.failed is not None:
+                await self._unless_stopping(self._hooks.changed({**files, **end.failed.files}), None)
+            else:
+                await self._unless_stopping(None, self._restart_delay(failures))
+
+    async def _life(self, place: int, environ: dict[str, str]) -> _End:
+        """One process from its start to its end."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        child = await ChildProcess.start(self._argv, self._order, environ)
+        self._children[place] = child
+        reload = False
+        try:
+            if self._stopping.is_set():  # told while it was being started
+                child.signal(signal.SIGTERM)
+            word = await child.word()
+            if isinstance(word, Ready):
+                self._tell_ready(place, word)
+                reload = await self._until_reload(child, word)
+            code = await self._end(child)
+        finally:
+            del self._children[place]
+            self._ready.pop(place, None)
+            child.close()
+        return _End(child.ready, child.failed, code, clock() - began, reload)
+
+    async def _until_reload(self, child: ChildProcess, word: Ready) -> bool:
+        """Wait until the child ends, or is to end; True (and told so) if its code has changed."""
+        waits = [asyncio.create_task(child.ended()), asyncio.create_task(self._stopping.wait())]
+        if self._hooks.changed is not None:
+            waits.append(asyncio.create_task(self._reloaded(word)))
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            reload = not waits[0].done() and not waits[1].done()
+            if reload:
+                child.signal(signal.SIGTERM)
+            return reload
+        finally:
+            for task in waits:
+                task.cancel()
+
+    async def _reloaded(self, word: Ready) -> bool:
+        assert self._hooks.changed is not None
+        note("code_changed", file=await self._hooks.changed(word.files))
+        return True
+
+    async def _end(self, child: ChildProcess) -> int:
+        """The child's exit code. It was told to end, or has ended, or could not start; if it hangs, it is killed."""
+        bound = self._drain_seconds + HANG_SECONDS
+        try:
+            async with asyncio.timeout(bound):
+                return await child.ended()
+        except TimeoutError:
+            note("child_killed", pid=child.pid, seconds=bound)
+            self._outcome = Outcome(1, f"a worker process did not end within {bound:g} s and was killed")
+            child.signal(signal.SIGKILL)
+            return await child.ended()
+
+    def _tell_ready(self, place: int, word: Ready) -> None:
+        self._ready[place] = word
+        notify(f"STATUS={len(self._ready)} of {self._processes} worker processes ready")
+        if self._was_ready and self._said_ready:
+            self._hooks.restarted(word)
+        self._was_ready = True
+        if len(self._ready) == self._processes and not self._said_ready:
+            self._said_ready = True
+            notify("READY=1")
+            self._hooks.ready([self._ready[p] for p in sorted(self._ready)])
+
+    def _give_up(self, end: _End) -> None:
+        """No process has ever become ready: say why, and end the others."""
+        if end.failed is not None:
+            self._outcome = Outcome(end.failed.code, end.failed.message)
+        else:
+            self._outcome = Outcome(1, f"a worker process ended with {told(end.code)} while it was starting")
+        if not self._stopping.is_set():
+            self._drain()
+
+    async def _expire(self, owner: str) -> None:
+        """Tell the queue of a death. If the end is wanted, this does not hold it up."""
+        telling = asyncio.ensure_future(self._hooks.expire(owner))
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({telling, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        await asyncio.wait({telling}, timeout=AT_ONCE_SECONDS)
+        if telling.done():
+            telling.result()
+        else:
+            telling.cancel()
+
+    def _restart_delay(self, failures: int) -> float:
+        """Seconds, jittered, so that processes that died together do not come back together."""
+        return min(RESTART_SECONDS_MAX, RESTART_SECONDS * 2**failures) * (0.5 + self._uniform() / 2)
+
+    async def _unless_stopping(self, event: Awaitable[object] | None, seconds: float | None) -> None:
+        """Wait for an event or a time, but no longer than until we are told to stop."""
+        waits = {asyncio.create_task(self._stopping.wait())}
+        if event is not None:
+            waits.add(asyncio.ensure_future(event))  # type: ignore[arg-type]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
