@@ -58,7 +58,11 @@ class Alone:
             note("suspect_alone", key=delivery.key, crashes=delivery.crashes, proofs=delivery.proofs)
             stopped = asyncio.Event()
             loop = asyncio.get_running_loop()
-            shell.keeper.watch(delivery.token, lambda why: loop.call_soon_threadsafe(stopped.set) and None)
+
+            def stop(why: str) -> None:
+                loop.call_soon_threadsafe(stopped.set)
+
+            shell.keeper.watch(delivery.token, stop)
             report = await self._child(delivery, stopped)
             if stopped.is_set():
                 shell.keeper.drop(delivery.token)

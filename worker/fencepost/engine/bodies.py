@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -18,6 +17,7 @@ import msgspec
 
 from fencepost import errors
 from fencepost.authoring.context import StepContext, use_step_context
+from fencepost.authoring.process import call_encoded, outcome_of
 from fencepost.authoring.registry import Registry
 from fencepost.authoring.retry import delay_before
 from fencepost.authoring.step import Step
@@ -60,9 +60,7 @@ async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> New
         )
         return _ended(attempt, EventType.step_failed, failure)
     try:
-        args, kwargs = step.decode_args(attempt.created.args)
-        value = await _call(ports, step, attempt, args, kwargs)
-        payload = step.encode_result(value, limit=attempt.payload_bytes_max)
+        payload = await _call(ports, step, attempt)
     except asyncio.CancelledError as cancelled:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -92,9 +90,8 @@ def crashed(attempt: Attempt, proofs: int) -> NewEvent:
     return _ended(attempt, EventType.step_failed, failure)
 
 
-async def _call(
-    ports: Ports, step: Step[..., Any], attempt: Attempt, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt) -> bytes:
+    """The encoded result. Raises what the body raises, StepTimeout, PayloadError."""
     context = StepContext(
         run_id=attempt.run_id,
         step_id=attempt.entity,
@@ -102,35 +99,47 @@ async def _call(
         attempt=attempt.number,
     )
     seconds = attempt.created.policy.timeout
-    with use_step_context(context):
-        limit = asyncio.timeout(seconds)
-        try:
-            async with limit:
-                if step.mode == "async":
-                    return await step.fn(*args, **kwargs)
-                call = functools.partial(step.fn, *args, **kwargs)
-                if step.mode == "process":
-                    return await _in_process(step, call)
-                return await _in_thread(ports, call)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise errors.StepTimeout(
-                f"attempt {attempt.number} of step {attempt.created.name!r} did not end within its timeout"
-                f" of {seconds} s"
-            ) from error
-
-
-async def _in_thread(ports: Ports, call: Callable[[], Any]) -> Any:
-    context = contextvars.copy_context()
-    return await ports.run_thread(functools.partial(context.run, call))
-
-
-async def _in_process(step: Step[..., Any], call: Callable[[], Any]) -> Any:
+    limit = asyncio.timeout(seconds)
     try:
-        return await anyio.to_process.run_sync(call, cancellable=True)
+        async with limit:
+            if step.mode == "process":
+                payload = await _in_process(step, attempt.created.args, context)
+            else:
+                payload = await _here(ports, step, attempt, context)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise errors.StepTimeout(
+            f"attempt {attempt.number} of step {attempt.created.name!r} did not end within its timeout of {seconds} s"
+        ) from error
+    if len(payload) > attempt.payload_bytes_max:
+        raise errors.PayloadTooLarge(
+            f"result of {step.name}: {len(payload)} bytes, more than payload_bytes_max = {attempt.payload_bytes_max};"
+            " return a reference (a key, a path, a URL) instead of the data",
+            size=len(payload),
+            limit=attempt.payload_bytes_max,
+        )
+    return payload
+
+
+async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: StepContext) -> bytes:
+    args, kwargs = step.decode_args(attempt.created.args)
+    with use_step_context(context):
+        if step.is_async:
+            value = await step.fn(*args, **kwargs)
+        else:
+            carried = contextvars.copy_context()
+            value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+    return step.encode_result(value)
+
+
+async def _in_process(step: Step[..., Any], args: bytes, context: StepContext) -> bytes:
+    call = functools.partial(call_encoded, step.fn.__module__, step.fn.__qualname__, args, context)
+    try:
+        answer = await anyio.to_process.run_sync(call, cancellable=True)
     except anyio.BrokenWorkerProcess as error:
         raise errors.StepCrashed(f"the process of step {step.name!r} died before the body ended") from error
+    return outcome_of(answer)
 
 
 def _error(ports: Ports, attempt: Attempt, error: BaseException) -> NewEvent:

@@ -46,7 +46,8 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
     try:
         async with live.lock:
             if not shell.keeper.fresh(delivery.token):
-                return _walk_away(shell, live, delivery)
+                _walk_away(shell, live, delivery)
+                return None
             if delivery.proofs >= shell.settings.poison_proofs:
                 note("poisoned", key=delivery.key)
                 await _poisoned(shell, live, owed)
@@ -57,7 +58,8 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
                 loaded = await shell.store.load(live.run_id, live.instance.work.seen if live.instance else 0)
                 verdict = await _with_loaded(shell, live, owed, delivery, loaded, None)
             if verdict is Progress.stale:
-                return _walk_away(shell, live, delivery)
+                _walk_away(shell, live, delivery)
+                return None
             entries = _entries(shell, live, owed, delivery, verdict)
     except BaseException:
         _give_back(shell, owed)
