@@ -169,5 +169,5 @@ def test_a_timeout_around_an_awaited_hook_leaves_the_payload_to_the_next(start: 
 
 def test_outside_a_workflow_a_hook_names_client_resume() -> None:
     """It only listens in workflows."""
-    with pytest.raises(errors.NotInWorkflow, match="client.resume"):
+    with pytest.raises(errors.NotInWorkflow, match=r"client\.resume"):
         hook(int)

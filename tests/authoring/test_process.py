@@ -43,7 +43,8 @@ async def test_a_body_runs_in_another_process(steps: Any) -> None:
     crunch = steps.crunch
     assert crunch.mode == "process"
     data = crunch.arguments.encode((steps.Job(1),), {})
-    answer = await anyio.to_process.run_sync(in_folder, str(Path(__file__).parent), *crunch.reference, data, CONTEXT)
+    module, qualname = crunch.reference
+    answer = await anyio.to_process.run_sync(in_folder, str(Path(__file__).parent), module, qualname, data, CONTEXT)
     job, pid, key = crunch.decode_result(outcome_of(answer))
     assert (job, key) == (steps.Job(2), "run-1:crunch#1")
     assert pid != os.getpid()

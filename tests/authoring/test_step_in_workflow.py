@@ -179,14 +179,13 @@ def test_wrong_arguments_are_refused_where_they_are_awaited_and_ask_nothing(star
         call: Any = charge
         try:
             await call(Order(1), curency="EUR")
-        except errors.ArgumentError as error:
-            assert isinstance(error, TypeError)
-            return str(error)
+        except TypeError as error:
+            return f"{type(error).__name__} {error}"
         return ""
 
     run = start(wrong)
     assert not run.asked()
-    assert run.result.startswith("charge(order: ")
+    assert run.result.startswith("ArgumentError charge(order: ")
     assert "curency" in run.result
 
 
@@ -208,7 +207,7 @@ def test_a_call_that_is_never_awaited_warns_at_its_line(start: Any) -> None:
     async def forgets(order: Order) -> int:
         nonlocal line
         line = 1 + traceback.extract_stack(limit=1)[0].lineno  # type: ignore[operator]  # pyright: ignore
-        charge(order)
+        charge(order)  # pyright: ignore[reportUnusedCoroutine] - checkers warn as well
         return 1
 
     with warnings.catch_warnings(record=True) as caught:

@@ -71,7 +71,7 @@ def test_what_cannot_be_a_workflow_is_refused() -> None:
 def test_calling_a_workflow_names_client_start() -> None:
     """It is not run by calling it; its bare function is for tests."""
     with pytest.raises(errors.NotInWorkflow, match=r"client\.start\(fulfil"):
-        fulfil(Order(1))
+        fulfil(Order(1))  # pyright: ignore[reportUnusedCoroutine] - it raises before there is one
     assert asyncio.run(fulfil.fn(Order(1))) == [Order(1)]
 
 
@@ -117,9 +117,11 @@ def test_an_exception_out_of_the_code_is_the_users(start: Any) -> None:
 )
 @pytest.mark.parametrize("form", ["bare", "wrapped", "cause"])
 def test_table_exception_out_of_a_workflow(error: Exception, code: str, form: str) -> None:
-    """Section 8, by type: what the engine said of a step keeps its code if it leaves the workflow itself; wrapped in the
-    user's own exception, or merely its cause, it is the user's error. Another run's failure, and a server that a client
-    could not reach, are the user's too."""
+    """Section 8, by type: what the engine said of a step keeps its code if it leaves the workflow itself.
+
+    Wrapped in the user's own exception, or merely its cause, it is the user's error. Another run's failure, and a
+    server that a client could not reach, are the user's too.
+    """
     raised: Exception = error
     if form == "wrapped":
         raised = ExceptionGroup("several", [error])

@@ -143,7 +143,8 @@ def test_annotated_classes_come_back_as_themselves(order: Order) -> None:
     again = payload.decode(payload.encode(order, Order), Order)
     assert again == order
     assert shape(again.anything) == shape(order.anything)
-    assert isinstance(again.path, tuple) and all(isinstance(point, Point) for point in again.path)
+    assert isinstance(again.path, tuple)
+    assert all(isinstance(point, Point) for point in again.path)
 
 
 @given(TIMEDELTAS, AWARE, DECIMALS, st.times())

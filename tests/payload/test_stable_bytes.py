@@ -13,10 +13,11 @@ from fencepost import payload
 SCRIPT = """
 from fencepost import payload
 words = {"delta", "alpha", "charlie", "bravo", "echo", "foxtrot"}
-value = {"words": words, "pairs": {("a", 1), ("b", 2), ("c", 3)}, "sets": {frozenset("ab"), frozenset("cd"), frozenset("e")}}
+sets = {frozenset("ab"), frozenset("cd"), frozenset("e")}
+value = {"words": words, "pairs": {("a", 1), ("b", 2), ("c", 3)}, "sets": sets}
 print(payload.encode(value).hex())
 print(payload.encode(words, set[str]).hex())
-print(payload.encode(value["sets"], set[frozenset[str]]).hex())
+print(payload.encode(sets, set[frozenset[str]]).hex())
 """
 
 

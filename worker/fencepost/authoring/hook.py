@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator
-from types import TracebackType
+from types import TracebackType, UnionType
 from typing import Any, Generic, TypeVar, cast, overload
 
 from fencepost import payload
@@ -19,7 +19,9 @@ T = TypeVar("T")
 @overload
 def hook(as_type: type[T], token: str | None = None) -> Hook[T]: ...
 @overload
-def hook(as_type: Any = Any, token: str | None = None) -> Hook[Any]: ...
+def hook(as_type: UnionType, token: str | None = None) -> Hook[Any]: ...  # what mypy takes `int | str` for
+@overload
+def hook(*, token: str | None = None) -> Hook[Any]: ...
 def hook(as_type: Any = Any, token: str | None = None) -> Hook[Any]:
     """Listen for payloads of a type, from now until the hook is closed, its ``async with`` is left, or the run ends.
 

@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 
@@ -102,6 +102,9 @@ class Step(Generic[P, R]):
     executor runs the body.
     """
 
+    __name__: str
+    __qualname__: str
+
     def __init__(
         self,
         fn: Callable[P, Any],
@@ -123,7 +126,15 @@ class Step(Generic[P, R]):
         self.mode = "process" if process else "async" if self.is_async else "thread"
         self.arguments = Arguments(fn, self.name)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    if TYPE_CHECKING:
+        # Declared so, because mypy gives up on gather() of what is declared Coroutine[Any, Any, R].
+        async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    else:
+
+        def __call__(self, *args, **kwargs):
+            return self._call(args, kwargs)
+
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, R]:
         asking = interface.current()
         if asking is None:
             call = self._run_here(args, kwargs)

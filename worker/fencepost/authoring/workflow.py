@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
 
 from fencepost import payload
 from fencepost.authoring import registry
@@ -73,6 +73,9 @@ class Workflow(Generic[P, R]):
     ``fn`` is the bare function; ``timeout`` is in seconds.
     """
 
+    __name__: str
+    __qualname__: str
+
     def __init__(
         self,
         fn: Callable[P, Coroutine[Any, Any, R]],
@@ -98,7 +101,15 @@ class Workflow(Generic[P, R]):
         """What the log calls it."""
         return self._name
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    if TYPE_CHECKING:
+        # Declared so, because mypy gives up on gather() of what is declared Coroutine[Any, Any, R].
+        async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+    else:
+
+        def __call__(self, *args, **kwargs):
+            return self._call()
+
+    def _call(self) -> NoReturn:
         if interface.current() is None:
             raise NotInWorkflow(
                 f"{self._name} is a workflow: start a run with `await client.start({self._name}, ...)`, "

@@ -1,0 +1,73 @@
+# type: ignore  # wrong on purpose: checked by test_typing_cases.py
+"""Workflows and hooks: typed inputs, results and payloads. Read by test_typing_cases.py, never imported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, assert_type
+
+from fencepost import Fatal, Hook, Retry, StepFailed, hook, workflow
+
+
+@dataclass
+class Approval:
+    ok: bool
+
+
+@workflow
+async def plain(n: int) -> str:
+    return str(n)
+
+
+@workflow(name="other", timeout=timedelta(days=90), queue="orders")
+async def fulfil(n: int, *, rush: bool = False) -> Approval:
+    return Approval(rush)
+
+
+async def right() -> None:
+    call: Coroutine[Any, Any, str] = plain(1)
+    assert_type(await call, str)
+    assert_type(await fulfil(1, rush=True), Approval)
+    assert_type(fulfil.decode_result(b""), Approval)
+    assert_type(fulfil.name, str)
+    async with hook(Approval, token="a") as approval:
+        assert_type(approval, Hook[Approval])
+        assert_type(await approval, Approval)
+        async with asyncio.timeout(1):
+            assert_type((await approval).ok, bool)
+        async for one in approval:
+            assert_type(one, Approval)
+    assert_type(await hook(list[int]), list[int])
+    print(await hook(int | str), await hook(token="any"))
+    assert_type(await hook(dict[str, Approval], "token"), dict[str, Approval])
+    try:
+        raise Retry("later", after=timedelta(minutes=1))
+    except StepFailed as failed:
+        assert_type(failed.type, str)
+    raise Fatal("no")
+
+
+async def wrong() -> None:
+    await plain("1")  # expect-error
+    await plain()  # expect-error
+    await fulfil(1, True)  # expect-error
+    text: str = await fulfil(1)  # expect-error
+    print((await hook(Approval)).okay)  # expect-error
+    number: int = await hook(Approval)  # expect-error
+    async for one in hook(int):
+        one.upper()  # expect-error
+    hook(Approval, token=1)  # expect-error
+    Retry(after="1s")  # expect-error
+    print(text, number)
+
+
+@workflow  # expect-error
+def not_async(n: int) -> str:
+    return str(n)
+
+
+@workflow(timeout="90d")  # expect-error
+async def worded() -> None: ...
