@@ -1,0 +1,105 @@
+"""The command: chooses cases, starts servers and workers, prints rows as they come."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import tally
+from benchmarks.cases import GROUPS, Case, chosen
+from benchmarks.fleet import Fleet
+from benchmarks.floor import Floor
+from benchmarks.measure import Bench, Row
+from benchmarks.report import header, line
+from benchmarks.servers import Probe
+from benchmarks.worker import loop_named
+from fencepost import Client
+from fencepost.config import Config
+from fencepost.dev.servers import erase, start
+from fencepost.engine.logs import configure_logs
+from fencepost_store.migrations import migrate
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What was asked for."""
+
+    cases: list[Case]
+    rounds: int
+    workers: int
+    loop: str
+    json: Path | None
+    profile: Path | None
+
+
+async def measure(options: Options, postgres_url: str, redis_url: str) -> list[Row]:
+    """All cases on the given servers, in a namespace of its own."""
+    rows: list[Row] = []
+    async with bench(options, postgres_url, redis_url) as made:
+        print(header(), flush=True)
+        for case in options.cases:
+            rows.append(await made.case(case, options.rounds))
+            print(line(rows[-1]), flush=True)
+    return rows
+
+
+@asynccontextmanager
+async def bench(options: Options, postgres_url: str, redis_url: str) -> AsyncGenerator[Bench]:
+    """Schema, workers, client, floor and probe."""
+    tally.install()
+    configure_logs("text", "warning")
+    namespace = f"bench_{uuid.uuid4().hex[:12]}"
+    await migrate(postgres_url, namespace)
+    config = Config(database_url=postgres_url, redis_url=redis_url, namespace=namespace, env="test")
+    async with (
+        Fleet(config, options.workers, loop=options.loop, profile=options.profile) as fleet,
+        Client(config) as client,
+        Floor(postgres_url) as floor,
+        Probe(postgres_url, redis_url) as probe,
+    ):
+        yield Bench(client, floor, fleet, probe)
+
+
+def parsed(argv: list[str]) -> tuple[Options, str]:
+    """The command line: what to measure, and the event loop to measure it on."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--cases", default="", help=f"groups or names, by commas; groups: {', '.join(GROUPS)}")
+    parser.add_argument("--rounds", type=int, help="measured rounds per case (default 5, quick 1)")
+    parser.add_argument("--quick", action="store_true", help="a few cases, one round: under a minute")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
+    parser.add_argument("--loop", default="auto", choices=("auto", "asyncio", "uvloop"), help="the workers' event loop")
+    parser.add_argument("--client-loop", default="asyncio", choices=("asyncio", "uvloop"), help="client's and floor's")
+    parser.add_argument("--json", type=Path, help="write the rows there")
+    parser.add_argument("--profile", type=Path, help="write a cProfile per worker into this folder")
+    found = parser.parse_args(argv)
+    try:
+        cases = chosen([name.strip() for name in found.cases.split(",") if name.strip()], quick=found.quick)
+    except ValueError as error:
+        parser.error(str(error))
+    rounds = found.rounds or (1 if found.quick else 5)
+    return Options(cases, rounds, found.workers, found.loop, found.json, found.profile), found.client_loop
+
+
+def main() -> None:
+    """Measure and print. The servers live in a temporary folder and end with this process."""
+    options, client_loop = parsed(sys.argv[1:])
+    folder = Path(tempfile.mkdtemp(prefix="fencepost-bench-"))
+    folder.chmod(0o711)  # root's Postgres runs as another user and must reach its data
+    if options.profile is not None:
+        options.profile.mkdir(parents=True, exist_ok=True)
+    try:
+        with start(folder / "state") as servers:
+            with asyncio.Runner(loop_factory=loop_named(client_loop)) as runner:
+                rows = runner.run(measure(options, servers.postgres_url, servers.redis_url))
+        erase(folder / "state")
+    finally:
+        folder.rmdir()
+    if options.json is not None:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=2))
