@@ -9,8 +9,8 @@ use makes another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 from fencepost_store.driver import (
     CONNECT_SECONDS,
@@ -23,30 +23,71 @@ from fencepost_store.driver import (
     connect,
 )
 from fencepost_store.protocol import StoreTrouble
-from fencepost_store.translation import translated, where
+from fencepost_store.translation import translated, translating, where
 
 
 class Held:
-    """One connection. ``prepared`` False: every statement runs in a transaction of its own and leaves nothing behind,
-    for poolers that
-    give each transaction another server."""
+    """One connection, whose driver's errors come out as the store's. ``prepared`` False: every statement runs in a
+    transaction of its own
+    and leaves nothing behind, for poolers that give each transaction another server."""
 
-    def __init__(self, connection: Connection, *, prepared: bool) -> None:
+    def __init__(self, connection: Connection, dsn: str, *, prepared: bool) -> None:
         self.connection = connection
+        self.healthy = True
+        self._dsn = dsn
         self._prepared = prepared
         self._statements: dict[str, Statement] = {}
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         """The statement's rows, in one round trip but for its first use here."""
-        if not self._prepared:
+        with self._translating():
+            if self._prepared:
+                statement = self._statements.get(sql)
+                if statement is None:
+                    statement = self._statements[sql] = await self.connection.prepare(sql)
+                return await statement.fetch(*args)
             if self.connection.is_in_transaction():
                 return await self.connection.fetch(sql, *args)
             async with self.connection.transaction(isolation="read_committed"):
                 return await self.connection.fetch(sql, *args)
-        statement = self._statements.get(sql)
-        if statement is None:
-            statement = self._statements[sql] = await self.connection.prepare(sql)
-        return await statement.fetch(*args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[None]:
+        """Commit if the block is left without an exception. What the block raises comes out as it is. A cancelled
+        block costs the connection:
+        the server rolls back when it sees it gone, which no further cancellation can prevent."""
+        transaction = self.connection.transaction(isolation="read_committed")
+        with self._translating():
+            await transaction.start()
+        try:
+            yield
+        except Exception:
+            if not self.connection.is_closed():
+                with self._translating():
+                    await transaction.rollback()
+            raise
+        with self._translating():
+            await transaction.commit()
+
+    @contextmanager
+    def _translating(self) -> Generator[None]:
+        try:
+            yield
+        except PostgresError as error:
+            self.healthy = self.healthy and not isinstance(error, InvalidCachedStatementError)
+            raise self._ours(error) from error
+        except Exception as error:
+            self.healthy = False
+            ours = self._ours(error)
+            if ours is error:
+                raise
+            raise ours from error
+        except BaseException:
+            self.healthy = False
+            raise
+
+    def _ours(self, error: Exception) -> Exception:
+        return translated(error, self._dsn) or error
 
 
 class Connections:
@@ -71,21 +112,12 @@ class Connections:
     async def use(self) -> AsyncGenerator[Held]:
         """A connection for as long as the block runs."""
         async with self._free:
-            held: Held | None = None
-            healthy = False
+            held = await self._take()
+            self._busy.add(held)
             try:
-                held = await self._take()
-                self._busy.add(held)
                 yield held
-                healthy = True
-            except PostgresError as error:
-                healthy = not isinstance(error, InvalidCachedStatementError)
-                raise self._ours(error) from error
-            except Exception as error:
-                raise self._ours(error) from error
             finally:
-                if held is not None:
-                    self._give_back(held, healthy=healthy)
+                self._give_back(held)
 
     async def close(self) -> None:
         """Close the idle connections and drop the busy ones. Idempotent; what comes later raises StoreTrouble."""
@@ -106,17 +138,15 @@ class Connections:
             held = self._idle.pop()
             if not held.connection.is_closed():
                 return held
-        connection = await connect(self.dsn, prepared=self._prepared, command_timeout_seconds=self._timeout)
-        return Held(connection, prepared=self._prepared)
+        async with translating(self.dsn):
+            connection = await connect(self.dsn, prepared=self._prepared, command_timeout_seconds=self._timeout)
+        return Held(connection, self.dsn, prepared=self._prepared)
 
-    def _give_back(self, held: Held, *, healthy: bool) -> None:
+    def _give_back(self, held: Held) -> None:
         self._busy.discard(held)
-        if healthy and not self._closed and not held.connection.is_in_transaction():
+        if held.healthy and not self._closed and not held.connection.is_in_transaction():
             self._idle.append(held)
         else:
             # A statement that was cancelled, timed out or lost may still run; its outcome is unknown and its session
             # not ours any more.
             held.connection.terminate()
-
-    def _ours(self, error: Exception) -> Exception:
-        return translated(error, self.dsn) or error

@@ -51,6 +51,7 @@ __all__ = [
     "PostgresError",
     "Row",
     "Statement",
+    "Transaction",
     "UniqueViolationError",
     "connect",
 ]
@@ -67,6 +68,22 @@ class Statement(Protocol):
 
     async def fetch(self, *args: object) -> list[Row]:
         """Execute it and return its rows."""
+        ...
+
+
+class Transaction(AbstractAsyncContextManager[object], Protocol):
+    """A transaction: by hand, or for as long as a block runs."""
+
+    async def start(self) -> None:
+        """Begin."""
+        ...
+
+    async def commit(self) -> None:
+        """Commit."""
+        ...
+
+    async def rollback(self) -> None:
+        """Roll back."""
         ...
 
 
@@ -89,8 +106,8 @@ class Connection(Protocol):
         """Prepare a statement on this connection."""
         ...
 
-    def transaction(self, *, isolation: str) -> AbstractAsyncContextManager[object]:
-        """A transaction for as long as the block runs."""
+    def transaction(self, *, isolation: str) -> Transaction:
+        """A transaction, not yet begun."""
         ...
 
     def is_in_transaction(self) -> bool:

@@ -97,7 +97,7 @@ class Ledger:
         facts = self._judge_all(batch, now)
         bad = [fact for fact in facts if fact.outcome in (FactOutcome.refused, FactOutcome.early)]
         if fenced and bad:
-            facts = tuple(LANDED if fact.outcome is FactOutcome.landed else fact for fact in facts)
+            facts = tuple(self._unwritten(fact) for fact in facts)
             return self.verdict(Outcome.refused, now, facts=facts)
         if len(bad) == len(facts):
             return self.verdict(Outcome.refused, now, facts=facts)
@@ -135,6 +135,11 @@ class Ledger:
             del self.places[event.entity, place]
         if event.type in DELIVERED and event.dedupe is not None:
             del self.deliveries[event.dedupe]
+
+    def _unwritten(self, fact: FactVerdict) -> FactVerdict:
+        """The verdict without a seq that nothing has, because its batch was not written."""
+        imagined = fact.seq is not None and fact.seq > self.run.last_seq
+        return msgspec.structs.replace(fact, seq=None) if imagined else fact
 
     def _judge_all(self, batch: Batch, now: int) -> tuple[FactVerdict, ...]:
         """A verdict per event, each given that those before it which may land have landed. Leaves the log as it was."""

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from fencepost_store.driver import Connection, connect
 from fencepost_store.events import KINDS
 from fencepost_store.statements import Statements, migration_files, rendered
-from fencepost_store.translation import translated
+from fencepost_store.translation import translating
 from fencepost_store.trouble import StoreRefused
 
 SERVER_MAJOR_MIN = 14
@@ -112,15 +112,9 @@ async def _connection(conn_or_dsn: Connection | str) -> AsyncGenerator[Connectio
     if not isinstance(conn_or_dsn, str):
         yield conn_or_dsn
         return
-    connection: Connection | None = None
-    try:
+    async with translating(conn_or_dsn):
         connection = await connect(conn_or_dsn)
-        yield connection
-    except Exception as error:
-        ours = translated(error, conn_or_dsn)
-        if ours is None:
-            raise
-        raise ours from error
-    finally:
-        if connection is not None:
+        try:
+            yield connection
+        finally:
             await connection.close()

@@ -31,6 +31,7 @@ from fencepost_store.protocol import (
 )
 from fencepost_store.rows import due_of, events_of, page_of, run_of
 from fencepost_store.statements import Statements
+from fencepost_store.translation import translating
 from fencepost_store.wire import arguments, verdicts
 
 PAGE_EVENTS = 1_000
@@ -90,7 +91,7 @@ class PostgresStore:
 
     async def check(self) -> None:
         """Raise SchemaMismatch or ServerTooOld unless server and schema are what this version needs."""
-        async with self._shared.use() as held:
+        async with self._shared.use() as held, translating(self._shared.dsn):
             await check(held.connection, self._sql.namespace)
 
     async def start(self, run: NewRun) -> Started:
@@ -147,7 +148,7 @@ class PostgresStore:
     async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[Locked]:
         """See Store.locked."""
         _admit_id(run_id)
-        async with self._own.use() as held, held.connection.transaction(isolation="read_committed"):
+        async with self._own.use() as held, held.transaction():
             await held.fetch(self._sql["lock_budget"], str(max(1, int(budget_seconds * 1_000))))
             if not await held.fetch(self._sql["lock_run"], run_id):
                 raise StoreTrouble(f"run {run_id} does not exist, so its row cannot be locked")
@@ -252,8 +253,8 @@ async def append_on(held: Held, sql: Statements, batches: Sequence[Batch]) -> li
     try:
         # Inside a transaction a failed statement would be the end of it, so there the look-ups are made at once.
         (row,) = await held.fetch(sql["append"], *arguments(batches, careful=inside))
-    except UniqueViolationError:
-        if inside:
+    except Unstorable as error:
+        if inside or not isinstance(error.__cause__, UniqueViolationError):
             raise
         (row,) = await held.fetch(sql["append"], *arguments(batches, careful=True))
     return verdicts(row, batches)

@@ -3,6 +3,8 @@ wording."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -47,6 +49,18 @@ def translated(error: BaseException, dsn: str) -> Exception | None:
     if isinstance(error, _TROUBLE):
         return StoreTrouble(f"Postgres at {where(dsn)}: {type(error).__name__}: {error}")
     return None
+
+
+@asynccontextmanager
+async def translating(dsn: str) -> AsyncGenerator[None]:
+    """The driver's errors of a block as the store's."""
+    try:
+        yield
+    except Exception as error:
+        ours = translated(error, dsn)
+        if ours is None:
+            raise
+        raise ours from error
 
 
 def where(dsn: str) -> str:

@@ -130,7 +130,8 @@ def _fact(code: int, value: int, *, written: bool) -> FactVerdict:
     if code == _LANDED:
         return FactVerdict(FactOutcome.landed, seq=value if written else None)
     if code == _ALREADY:
-        return FactVerdict(FactOutcome.already, seq=value)
+        # Below zero: of an earlier event of the same batch, which was not written either.
+        return FactVerdict(FactOutcome.already, seq=value if value > 0 else None)
     if code == _EARLY:
         return FactVerdict(FactOutcome.early, rest=value)
     reason = _REASONS.get(code)

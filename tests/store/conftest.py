@@ -12,7 +12,7 @@ import pytest
 # The import mode of this suite puts no folder on the path; the store's tests share one module of their own.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from worlds import World, frozen_clock, memory_world, postgres_store  # noqa: E402 (needs the path above)
+from worlds import World, frozen_clock, memory_world, postgres_store
 
 
 @pytest.fixture

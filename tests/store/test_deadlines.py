@@ -1,4 +1,5 @@
-"""Who owes or waits has a deadline, and only who has seen everything may set a later one (I7, F10). Each store in turn."""
+"""Who owes or waits has a deadline, and only who has seen everything may set a later one (I7, F10). Each store in
+turn."""
 
 from __future__ import annotations
 

@@ -77,7 +77,9 @@ async def test_the_order_of_claims_counts_before_a_hook_of_the_same_call_is_gone
 async def test_what_a_batch_says_of_a_hook_that_conflicts_is_dropped(world: World) -> None:
     await world.run(hook("h#1"))
     loser = await world.run()
-    verdict = await world.turn(loser, hook("a"), NewEvent(E.hook_disposed, "a"), NewEvent(E.marker, "m"), hook("b", "u"))
+    verdict = await world.turn(
+        loser, hook("a"), NewEvent(E.hook_disposed, "a"), NewEvent(E.marker, "m"), hook("b", "u")
+    )
     assert [(event.seq, event.type) for event in verdict.events] == [
         (3, E.hook_conflict),
         (4, E.marker),

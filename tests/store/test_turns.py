@@ -1,4 +1,5 @@
-"""Decisions are fenced (I2): all of a turn lands on the prefix it was derived from, or nothing does. Each store in turn."""
+"""Decisions are fenced (I2): all of a turn lands on the prefix it was derived from, or nothing does. Each store in
+turn."""
 
 from __future__ import annotations
 
@@ -133,9 +134,7 @@ async def test_h82_of_two_ends_one_stands_and_the_other_sees_it(world: World) ->
 async def test_a_turn_with_one_refused_fact_writes_nothing_and_says_which(world: World) -> None:
     run = await world.run(STEP)
     await world.fact(run, NewEvent(E.step_started, "s#1", attempt=1, dedupe="other"))
-    verdict = await world.turn(
-        run, NewEvent(E.marker, "m#1"), NewEvent(E.step_started, "s#1", attempt=1, dedupe="me")
-    )
+    verdict = await world.turn(run, NewEvent(E.marker, "m#1"), NewEvent(E.step_started, "s#1", attempt=1, dedupe="me"))
     assert verdict.outcome is Outcome.refused
     assert [(fact.reason, fact.seq) for fact in verdict.facts] == [(None, None), (Reason.other_attempt, None)]
     assert len(await world.log(run)) == 4
@@ -192,11 +191,15 @@ async def test_h17_a_locked_run_makes_its_member_busy_and_nobody_else_wait(world
 async def test_a_lock_left_by_an_exception_leaves_nothing_behind(world: World) -> None:
     run = await world.run()
     before = await world.loaded(run)
-    with pytest.raises(RuntimeError, match="mine"):
+
+    async def give_up() -> None:
         async with world.store.locked(run, 5) as locked:
             assert (await locked.append(Batch(run, 2, (STEP,)))).outcome is Outcome.ok
             assert [event.type for event in (await locked.load(2)).events] == [E.step_created]
             raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        await give_up()
     assert await world.loaded(run) == before
     assert (await world.turn(run, STEP)).outcome is Outcome.ok
     with pytest.raises(StoreTrouble, match="does not exist"):

@@ -210,6 +210,15 @@ BEGIN
     FOR b IN 1 .. v_batches LOOP
         IF o_outcomes[b] = 0 AND (NOT v_good[b] OR (v_bad[b] AND p_fences[b] IS NOT NULL)) THEN
             o_outcomes[b] := 2;
+            -- What was left to the unique index is looked up now, so that the refusal names every culprit.
+            FOR v_event IN
+                SELECT u.place::integer AS i
+                FROM unnest(p_entity) WITH ORDINALITY AS u (entity, place)
+                    JOIN {schema}.events e ON e.run_id = p_runs[b] AND e.entity = u.entity AND e.ordinal = 0
+                WHERE p_batch[u.place] = b AND p_ordinal[u.place] = 0 AND o_codes[u.place] = 0 AND p_hint[u.place] <> 2
+            LOOP
+                o_codes[v_event.i] := {duplicate};
+            END LOOP;
         END IF;
     END LOOP;
 
