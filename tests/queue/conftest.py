@@ -18,6 +18,7 @@ from fencepost_queue.protocol import Queue
 from fencepost_queue.valkey import ValkeyQueue
 
 MESSAGES = (Path(__file__).parent / "messages.lua").read_text()
+SETS = ("ticks", "steps", "leases", "delays")
 START_MS = 1_700_000_000_000
 
 
@@ -97,20 +98,31 @@ class OnServer:
             await self.raw.delete(*keys)
 
     async def messages(self, queue: str) -> dict[str, Message]:
-        """Decoded by the server's own script language, which is what packed them."""
-        rows = await self.raw.eval(MESSAGES, 1, self.key(queue, "messages"))
-        return {row[0].decode(): _message(row[1:]) for row in rows}
+        return (await self.state(queue))[0][0]
 
     async def sets(self, queue: str) -> dict[str, dict[str, int]]:
         """The sorted sets as they stand."""
-        found: dict[str, dict[str, int]] = {}
-        for name in ("ticks", "steps", "leases", "delays"):
-            entries = await self.raw.zrange(self.key(queue, name), 0, -1, withscores=True)
-            found[name] = {key.decode(): int(score) for key, score in entries}
-        return found
+        return (await self.state(queue))[0][1]
 
     async def bells(self, queue: str) -> dict[Kind, int]:
-        return {kind: await self.raw.llen(self.key(queue, f"bell.{kind.value}s")) for kind in Kind}
+        return (await self.state(queue))[0][2]
+
+    async def state(self, *queues: str) -> list[tuple[dict[str, Message], dict[str, dict[str, int]], dict[Kind, int]]]:
+        """Messages, sorted sets and unheard rings of these queues, in one round trip."""
+        calls = self.raw.pipeline(transaction=False)
+        for queue in queues:
+            calls.eval(MESSAGES, 1, self.key(queue, "messages"))
+            for name in SETS:
+                calls.zrange(self.key(queue, name), 0, -1, withscores=True)
+            for kind in Kind:
+                calls.llen(self.key(queue, f"bell.{kind.value}s"))
+        replies = iter(await calls.execute())
+        found: list[tuple[dict[str, Message], dict[str, dict[str, int]], dict[Kind, int]]] = []
+        for _ in queues:
+            messages = {row[0].decode(): _message(row[1:]) for row in next(replies)}
+            sets = {name: {key.decode(): int(score) for key, score in next(replies)} for name in SETS}
+            found.append((messages, sets, {kind: next(replies) for kind in Kind}))
+        return found
 
     async def close(self) -> None:
         for queue in self._clients:

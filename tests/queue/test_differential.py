@@ -225,14 +225,13 @@ class Differential:
     async def compare(self, operation: Operation, named: Any, *, also: Delivery | None = None) -> None:
         """The whole state of both; then every key's step against the table, where one operation can be told."""
         after: dict[tuple[str, str], Message] = {}
-        for lane in LANES:
+        for lane, (real, sets, bells) in zip(LANES, await self.real_server.state(*LANES), strict=True):
             model = self.model_server.lanes.get(lane, Lane(lane))
-            real = await self.real_server.messages(lane)
             assert neutral(model.messages) == neutral(real)
             for key, message in model.messages.items():
                 assert self.names.same(message.token, real[key].token)
-            assert await self.real_server.sets(lane) == sets_of(model)
-            assert await self.real_server.bells(lane) == model.bells
+            assert sets == sets_of(model)
+            assert bells == model.bells
             after.update({(lane, key): message for key, message in real.items()})
         touched = self.touched(named) - ({(also.queue, also.key)} if also else set())
         for place in {(lane, key) for lane in LANES for key in KEYS}:

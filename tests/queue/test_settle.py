@@ -126,6 +126,20 @@ async def test_h93_on_again_the_follow_ups_for_the_settled_key_are_dropped(serve
     assert await state(server, TICK) == "delayed", "the next round placed it"
 
 
+@pytest.mark.parametrize("times", [1, 4])
+async def test_h94_a_follow_up_that_is_dropped_leaves_its_recover(server: Server, times: int) -> None:
+    """On `again`, and after the fourth on `requeued`: what the turn asked of its own next tick, that round is asked."""
+    a = server.client("a")
+    await place(a, TICK)
+    delivery = await take(a)
+    for time in range(1, times + 1):
+        await place(a, TICK)
+        own = [Entry("q", TICK, recover=True)] if time == times else []
+        answer = await a.settle(delivery, own, lease_ms=LEASE_MS)
+        delivery = answer.again or await take(a)
+        assert delivery.recover is (time == times)
+
+
 @pytest.mark.parametrize("recovered", [False, True])
 @pytest.mark.parametrize("handed_over", [False, True])
 @pytest.mark.parametrize("with_the_mark", [False, True])

@@ -63,6 +63,10 @@ async def test_a_worker_without_room_for_steps_leaves_their_rings_to_others(serv
     assert await server.bells("q") == {Kind.tick: 0, Kind.step: 2}
     await place(a, "t:1")
     assert await a.wait(["q"], 10, steps=False)
+    while await a.wait(["q"], 5):
+        pass  # had it heard them after all, it would still not ring for itself
+    assert [d.key for d in (await a.claim("q", 5, LEASE_MS, steps=0)).deliveries] == ["t:1"]
+    assert await server.bells("q") == {Kind.tick: 0, Kind.step: 0}
 
 
 async def test_a_claim_that_leaves_work_rings_for_another(server: Server) -> None:
