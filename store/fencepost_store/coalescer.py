@@ -138,10 +138,14 @@ class Coalescer:
             return []
         try:
             verdicts = await self._store.append([group.batch for group in groups])
-        except (StoreTrouble, Unstorable):
-            # What failed may have landed all the same (H08): sending it again is safe, for facts are recognised and
-            # decisions fenced.
+        except (RolledBack, Unstorable):
             return groups
+        except StoreTrouble as error:
+            # It may have landed (H08). A decision that has landed and is sent again is answered as a conflict, and its
+            # author would leave without doing what it owes. So the author is told what is known: trouble.
+            for group in groups:
+                group.fail(error)
+            return []
         except BaseException as error:
             for group in groups:
                 group.fail(error)
