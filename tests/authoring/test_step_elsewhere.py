@@ -153,6 +153,29 @@ def test_arguments_have_one_canonical_form() -> None:
     assert encode((1,), {}) != encode((1,), {"times": 2})
 
 
+def test_calls_by_position_are_bound_as_python_binds_them() -> None:
+    """The short way agrees with inspect on every count, for signatures of every kind."""
+
+    async def none() -> None: ...
+    async def two(a: int, b: int) -> None: ...
+    async def optional(a: int, b: int = 2, /) -> None: ...
+    async def rest(a: int, *more: int) -> None: ...
+    async def named(a: int, *, key: int) -> None: ...
+    async def named_optional(a: int, *, key: int = 1, **more: int) -> None: ...
+
+    for body in (none, two, optional, rest, named, named_optional):
+        made: Any = step(registry=registry)(body)
+        for count in range(5):
+            given = tuple(range(count))
+            try:
+                bound = inspect.signature(body).bind(*given)
+            except TypeError:
+                with pytest.raises(errors.ArgumentError, match=body.__name__):
+                    made.arguments.bind(given, {})
+            else:
+                assert made.arguments.bind(given, {}) == (bound.args, bound.kwargs)
+
+
 def test_star_arguments_have_the_type_of_their_annotation() -> None:
     """Each of them."""
 

@@ -86,10 +86,11 @@ def test_a_cycle_is_named_as_one() -> None:
     assert "refers back" in refused(node, Node)
 
 
-def test_too_deep_a_nesting_is_refused() -> None:
-    """With a bound of its own, on both codecs."""
-    value: Any = 1
-    for _ in range(500):
+@pytest.mark.parametrize(("bottom", "levels"), [(1, 20_000), ((1,), 300)])
+def test_too_deep_a_nesting_is_refused(bottom: Any, levels: int) -> None:
+    """Before the interpreter's limit where members are looked at one by one; at that limit else."""
+    value = bottom
+    for _ in range(levels):
         value = [value]
     assert "levels deep" in refused(value)
 

@@ -70,6 +70,8 @@ def encode_body(value: object, as_type: object, path: str) -> tuple[bytes, bool]
     codec = codec_of(as_type, path)
     try:
         if codec.open:
+            if (body := marks.written_plainly(value)) is not None:
+                return body, False
             return marks.encoder.encode(marks.rewrite(value, mark=True, depth=0)), True
         if codec.sets:
             return marks.encoder.encode(marks.rewrite(value, mark=False, depth=0)), False

@@ -22,7 +22,7 @@ DEPTH_MAX = 200
 """Deeper nesting is refused by name, before the interpreter's limit is near (1000 frames, shared with the user's)."""
 
 _TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _TIME, _TIMEDELTA, _DATETIME, _INTEGER, _PAIRS = range(1, 12)
-_LEAVES = frozenset({str, int, float, bool, type(None), bytes})
+_SAFE = frozenset({str, float, bool, type(None), bytes})
 _INT64 = range(-(2**63), 2**64)
 
 
@@ -48,21 +48,40 @@ _PLAIN_OF_SUBCLASS: dict[type, Callable[[Any], Any]] = {
 encoder = msgspec.msgpack.Encoder(enc_hook=to_builtins)
 
 
+def written_plainly(value: object) -> bytes | None:
+    """The value's plain msgpack if a decode without a type gives an equal value back; None if something would be lost.
+
+    Most untyped values are made of str, numbers, lists and dicts. To write, read and compare them runs in C and takes a
+    tenth of the time of looking at each member here. What a plain decode loses is never equal to what it makes of it: a
+    tuple is not a list, a Decimal not its text.
+    """
+    try:
+        body = encoder.encode(value)
+        return body if bool(_plain_decoder.decode(body) == value) else None
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return None  # the slow path either writes it or says where the trouble is
+
+
+_plain_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder()
+
+
 def rewrite(value: object, *, mark: bool, depth: int) -> Any:
     """The value with sets in a stable order and, if ``mark``, with what a plain decode would lose as extensions.
 
     The same object if nothing changes.
     """
     kind = type(value)
-    if kind in _LEAVES:
-        return _ext(_INTEGER, f"{value:x}") if mark and kind is int and value not in _INT64 else value
+    if kind in _SAFE:
+        return value
+    if kind is int:
+        return _ext(_INTEGER, f"{value:x}") if mark and value not in _INT64 else value
     if depth > DEPTH_MAX:
         raise RecursionError(f"nested more than {DEPTH_MAX} levels deep")
     if isinstance(value, dict):
         return _rewrite_dict(cast(dict[object, object], value), mark, depth)
     if isinstance(value, (list, tuple)):
         old = cast(list[object], value)
-        new = [rewrite(member, mark=mark, depth=depth + 1) for member in old]
+        new = _rewrite_all(old, mark, depth)
         if mark and isinstance(value, tuple):
             return msgspec.msgpack.Ext(_TUPLE, encoder.encode(new))
         return old if all(map(operator.is_, old, new)) else new
@@ -78,13 +97,17 @@ def rewrite(value: object, *, mark: bool, depth: int) -> Any:
     return _rewrite_fields(value, mark, depth)
 
 
+def _rewrite_all(members: list[object], mark: bool, depth: int) -> list[Any]:
+    return [m if type(m) in _SAFE else rewrite(m, mark=mark, depth=depth + 1) for m in members]
+
+
 def _rewrite_dict(value: dict[object, object], mark: bool, depth: int) -> Any:
     """Keys that need marks (tuples, UUIDs, ...) cannot be keys as marks, so such a dict is written as its pairs.
 
     Without marks keys stay as they are: a type says what they become.
     """
     old = list(value.values())
-    new = [rewrite(member, mark=mark, depth=depth + 1) for member in old]
+    new = _rewrite_all(old, mark, depth)
     if mark:
         keys = [_rewrite_hashed(key, mark, depth) for key in value]
         if not all(map(operator.is_, keys, value)):

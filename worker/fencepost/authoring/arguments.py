@@ -35,6 +35,12 @@ class Arguments:
             p for p in self._signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
         kinds = {p.kind: p for p in self._signature.parameters.values()}
+        required = [p for p in self._signature.parameters.values() if p.default is p.empty]
+        # Calls by position alone are bound without inspect, which takes as long as encoding their arguments.
+        self._plain_counts = range(
+            sum(p in self._positional for p in required),
+            0 if any(p.kind is p.KEYWORD_ONLY for p in required) else len(self._positional) + 1,
+        )
         self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
         self._extra = kinds.get(inspect.Parameter.VAR_KEYWORD)
 
@@ -49,6 +55,8 @@ class Arguments:
 
         Raises ArgumentError.
         """
+        if not kwargs and len(args) in self._plain_counts:
+            return args, {}
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -157,10 +165,10 @@ def _warn_unresolved(fn: Callable[..., Any], name: str, parameter: str, annotati
 
 
 def _closure(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Classes of the enclosing function that the body uses are in its closure."""
+    """Names beyond the module's: classes of the enclosing function that the body uses, and type parameters (3.12)."""
     code = getattr(fn, "__code__", None)
     cells = getattr(fn, "__closure__", None)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {kind.__name__: kind for kind in getattr(fn, "__type_params__", ())}
     for name, cell in zip(code.co_freevars if code is not None else (), cells or (), strict=False):
         try:
             found[name] = cell.cell_contents
