@@ -186,6 +186,7 @@ class Member:
         task = asyncio.get_running_loop().create_task(self._bounded(coroutine), name=f"{self.name}: {name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: coroutine.close())  # cancelled before its first step: never begun
         return task
 
     @staticmethod

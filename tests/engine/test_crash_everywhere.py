@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 
 import pytest
 from engine_virtual import run
-from engine_world import Member, World
+from engine_world import Member, World, at_once
 from oracle import check
 
 from fencepost import hook, sleep, step, workflow
 from fencepost.authoring.workflow import Workflow
+from fencepost.payload import encode
 from fencepost_queue.protocol import QueueTrouble
-from fencepost_store.protocol import StoreTrouble
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import Batch, StoreTrouble
 
 LEASE_SECONDS = 10.0
 POINTS = (
@@ -147,12 +149,33 @@ def race(world: World, bodies: Bodies) -> Workflow[..., Any]:
     return main
 
 
+def contended(world: World, bodies: Bodies) -> Workflow[..., Any]:
+    """Steps in sequence and in parallel beside a hook that nobody awaits: signals to it move the fence anywhere."""
+
+    @step(registry=world.registry)
+    async def one(n: int) -> int:
+        bodies[f"one{n}"] += 1
+        await asyncio.sleep(0.01)
+        return n
+
+    @workflow(registry=world.registry)
+    async def main() -> int:
+        async with hook(int, token="spare"):
+            a = await one(1)
+            b = sum(await asyncio.gather(one(2), one(3), one(4)))
+            await sleep(1)
+            return await one(5) + a + b - 11
+
+    return main
+
+
 SHAPES: list[tuple[Shape, Signal, int]] = [
     (sequence, _none, 2),
     (sequence_with_pending_wait, _none, 2),
     (fan, _none, 2),
     (retry_and_sleep, _none, 5),
     (race, _signals, 2),
+    (contended, _none, 2),
 ]
 
 
@@ -256,12 +279,31 @@ def lost_reply(point: str, n: int) -> Fault:
     return arm
 
 
+def intrusion(point: str, n: int) -> Fault:
+    """A signal lands there whose sender dies before its tick: whoever is about to append loses its fence, and owes the
+    run the turn (H03, H20, H45, H90, H91).
+    """
+
+    def arm(world: World, a: Member) -> None:
+        def act() -> None:
+            a.crashed.set()
+            hook = at_once(world.store.find_hook("spare"))
+            if hook is not None:  # only the contended shape has it, for a part of its life
+                signal = NewEvent(type=EventType.hook_received, entity=hook.entity, dedupe=str(n), payload=encode(n))
+                at_once(world.store.append([Batch(run_id=hook.run_id, fence=None, events=(signal,))]))
+
+        a.at(point, n, act)
+
+    return arm
+
+
 FAULTS: list[tuple[Callable[[str, int], Fault], float]] = [
     (crash, 2 * LEASE_SECONDS),
     (freeze, 2 * LEASE_SECONDS),
     (thawing_early, 2 * LEASE_SECONDS),
     (flush, 5.0 + 2.0),  # a reconcile period and an idle block
     (lost_reply, 2 * LEASE_SECONDS),
+    (intrusion, 1.0),
 ]
 
 
