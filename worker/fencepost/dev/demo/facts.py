@@ -1,0 +1,77 @@
+"""What was seen in one run of the demo: plain values, from which ``promises.py`` judges and ``--json`` prints."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fencepost.dev.demo.index import Report
+from fencepost.dev.demo.order import Outcome
+
+
+class Kill(msgspec.Struct, frozen=True):
+    """The death of a worker. ``at``: microseconds, the log's clock, read after it was frozen and right before the
+    signal. ``in_flight``: the steps that it had begun and not ended, by the log, at that moment. ``leases_ended``: what
+    the word to the queue (this worker is dead) found.
+    """
+
+    victim: str
+    pid: int
+    exit_code: int
+    at: int
+    completed_before: int
+    in_flight: tuple[str, ...]
+    leases_ended: int
+
+
+class IndexFacts(msgspec.Struct, frozen=True):
+    """The index run. ``begun_before_kill``: steps begun by each worker until the kill. ``begun_again``: steps with a
+    second start in the log. ``begun_again_by``: who began those, but for the first time. ``ran_twice``: steps whose
+    body really began twice, by the bodies' own journal. ``recovery_ms``: from the kill to the first of them, by the
+    log's clock; None if there was none. ``not_ended_once``: steps whose log does not hold exactly one end.
+    """
+
+    run: str
+    steps: int
+    events: int
+    seconds: float
+    commits: int
+    kill: Kill
+    begun_before_kill: dict[str, int]
+    begun_again: tuple[str, ...]
+    begun_again_by: tuple[str, ...]
+    ran_twice: tuple[str, ...]
+    not_ended_once: tuple[str, ...]
+    recovery_ms: float | None
+    report: Report
+    direct: Report
+
+
+class OrderFacts(msgspec.Struct, frozen=True):
+    """One order. ``retries``: of the flaky step; ``overlap``: how many of its parallel steps ran at one moment.
+    ``slept_seconds``: None if it did not come to the sleep.
+    """
+
+    run: str
+    order: str
+    steps: int
+    seconds: float
+    outcome: Outcome
+    expected: Outcome
+    retries: int
+    overlap: int
+    slept_seconds: float | None
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """Everything. ``unrecorded``: bodies that began without their start in the log, or more than once for one start.
+    ``exit_codes``: of the workers that were told to drain. ``left_in_queue``: messages after that.
+    """
+
+    index: IndexFacts
+    orders: tuple[OrderFacts, ...]
+    order_commits: int
+    unrecorded: tuple[str, ...]
+    exit_codes: dict[str, int]
+    left_in_queue: int
+    lease_seconds: float
+    seconds: float

@@ -1,0 +1,55 @@
+"""What the demo asks the database server itself, beside the engine: the time, the count of commits, who is at work."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import resources
+from typing import Any
+
+import asyncpg
+import msgspec
+
+STILL_SECONDS = 5.0
+"""A statement of the engine's takes milliseconds."""
+LOOK_SECONDS = 0.005
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """``now``: microseconds since the epoch, the clock that the log's events carry. ``transactions``: write
+    transactions that the server has seen so far.
+    """
+
+    now: int
+    transactions: int
+
+
+class Server:
+    """A connection of the demo's own."""
+
+    def __init__(self, connection: asyncpg.Connection[Any]) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def connect(cls, url: str) -> Server:
+        """Open the connection."""
+        return cls(await asyncpg.connect(url))
+
+    async def moment(self) -> Moment:
+        """Read clock and counter."""
+        row = await self._connection.fetchrow(_sql("moment"))
+        assert row is not None
+        return Moment(row["now"], row["transactions"])
+
+    async def still(self, since: int) -> None:
+        """Return when nothing that was sent before ``since`` (microseconds) is under way. Raises TimeoutError."""
+        async with asyncio.timeout(STILL_SECONDS):
+            while await self._connection.fetchval(_sql("at_work"), since):
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+
+def _sql(name: str) -> str:
+    return resources.files("fencepost.dev.demo").joinpath("sql", f"{name}.sql").read_text("utf-8")

@@ -1,0 +1,5 @@
+-- How many sessions are still at work on a statement that they were sent before an instant (microseconds): an append of
+-- a frozen worker lands after the freeze if Postgres had it already.
+SELECT count(*) FROM pg_stat_activity
+WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND state = 'active'
+  AND query_start <= to_timestamp($1::bigint / 1000000.0)

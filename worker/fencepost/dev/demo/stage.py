@@ -1,0 +1,106 @@
+"""What the demo plays on: a temporary folder, embedded servers in it, a client, and two worker processes. Leaving the
+stage leaves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fencepost.client import Client
+from fencepost.config import Config
+from fencepost.connections import open_queue
+from fencepost.dev.demo.owned import owned
+from fencepost.dev.demo.screen import Screen
+from fencepost.dev.demo.server import Server
+from fencepost.dev.demo.team import Team
+from fencepost.dev.servers import EmbeddedServers, erase, start
+from fencepost_queue.protocol import Queue
+from fencepost_store.migrations import migrate
+
+BODIES_AT_ONCE = 8
+"""Per worker. Parsing holds the interpreter's lock, so more would only wait for each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Everything that the acts use."""
+
+    screen: Screen
+    config: Config
+    client: Client
+    queue: Queue
+    server: Server
+    team: Team
+
+
+@asynccontextmanager
+async def set_up(screen: Screen, *, keep: bool) -> AsyncGenerator[Stage]:
+    """Servers, schema, client, and two workers that consume. ``keep``: the folder stays, for whoever wants to look."""
+    with _folder(screen, keep=keep) as folder:
+        state = folder / "servers"
+        screen.step("starting an embedded Postgres and Valkey")
+        async with owned(asyncio.to_thread(start, state), lambda servers: asyncio.to_thread(servers.stop)) as servers:
+            config = _config(servers)
+            await migrate(config.database_url, config.namespace)
+            async with (
+                Client(config) as client,
+                contextlib.aclosing(await _Closing.open(config)) as own,
+                Team(config, folder) as team,
+            ):
+                screen.step("starting two worker processes")
+                for member in await asyncio.gather(team.hire(), team.hire()):
+                    screen.step(f"{member.label} is ready (process {member.pid})")
+                yield Stage(screen, config, client, own.queue, own.server, team)
+            screen.step("stopping the servers")
+        if not keep:
+            await asyncio.to_thread(erase, state)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """The demo's own connections."""
+
+    queue: Queue
+    server: Server
+
+    @classmethod
+    async def open(cls, config: Config) -> _Closing:
+        """Connect to both."""
+        queue = await open_queue(config)
+        return cls(queue, await Server.connect(config.database_url))
+
+    async def aclose(self) -> None:
+        """Close both."""
+        await self.queue.close()
+        await self.server.close()
+
+
+def _config(servers: EmbeddedServers) -> Config:
+    """Nothing is read from files or the environment: the demo never touches servers that are configured for work."""
+    return Config(
+        database_url=servers.postgres_url,
+        redis_url=servers.redis_url,
+        namespace="demo",
+        concurrency=BODIES_AT_ONCE,
+        drain_seconds=10.0,
+    )
+
+
+@contextmanager
+def _folder(screen: Screen, *, keep: bool) -> Generator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="fencepost-demo-"))
+    folder.chmod(0o711)  # root's Postgres runs as nobody, who has to pass through
+    try:
+        yield folder
+    finally:
+        if keep:
+            screen.say(f"kept: {folder}")
+        else:
+            shutil.rmtree(folder)
