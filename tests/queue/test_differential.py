@@ -71,8 +71,8 @@ class Differential:
     async def step(self) -> None:
         self.clock.pass_ms(self.random.choice((0, 0, 1, 37, 99, 150)))
         operations: list[tuple[Callable[[], Any], int]] = [
-            (self.enqueue, 10), (self.claim, 10), (self.settle, 9), (self.renew, 4), (self.release, 4),
-            (self.withdraw, 2), (self.expire, 1), (self.flush, 1), (self.look, 2), (self.flood, 1),
+            (self.enqueue, 10), (self.claim, 10), (self.settle, 9), (self.renew, 7), (self.release, 4),
+            (self.withdraw, 3), (self.expire, 1), (self.flush, 1), (self.look, 2), (self.flood, 1), (self.grant, 4),
         ]  # fmt: skip
         chosen = self.random.choices([o for o, _ in operations], [w for _, w in operations])[0]
         await chosen()
@@ -108,6 +108,16 @@ class Differential:
         if pair is None:
             return
         await self.settle_one(pair, [self.entry(lease=True) for _ in range(self.random.choice((0, 0, 1, 2)))])
+
+    async def grant(self) -> None:
+        """A follow-up that asks to be leased, half of the time of a key that is dirty, which is rare."""
+        pair = self.pair()
+        if pair is None:
+            return
+        others = [key for key in KEYS if key != pair.model.key]
+        dirty = [key for key in others if (held := self.before.get((pair.model.queue, key))) and held.dirty]
+        key = self.random.choice(dirty if dirty and self.random.random() < 0.5 else others)
+        await self.settle_one(pair, [Entry(pair.model.queue, key, recover=self.random.random() < 0.3, lease=True)])
 
     async def flood(self) -> None:
         """A tick that is dirty at every settle, until it is put at the back of ready."""
