@@ -531,15 +531,14 @@ async def anyio_primitives(w: W) -> object:
                     async with lock:
                         seen.append((n, value))
 
-    async with anyio.create_task_group() as group:
+    async with anyio.create_task_group() as group, send:
         for n in range(3):
             group.start_soon(consumer, n)
         receive.close()
         await w.step("open")
         event.set()
-        async with send:
-            for n in range(6):
-                await send.send(n)
+        for n in range(6):
+            await send.send(n)
     return seen
 
 

@@ -6,12 +6,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from replay_world import Bench, Script, W, completed, opened, received
+from replay_world import Bench, W, completed, opened, received
 
 from fencepost import records
-from fencepost.replay.instance import CHANGED_MAX, Instance
+from fencepost.replay.instance import CHANGED_MAX
 from fencepost.replay.interface import ReplayDivergence
-from fencepost.replay.interface import ReplayDivergence as Diverged
 from fencepost_store.events import Event, EventType, NewEvent
 
 
@@ -205,10 +204,7 @@ def test_h30_a_wait_completed_that_the_code_had_given_up() -> None:
     bench = Bench(gives_up)
     bench.turn()
     bench.land(completed("a#1"))
-    assert (
-        bench.asked() == ["wait_cancelled sleep#1/sleep#1", "step_created b#1"]
-        or bench.asked()[0] == "step_created b#1"
-    )
+    assert bench.asked() == ["step_created b#1", "wait_cancelled sleep#1/sleep#1"]
     with pytest.raises(ReplayDivergence):
         bench.land(NewEvent(EventType.wait_completed, "sleep#1/sleep#1"))
     bench.live.evict()
@@ -281,6 +277,3 @@ def test_a_foreign_event_after_an_anticipated_one_is_the_engines_mistake() -> No
     with pytest.raises(RuntimeError, match="was anticipated"):
         bench.land(NewEvent(EventType.cancel_requested))
     bench.live.evict()
-    assert Diverged is ReplayDivergence
-    assert isinstance(bench.live, Instance)
-    assert Script(charge_then_ship).name == "flow"

@@ -201,8 +201,6 @@ def test_a_conflict_within_a_batch_keeps_the_rest_of_the_batch() -> None:
     assert bench.asked() == ["hook_created hook#1", "step_created a#1", "step_created b#1"]
     bench.turn()
     assert bench.asked() == ["step_created c#1"]
-    with_fresh = Bench(flow)
-    with_fresh.live.evict()
     bench.live.evict()
 
 

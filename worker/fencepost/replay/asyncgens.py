@@ -1,9 +1,9 @@
-"""Async generators that workflow code leaves suspended.
+"""Async generators that workflow code leaves suspended, and the cyclic garbage collector that may find them.
 
 ``break`` out of ``async for`` drops the generator, and its finally block then runs in a task, as in asyncio. Dropped
-means by reference count, which is deterministic; the cyclic collector comes at a moment of its own. What that finds
-is kept until the end of the run and closed then, so that no task appears at a moment that differs from replay to
-replay.
+means by reference count, which is deterministic. The cyclic collector comes at a moment of its own, so it is held still
+while a loop is driven; what it finds between turns is kept until the run's end and closed then. Thus no task appears at
+a moment that differs from replay to replay.
 """
 
 from __future__ import annotations
@@ -13,22 +13,36 @@ import weakref
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
-from fencepost.replay.budget import this_thread
+from fencepost.replay.budget import mutex
 
 if TYPE_CHECKING:
     from fencepost.replay.loop import WorkflowLoop
 
-_collecting: list[int] = []  # the thread in which the cyclic collector runs, if it does
 
+class CollectorPause:
+    """Holds the automatic collector still while at least one thread drives a loop. The switch is the process's."""
 
-def _on_collection(phase: str, info: dict[str, int]) -> None:
-    if phase == "start":
-        _collecting.append(this_thread())
-    elif _collecting:
-        _collecting.pop()
+    __slots__ = ("_held", "_lock", "_restore")
 
+    def __init__(self) -> None:
+        self._lock = mutex()
+        self._held = 0
+        self._restore = False
 
-gc.callbacks.append(_on_collection)
+    def begin(self) -> None:
+        """One more loop is driven."""
+        with self._lock:
+            if self._held == 0:
+                self._restore = gc.isenabled()
+                gc.disable()
+            self._held += 1
+
+    def end(self) -> None:
+        """One less. The last one gives back what the first one found."""
+        with self._lock:
+            self._held -= 1
+            if self._held == 0 and self._restore:
+                gc.enable()
 
 
 class AsyncGenerators:
@@ -48,7 +62,7 @@ class AsyncGenerators:
     def abandoned(self, generator: AsyncGenerator[Any, Any]) -> None:
         """Dropped while suspended."""
         self._live.discard(generator)
-        if self._loop.entered and this_thread() not in _collecting:
+        if self._loop.entered:
             self._loop.call_soon(self._close, generator)
         elif not self._loop.fencepost_instance.evicted:
             self._found.append(generator)

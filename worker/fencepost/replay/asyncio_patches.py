@@ -121,5 +121,23 @@ def hash_gathers() -> None:
     tasks._GatheringFuture.__hash__ = _hash_of_gather  # type: ignore[attr-defined]  # pyright: ignore
 
 
-PATCHES = [order_awaitables, hash_gathers, order_cancel_scopes, refuse_threads]
+def refuse_foreign_wakers() -> None:
+    """A future of a thread, or a coroutine sent to another loop, would have effects that no event of the log shows."""
+    for module, name in ((futures, "wrap_future"), (tasks, "run_coroutine_threadsafe")):
+        refusing = _refusing_inside(getattr(module, name))
+        setattr(module, name, refusing)
+        setattr(asyncio, name, refusing)
+
+
+def _refusing_inside(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def refusing(*args: Any, **kwargs: Any) -> Any:
+        if ours():
+            raise WorkflowRestriction(f"asyncio.{original.__name__}")
+        return original(*args, **kwargs)
+
+    return refusing
+
+
+PATCHES = [order_awaitables, hash_gathers, order_cancel_scopes, refuse_threads, refuse_foreign_wakers]
 """All of them. Tests take one out to see that it is needed."""

@@ -135,6 +135,6 @@ def _raise_in(thread: int, error: type[BaseException] | None) -> None:
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), argument)
 
 
-def this_thread() -> int:
-    """The running thread's id."""
-    return threading.get_ident()
+def mutex() -> threading.Lock:
+    """A lock for those modules of replay that need one: this one is their only door to threads."""
+    return threading.Lock()

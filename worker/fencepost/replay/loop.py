@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
-from fencepost.replay.asyncgens import AsyncGenerators
+from fencepost.replay.asyncgens import AsyncGenerators, CollectorPause
 from fencepost.replay.budget import seated
 from fencepost.replay.identity import PATH
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit, WorkflowRestriction
@@ -37,6 +37,7 @@ REARMS_MAX = 50
 until its tasks have left, which they may not do before a later event: the callback is parked until that event."""
 
 _COMPACT_AT = 64
+_collector = CollectorPause()
 Ts = TypeVarTuple("Ts")
 Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
@@ -92,43 +93,40 @@ class WorkflowLoop(Refusals):
         """
         if self.entered:
             raise RuntimeError(f"run {self.fencepost_instance.run_id} is being driven already")
+        outer = events._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
         guard = seated()
-        if guard is None:
-            self._entered(action, args)
-            return
         interrupted = False
+        _collector.begin()
+        self.entered = True
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(self._asyncgens.started, self._asyncgens.abandoned)
         try:
-            guard.open = True
-            self._entered(action, args)
+            if guard is not None:
+                guard.open = True
+            action(*args)
         finally:
-            # One frame, no call before this line: see budget.py for why, and for the three attempts.
-            guard.open = False
-            if guard.sent:
-                try:
+            if guard is not None:
+                # In this one frame, and with no call before this line: budget.py says why, and why three attempts.
+                guard.open = False
+                if guard.sent:
                     try:
-                        interrupted = guard.settle()
+                        try:
+                            interrupted = guard.settle()
+                        except ReplayBudgetExceeded:
+                            interrupted = guard.settle()
                     except ReplayBudgetExceeded:
                         interrupted = guard.settle()
-                except ReplayBudgetExceeded:
-                    interrupted = guard.settle()
+            # From here on nothing can strike, so the thread is surely given back.
+            sys.set_asyncgen_hooks(*hooks)
+            events._set_running_loop(outer)
+            self.entered = False
+            _collector.end()
             if interrupted:
                 raise ReplayBudgetExceeded(
                     f"run {self.fencepost_instance.run_id}: the workflow's code ran longer than the replay budget "
                     f"allows without waiting: do blocking or heavy work in a step"
                 )
-
-    def _entered(self, action: Callable[..., None], args: tuple[Any, ...]) -> None:
-        outer = events._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        self.entered = True
-        try:
-            events._set_running_loop(self)
-            sys.set_asyncgen_hooks(self._asyncgens.started, self._asyncgens.abandoned)
-            action(*args)
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            events._set_running_loop(outer)
-            self.entered = False
 
     def drain(self) -> None:
         """Run callbacks until none is ready. Raises ReplayLimit; exceptions of plain callbacks go to the exception
