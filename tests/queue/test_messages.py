@@ -230,3 +230,16 @@ def test_h71_names_that_differ_make_keys_that_differ() -> None:
     assert not {*one} & {*two}
     tags = {key[key.index("{") : key.index("}") + 1] for key in one}
     assert tags == {"{a/b/c/0}"}, "one hash tag per lane"
+
+
+@pytest.mark.parametrize("ended", ["released", "expired"])
+async def test_the_mark_of_withdrawn_work_goes_with_the_lease(server: Server, ended: str) -> None:
+    """The next holder looks the step up in the log, which knows better than a mark left for somebody else."""
+    a = server.client("a")
+    await place(a, STEP)
+    delivery = await take(a)
+    await a.withdraw("q", [STEP])
+    if ended == "released":
+        await a.release(delivery)
+    server.clock.pass_ms(LEASE_MS)
+    assert (await a.renew([await take(a)], LEASE_MS)).withdrawn == ()
