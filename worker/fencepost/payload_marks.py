@@ -45,7 +45,7 @@ _PLAIN_OF_SUBCLASS: dict[type, Callable[[Any], Any]] = {
 }
 
 
-encoder = msgspec.msgpack.Encoder(enc_hook=to_builtins)
+encoder: msgspec.msgpack.Encoder = msgspec.msgpack.Encoder(enc_hook=to_builtins)
 
 
 def written_plainly(value: object) -> bytes | None:

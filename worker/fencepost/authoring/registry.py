@@ -47,7 +47,7 @@ class Registry:
         self.steps[step.name] = step
 
 
-default = Registry()
+default: Registry = Registry()
 """Where the decorators register unless they are told otherwise."""
 
 

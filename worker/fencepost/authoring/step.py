@@ -119,12 +119,12 @@ class Step(Generic[P, R]):
             _check_importable(fn)
         functools.update_wrapper(self, fn)
         self.fn = fn
-        self.name = name or fn.__name__
+        self.name: str = name or fn.__name__
         self.policy = policy
         self.queue = queue
-        self.is_async = inspect.iscoroutinefunction(fn)
-        self.mode = "process" if process else "async" if self.is_async else "thread"
-        self.arguments = Arguments(fn, self.name)
+        self.is_async: bool = inspect.iscoroutinefunction(fn)
+        self.mode: str = "process" if process else "async" if self.is_async else "thread"
+        self.arguments: Arguments = Arguments(fn, self.name)
 
     if TYPE_CHECKING:
         # Declared so, because mypy gives up on gather() of what is declared Coroutine[Any, Any, R].

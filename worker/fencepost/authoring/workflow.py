@@ -94,7 +94,7 @@ class Workflow(Generic[P, R]):
         self._name = name or fn.__name__
         self.timeout = timeout
         self.queue = queue
-        self.arguments = Arguments(fn, self._name)
+        self.arguments: Arguments = Arguments(fn, self._name)
 
     @property
     def name(self) -> str:
