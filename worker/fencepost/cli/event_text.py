@@ -73,7 +73,7 @@ def event_json(event: Event) -> dict[str, Any]:
     }
 
 
-def _payload_json(event: Event) -> Any:
+def _payload_json(event: Event) -> object:
     if not event.payload:
         return None
     record = record_of(event)
@@ -95,7 +95,7 @@ def _record_json(record: msgspec.Struct) -> dict[str, Any]:
     return told
 
 
-def _field_json(value: Any) -> Any:
+def _field_json(value: Any) -> object:
     if isinstance(value, bytes):
         return value_of(value)
     if isinstance(value, msgspec.Struct):
@@ -128,17 +128,19 @@ def detail(event: Event) -> str:
             held = f", held by run {event.dedupe}" if event.type is EventType.hook_conflict else ""
             return f"token {event.token} ({name}){held}"
         case _:
-            told: object = _payload_json(event)
-            return shown(told) if event.payload else (event.token or "")
+            return shown(_payload_json(event)) if event.payload else (event.token or "")
 
 
 def call_text(data: bytes) -> str:
     """``[args, kwargs]`` as a call is written."""
-    value = value_of(data)
-    if not (isinstance(value, list) and len(cast(list[Any], value)) == 2):
-        return shown(value)
-    args, kwargs = cast(tuple[list[Any], dict[str, Any]], value)
-    return f"({', '.join([*(shown(a) for a in args), *(f'{k}={shown(v)}' for k, v in kwargs.items())])})"
+    value: object = value_of(data)
+    match value:
+        case [list(args), dict(kwargs)]:
+            parts = [shown(arg) for arg in cast(list[object], args)]
+            parts += [f"{name}={shown(arg)}" for name, arg in cast(dict[str, object], kwargs).items()]
+            return f"({', '.join(parts)})"
+        case _:
+            return shown(value)
 
 
 def failure_text(error: Failure) -> str:

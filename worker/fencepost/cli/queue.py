@@ -77,7 +77,10 @@ def peek(session: Session, name: str, limit: int, as_json: bool) -> None:
 
     async def look() -> list[Peeked]:
         async with session.queue() as (connected, _):
-            return await connected.peek(name, limit)
+            try:
+                return await connected.peek(name, limit)
+            except ValueError as error:
+                raise click.BadParameter(str(error), param_hint="QUEUE") from error
 
     found = session.run(look())
     if as_json:

@@ -17,20 +17,14 @@ STATUSES = ("pending", "running", "parked", "completed", "failed", "cancelled", 
 COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "terminated": "yellow", "parked": "magenta"}
 
 
-class RunId(click.ParamType[str]):
-    """A run's id, as all of them are."""
-
-    name = "run id"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse what cannot be one."""
-        try:
-            return str(uuid.UUID(value))
-        except ValueError:
-            self.fail(f"{value!r} is not a run id: `fencepost runs list` shows them", param, ctx)
-
-
-RUN_ID = RunId()
+def check_run_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """For options and arguments that are a run's id: refuse what cannot be one."""
+    if value is None:
+        return None
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a run id: `fencepost runs list` shows them", ctx, param) from None
 
 
 @click.command()
@@ -38,7 +32,9 @@ RUN_ID = RunId()
 @click.option("--status", type=click.Choice(STATUSES), multiple=True, help="Only runs in this state; may be repeated.")
 @click.option("--queue", metavar="NAME", help="Only runs of this queue.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
-@click.option("--before", type=RUN_ID, metavar="ID", help="Go on after this run: the last one of the page before.")
+@click.option(
+    "--before", callback=check_run_id, metavar="ID", help="Go on after this run: the last one of the page before."
+)
 @json_option
 @click.pass_obj
 def list_runs(
@@ -79,7 +75,7 @@ def _age(run: Run, now: int) -> str:
 
 
 @click.command()
-@click.argument("run_id", metavar="ID", type=RUN_ID)
+@click.argument("run_id", metavar="ID", callback=check_run_id)
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait. [default: no end]")
 @json_option
 @click.pass_obj

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fencepost.cli.output import emit, iso, moment, pairs, printable, shown, span, table
-from fencepost.cli.runs_list import COLOURS, RUN_ID, run_json
+from fencepost.cli.runs_list import COLOURS, check_run_id, run_json
 from fencepost.cli.session import Session, json_option
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def load(session: Session, run_id: str, after: int = 0) -> Loaded:
 
 
 @click.command()
-@click.argument("run_id", metavar="ID", type=RUN_ID)
+@click.argument("run_id", metavar="ID", callback=check_run_id)
 @json_option
 @click.pass_obj
 def show(session: Session, run_id: str, as_json: bool) -> None:
@@ -71,7 +71,7 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("run_id", metavar="ID", type=RUN_ID)
+@click.argument("run_id", metavar="ID", callback=check_run_id)
 @click.option("--after", type=click.IntRange(0), default=0, metavar="SEQ", help="Only events above this seq.")
 @json_option
 @click.pass_obj

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from fencepost.cli.output import emit, iso, moment, printable, span
-from fencepost.cli.runs_list import RUN_ID, run_json
+from fencepost.cli.runs_list import check_run_id, run_json
 from fencepost.cli.runs_show import load
 from fencepost.cli.session import Session, json_option
 
@@ -21,7 +21,7 @@ PEEK_MAX = 2_000
 
 
 @click.command()
-@click.argument("run_id", metavar="ID", type=RUN_ID)
+@click.argument("run_id", metavar="ID", callback=check_run_id)
 @json_option
 @click.pass_obj
 def why(session: Session, run_id: str, as_json: bool) -> None:

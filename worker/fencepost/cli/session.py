@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,7 +38,9 @@ class Session:
         """The configuration with the command's own settings on top. Raises ConfigError."""
         from fencepost.config import load_config
 
-        return load_config(self.config_file, os.environ, **self.overrides, **more)
+        config = load_config(self.config_file, os.environ, **self.overrides, **more)
+        _check_names(config)
+        return config
 
     def servers(self, **more: Any) -> Config:
         """As ``config``, with both servers known. Raises ConfigError, NoServers."""
@@ -95,6 +96,24 @@ class Session:
             await queue.close()
 
 
+def _check_names(config: Config) -> None:
+    """What Postgres and the drivers demand beyond the configuration's own bounds, said before anything is opened."""
+    from urllib.parse import urlsplit
+
+    from fencepost.config import ConfigError, redacted_url
+    from fencepost_store.statements import valid_namespace
+
+    try:
+        valid_namespace(config.namespace)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for name, url in (("database_url", config.database_url), ("redis_url", config.redis_url)):
+        try:
+            _ = urlsplit(url).port
+        except ValueError as error:
+            raise ConfigError(f"{name} = {redacted_url(url)!r} is not a URL: {error}") from error
+
+
 def _with_servers(config: Config) -> Config:
     from fencepost.config import ConfigError
     from fencepost.connections import with_servers
@@ -110,8 +129,3 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="JSON on standard output, as docs/cli.md describes.")(
         function
     )
-
-
-def stderr_note(text: str) -> None:
-    """A remark for people, kept out of standard output."""
-    print(text, file=sys.stderr)

@@ -31,12 +31,11 @@ CLASSES: tuple[tuple[str, str, int], ...] = (
     ("fencepost_store.trouble", "StoreRefused", REFUSED),
     ("fencepost_store.protocol", "StoreTrouble", CANNOT_CONNECT),
     ("fencepost_store.protocol", "CorruptLog", FAILED),
+    ("fencepost_store.admission", "Unstorable", USAGE),
     ("fencepost_queue.errors", "QueueRefused", REFUSED),
     ("fencepost_queue.protocol", "QueueTrouble", CANNOT_CONNECT),
 )
 """Module, class, exit code; the first that fits counts."""
-
-SERVERS = {"StoreTrouble": "Postgres", "StoreRefused": "Postgres", "QueueTrouble": "Redis", "QueueRefused": "Redis"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,5 @@ def explain(error: BaseException) -> Explained | None:
             inner = explain(error.__cause__)
             if inner is not None:
                 return inner
-        server = SERVERS.get(name)
-        return Explained(getattr(error, "exit_code", code), f"{server}: {error}" if server else str(error))
+        return Explained(getattr(error, "exit_code", code), str(error))
     return None

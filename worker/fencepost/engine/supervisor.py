@@ -46,7 +46,8 @@ def _quiet(word: Ready) -> None:
 class Hooks:
     """What the supervisor's owner takes part in. ``expire(owner)``: end a dead process's leases. ``ready(words)``: all
     processes consume; called once. ``restarted(word)``: another process has taken a dead one's place.
-    ``changed(files)``: returns the file whose change calls for a process that loads the code anew (None: there is no such thing).
+    ``changed(files)``: returns the file whose change calls for a process that loads the code anew (None:
+    never).
     """
 
     expire: Callable[[str], Awaitable[None]]
