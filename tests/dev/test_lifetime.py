@@ -118,8 +118,8 @@ def test_a_forked_child_keeps_nothing_alive(folder: Path) -> None:
             process.stdout.close()
 
 
-def test_stale_files_of_a_machine_that_went_down_do_not_matter(folder: Path) -> None:
-    """A postmaster.pid whose process id now belongs to somebody else (us), sockets without a listener, a half-made
+def test_stale_files_of_a_machine_that_went_down_do_not_matter(folder: Path, request: pytest.FixtureRequest) -> None:
+    """A postmaster.pid whose process id now belongs to somebody else, sockets without a listener, a half-made
     cluster, an old servers.json.
     """
     state = folder / "state"
@@ -129,7 +129,12 @@ def test_stale_files_of_a_machine_that_went_down_do_not_matter(folder: Path) -> 
         home = postgres_home(embedded)
         pid_file = (home / "data" / "postmaster.pid").read_text()
     lines = pid_file.splitlines()
-    stale = "\n".join([str(os.getpid()), *lines[1:]]) + "\n"
+    account = places.server_account()
+    # Of the same account, for Postgres knows by itself that another account's process is no server of this data.
+    stranger = subprocess.Popen(["/bin/sleep", "300"], cwd="/", user=account.uid if account else None)
+    request.addfinalizer(stranger.wait)
+    request.addfinalizer(stranger.kill)
+    stale = "\n".join([str(stranger.pid), *lines[1:]]) + "\n"
     (home / "data" / "postmaster.pid").write_text(stale)
     (home / "run" / ".s.PGSQL.5432.lock").write_text(stale)
     (home / "run" / ".s.PGSQL.5432").touch()
