@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
 from fencepost.engine.endings import diverged, fail_run
@@ -52,11 +55,8 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
                 note("poisoned", key=delivery.key)
                 await _poisoned(shell, live, owed)
                 verdict: Progress | None = Progress.quiet
-            elif delivery.conflicts >= shell.settings.conflict_limit:
-                verdict = await _under_lock(shell, live, owed, delivery)
             else:
-                loaded = await shell.store.load(live.run_id, live.instance.work.seen if live.instance else 0)
-                verdict = await _with_loaded(shell, live, owed, delivery, loaded, None)
+                verdict = await _outcome(shell, live, owed, _play(shell, live, owed, delivery))
             if verdict is Progress.stale:
                 _walk_away(shell, live, delivery)
                 return None
@@ -68,6 +68,13 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
         await release(shell, delivery, shell.jitter_ms(MISSING_CODE_DELAY_MS))
         return None
     return await _settle(shell, live, owed, delivery, verdict, entries)
+
+
+async def _play(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery) -> Progress | None:
+    if delivery.conflicts >= shell.settings.conflict_limit:
+        return await _under_lock(shell, live, owed, delivery)
+    loaded = await shell.store.load(live.run_id, live.instance.work.seen if live.instance else 0)
+    return await _with_loaded(shell, live, owed, delivery, loaded, None)
 
 
 def _entries(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdict: Progress | None) -> list[Entry]:
@@ -141,24 +148,11 @@ async def _replay(
 ) -> Progress:
     instance = live.instance
     assert instance is not None
-    try:
-        with shell.guard.turn(live.run_id):
-            instance.deliver(loaded.events)
-            instance.fire_due(loaded.now)
-        shell.ports.fault("tick.replayed")
-        progress = await advance(shell, live, owed, delivery.token, via)
-    except ReplayDivergence as divergence:
-        if via is not None:
-            raise StoreTrouble(
-                "the log and the code disagree; parked by the next turn, outside the lock"
-            ) from divergence
-        return Progress.quiet if await diverged(shell, live, owed, divergence) else Progress.conflict
-    except ReplayBudgetExceeded as exceeded:
-        await fail_run(shell, live, owed, errors.REPLAY_TIMEOUT, "fencepost.ReplayBudgetExceeded", str(exceeded))
-        return Progress.quiet
-    except (LimitExceeded, ReplayLimit) as limit:
-        await fail_run(shell, live, owed, errors.LIMIT_EXCEEDED, f"fencepost.{type(limit).__name__}", str(limit))
-        return Progress.quiet
+    with shell.guard.turn(live.run_id):
+        instance.deliver(loaded.events)
+        instance.fire_due(loaded.now)
+    shell.ports.fault("tick.replayed")
+    progress = await advance(shell, live, owed, delivery.token, via)
     if progress is not Progress.quiet:
         live.drop()
         return progress
@@ -166,7 +160,24 @@ async def _replay(
         owed.end_steps(live, instance.work)
         live.drop()
         return progress
-    return await _watch_stuck(shell, live, owed, loaded)
+    return progress if via is not None else await _watch_stuck(shell, live, owed, loaded)
+
+
+async def _outcome(
+    shell: Shell, live: LiveRun, owed: Owed, play: Coroutine[Any, Any, Progress | None]
+) -> Progress | None:
+    """What a turn's replay came to; where the run's own code or log stops it, the run is parked or failed. No lock of
+    the row is held here: what is written now goes its usual way.
+    """
+    try:
+        return await play
+    except ReplayDivergence as divergence:
+        return Progress.quiet if await diverged(shell, live, owed, divergence) else Progress.conflict
+    except ReplayBudgetExceeded as exceeded:
+        await fail_run(shell, live, owed, errors.REPLAY_TIMEOUT, "fencepost.ReplayBudgetExceeded", str(exceeded))
+    except (LimitExceeded, ReplayLimit) as limit:
+        await fail_run(shell, live, owed, errors.LIMIT_EXCEEDED, f"fencepost.{type(limit).__name__}", str(limit))
+    return Progress.quiet
 
 
 async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> Progress:
@@ -226,5 +237,12 @@ async def _under_lock(shell: Shell, live: LiveRun, owed: Owed, delivery: Deliver
         async def append(batch: Batch) -> Verdict:
             return await locked.append(batch)
 
+        shell.ports.fault("tick.locked")
         loaded = await locked.load(0)
-        return await _with_loaded(shell, live, owed, delivery, loaded, append)
+        progress = None
+        if not loaded.run.status.ended:
+            progress = await _with_loaded(shell, live, owed, delivery, loaded, append)
+    shell.ports.fault("tick.unlocked")
+    if loaded.run.status.ended:
+        return await _with_loaded(shell, live, owed, delivery, loaded, None)
+    return progress
