@@ -1,18 +1,24 @@
 """Run in a fresh process: what every shape decides after every prefix of its recorded log, as digests.
 
-Usage: ``python replay_digests.py LOGS``, where LOGS is a msgpack file {shape: [event, ...]}. ``heap`` noise moves addresses, so
-that whatever depends on one shows. With FENCEPOST_PLANT=stock-hash the tasks hash by address again.
+Usage: ``python replay_digests.py LOGS batched|single|plants``, where LOGS is a msgpack file {shape: [event, ...]}.
+Noise in the heap moves addresses, so that whatever depends on one shows. ``plants``: with one guard after the other
+taken out.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import sys
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from anyio._backends._asyncio import CancelScope
 from replay_shapes import SHAPES
 from replay_world import replayed
 
@@ -33,24 +39,60 @@ def digests(logs: dict[str, list[Event]], *, one_by_one: bool) -> dict[str, str]
     return found
 
 
+@contextmanager
+def planted(plant: str) -> Generator[None]:
+    """The loop without one of its guards."""
+    with patching() as put:
+        if plant == "stock-hash":
+            put(tasks.WorkflowTask, "__hash__", object.__hash__)
+            put(tasks.WorkflowFuture, "__hash__", object.__hash__)
+        elif plant == "stock-set":
+            put(asyncio.tasks, "set", set)
+        elif plant == "stock-gather":
+            put(asyncio.tasks._GatheringFuture, "__hash__", object.__hash__)  # type: ignore[attr-defined]  # pyright: ignore
+        elif plant == "stock-scopes":
+            put(CancelScope, "__init__", CancelScope.__init__.__wrapped__)  # type: ignore[attr-defined]  # pyright: ignore
+        else:
+            raise ValueError(plant)
+        yield
+
+
+@contextmanager
+def patching() -> Generator[Callable[[Any, str, Any], None]]:
+    """setattr, undone at the end."""
+    with ExitStack() as undo:
+
+        def put(owner: Any, name: str, value: Any) -> None:
+            undo.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, value)
+
+        yield put
+
+
+PLANTS = {
+    "stock-hash": "repeated_wait",
+    "stock-set": "as_completed_coroutines",
+    "stock-gather": "wait_on_gathers",
+    "stock-scopes": "anyio_child_scopes",
+}
+"""Guard taken out, and the shape that needs it."""
+
+
 def main() -> None:
-    """Print them."""
+    """Print the digests: of every shape, or (``plants``) of the shape that each plant should break."""
     noise = [bytearray(int.from_bytes(os.urandom(1), "big") * 7 + 1) for _ in range(20_000)]
     keep = noise[:: 1 + os.urandom(1)[0] % 5]
     del noise
-    plant = os.environ.get("FENCEPOST_PLANT", "")
-    if plant == "stock-hash":
-        tasks.WorkflowTask.__hash__ = object.__hash__  # type: ignore[method-assign]
-        tasks.WorkflowFuture.__hash__ = object.__hash__  # type: ignore[method-assign]
-    elif plant == "stock-set":
-        asyncio_patches.PATCHES.remove(asyncio_patches.order_awaitables)
-    elif plant == "stock-gather":
-        asyncio_patches.PATCHES.remove(asyncio_patches.hash_gathers)
-    elif plant == "stock-scopes":
-        asyncio_patches.PATCHES.remove(asyncio_patches.order_cancel_scopes)
     logs = msgspec.msgpack.decode(Path(sys.argv[1]).read_bytes(), type=dict[str, list[Event]])
-    one_by_one = os.environ.get("FENCEPOST_FEED", "") == "single"
-    print(json.dumps(digests(logs, one_by_one=one_by_one)))
+    if sys.argv[2] != "plants":
+        print(json.dumps(digests(logs, one_by_one=sys.argv[2] == "single")))
+        return
+    asyncio_patches.install()
+    found: dict[str, str] = {}
+    for plant, shape in PLANTS.items():
+        with planted(plant):
+            found[plant] = digests({shape: logs[shape]}, one_by_one=True)[shape]
+    print(json.dumps(found))
     del keep
 
 

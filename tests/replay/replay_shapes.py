@@ -1,4 +1,5 @@
-"""Workflow shapes, as users write them. Each returns what it observed, so that an order that differs shows in its output."""
+"""Workflow shapes, as users write them. Each returns what it observed, so that an order that differs shows in its
+output."""
 
 from __future__ import annotations
 
@@ -549,8 +550,9 @@ async def anyio_started(w: W) -> object:
         task_status.started(n)
         await anyio.sleep_forever()
 
+    started: list[int] = []
     async with anyio.create_task_group() as group:
-        started = [await group.start(service, n) for n in range(2)]
+        started += [await group.start(service, n) for n in range(2)]
         group.cancel_scope.cancel()
     return started
 

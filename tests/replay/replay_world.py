@@ -1,15 +1,15 @@
 """A small world around the replay loop: an in-memory log, and a seeded scheduler that decides what lands next.
 
-``World.run`` plays one run from start to end the way workers do: facts land between turns, one or several at a time; a
-turn loads what it has not seen, fires what is due, and appends what is pending; now and then a result takes the hot path
-(anticipated, then landed together with what it led to), and now and then the live instance is thrown away and made
-again from the log.
+``World.run`` plays one run from start to end the way workers do: facts land between turns, one or several at a time;
+a turn loads what it has not seen, fires what is due, and appends what is pending; now and then a result takes the hot
+path (anticipated, then landed together with what it led to), and now and then the live instance is thrown away and
+made again from the log.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -309,13 +309,17 @@ def replayed(flow: Flow, events: list[Event], *, one_by_one: bool) -> list[bytes
 
 
 @contextmanager
-def opened(flow: Flow) -> Iterator[Instance]:
+def opened(flow: Flow) -> Generator[Instance]:
     """A new instance, evicted in the end."""
     instance = Instance("run-1", Script(flow))
     try:
         yield instance
     finally:
         instance.evict()
+
+
+BENCHES: list[Bench] = []
+"""Made since the last test: conftest evicts them."""
 
 
 class Bench:
@@ -325,6 +329,7 @@ class Bench:
         self.log = Log(**log)
         self.flow = flow
         self.live = Instance("run-1", Script(flow))
+        BENCHES.append(self)
         self.land(created())
 
     def land(self, *news: NewEvent) -> None:

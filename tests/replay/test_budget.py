@@ -7,7 +7,7 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
@@ -20,7 +20,7 @@ BUDGET = 0.05
 
 
 @contextmanager
-def watched(guard: TurnGuard, found: list[Overdue]) -> Iterator[None]:
+def watched(guard: TurnGuard, found: list[Overdue]) -> Generator[None]:
     """A thread that interrupts whatever is overdue, as the keeper does."""
     over = threading.Event()
 
@@ -135,7 +135,8 @@ def test_h34_eviction_of_code_that_spins_is_bounded_too() -> None:
 # Struck inside a weak reference's callback, Python reports the exception and goes on; the watcher strikes again.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_nothing_outside_the_workflow_is_ever_interrupted() -> None:
-    """Interrupts as fast as they come, around turns that begin and end all the time: each lands inside a turn or nowhere."""
+    """Interrupts as fast as they come, around turns that begin and end all the time: each lands inside a turn or
+    nowhere."""
     guard = TurnGuard()
     stop = threading.Event()
     hits: list[bool] = []

@@ -98,7 +98,7 @@ def test_h30_the_code_goes_on_where_the_log_has_ended() -> None:
         await charge_then_ship(w)
         return await w.step("thank")
 
-    with opened(more) as instance, pytest.raises(ReplayDivergence, match="log has run_completed, .* thank#1"):
+    with opened(more) as instance, pytest.raises(ReplayDivergence, match=r"log has run_completed, .* thank#1"):
         instance.deliver(recorded())
 
 
@@ -124,7 +124,7 @@ def test_h30_another_order_of_the_same_steps() -> None:
 
     bench = Bench(flow)
     bench.turn()
-    with opened(swapped) as instance, pytest.raises(ReplayDivergence, match="log has step_created a#1.* b#1"):
+    with opened(swapped) as instance, pytest.raises(ReplayDivergence, match=r"log has step_created a#1.* b#1"):
         instance.deliver(bench.log.events)
 
 
@@ -152,7 +152,7 @@ def test_h30_another_kind_of_wait() -> None:
 
     bench = Bench(sleeps)
     bench.turn()
-    with opened(times_out) as instance, pytest.raises(ReplayDivergence, match="sleep#1.*timeout#1"):
+    with opened(times_out) as instance, pytest.raises(ReplayDivergence, match=r"sleep#1.*timeout#1"):
         instance.deliver(bench.log.events)
 
 

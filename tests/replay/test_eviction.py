@@ -7,13 +7,13 @@ import gc
 import sys
 import warnings
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 
 import anyio
 import pytest
 from replay_shapes import SHAPES
-from replay_world import Bench, Flow, W, completed
+from replay_world import BENCHES, Bench, Flow, W, completed
 
 from fencepost.replay.interface import current
 from fencepost.replay.limits import Evicted
@@ -21,16 +21,20 @@ from fencepost_store.events import NewEvent
 
 
 @contextmanager
-def silence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+def silence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Generator[None]:
     """No warning, no unraisable error, no log line, until the garbage is collected."""
     gc.collect()  # what earlier tests left behind is not this one's
+    gc.freeze()  # nor need it be looked at again
     capsys.readouterr()
     noise: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", noise.append)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield
-        gc.collect()
+        try:
+            yield
+            gc.collect()
+        finally:
+            gc.unfreeze()
     out = capsys.readouterr()
     assert noise == []
     assert [str(w.message) for w in caught] == []
@@ -85,6 +89,7 @@ def test_h29_eviction_leaves_no_trace(
         bench.live.evict()
         bench.live.evict()
         assert bench.live.loop.live_tasks() == []
+        BENCHES.clear()
         del bench
         gc.collect()
         assert gone() is None
@@ -101,6 +106,7 @@ def test_h29_every_shape_can_be_evicted_early(
         bench.turn()
         gone = weakref.ref(bench.live)
         bench.live.evict()
+        BENCHES.clear()
         del bench
         gc.collect()
         assert gone() is None
@@ -184,6 +190,7 @@ def test_h29_code_that_swallows_cancellation_is_ended_all_the_same(
         bench = Bench(flow)
         gone = weakref.ref(bench.live)
         bench.live.evict()
+        BENCHES.clear()
         del bench
         gc.collect()
         assert gone() is None

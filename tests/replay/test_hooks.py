@@ -56,7 +56,8 @@ def test_h24_a_cancelled_awaiter_swallows_nothing() -> None:
 
 
 def test_h24_an_awaiter_cancelled_before_it_woke_gives_the_payload_back() -> None:
-    """The payload has arrived, and in the same drain, before the awaiting task runs, it is cancelled: the next awaiter gets it."""
+    """The payload has arrived, and in the same drain, before the awaiting task runs, it is cancelled: the next
+    awaiter gets it."""
 
     async def flow(w: W) -> object:
         async with w.hook("t") as hook:
@@ -120,7 +121,8 @@ def test_closing_before_the_creation_landed_leaves_no_trace() -> None:
 
 
 def test_closing_disposes_once_and_later_payloads_are_nobodys() -> None:
-    """hook_received that lands between the close and hook_disposed is dropped, and does not move the clock of the code."""
+    """hook_received that lands between the close and hook_disposed is dropped, and does not move the clock of the
+    code."""
 
     async def flow(w: W) -> object:
         hook = w.hook("t")

@@ -46,7 +46,8 @@ def test_i10_a_cold_instance_decides_what_the_live_one_decided(name: str, seed: 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))
 def test_one_terminal_event_per_entity(name: str) -> None:
-    """What the loop wrote obeys the event table: one creation and at most one end per entity, nothing after the run's end."""
+    """What the loop wrote obeys the event table: one creation and at most one end per entity, nothing after the run's
+    end."""
     events = play(name, 0).log.events
     ends = [e for e in events if KINDS[e.type].ends_run]
     assert ends == events[-1:]

@@ -90,6 +90,7 @@ def order_cancel_scopes() -> None:
     scope = anyio_asyncio.CancelScope
     original: Callable[..., None] = scope.__init__
 
+    @functools.wraps(original)
     def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if ours():
@@ -112,7 +113,8 @@ def refuse_threads() -> None:
 
 
 def order_awaitables() -> None:
-    """as_completed and wait make a set of their arguments, coroutines perhaps, whose order would be that of addresses."""
+    """as_completed and wait make a set of their arguments, coroutines perhaps, whose order would be that of
+    addresses."""
     tasks.set = _set  # type: ignore[attr-defined]  # pyright: ignore
 
 
