@@ -17,6 +17,10 @@ from fencepost.dev.demo.team import Member
 RUN_SECONDS = 120.0
 """A bound on waiting, far above what the run takes, so that a stall ends in words."""
 LOOK_SECONDS = 0.05
+QUICK_LOOK_SECONDS = 0.01
+QUEUE = "default"
+PEEK = 100
+"""Leased messages come first, and there are no more of them than bodies and turns at once."""
 IN_FLIGHT_MIN = 2
 FREEZES_MAX = 50
 
@@ -70,6 +74,7 @@ def facts_of(stage: Stage, act: Act, direct: Report) -> IndexFacts:
     for body in read_journal(stage.team.journal):
         if body.run == act.run:
             bodies[body.step] = bodies.get(body.step, 0) + 1
+    victim = next(owner for owner, label in act.owners.items() if label == kill.victim)
     first = min((start.at for start in repeats), default=None)
     events = act.history.events
     return IndexFacts(
@@ -80,11 +85,14 @@ def facts_of(stage: Stage, act: Act, direct: Report) -> IndexFacts:
         commits=act.ended.transactions - act.began.transactions,
         kill=kill,
         begun_before_kill=act.begun_before_kill,
-        begun_again=tuple(sorted(step.entity for step in again)),
-        begun_again_by=tuple(sorted({act.owners.get(start.owner, start.owner) for start in repeats})),
+        lost=tuple(sorted(step.entity for step in act.history.lost(victim))),
+        begun_again={
+            step.entity: tuple(act.owners.get(start.owner, start.owner) for start in step.starts) for step in again
+        },
         ran_twice=tuple(sorted(step for step, count in bodies.items() if count > 1)),
         not_ended_once=tuple(sorted(step.entity for step in steps if step.ends != 1)),
         recovery_ms=None if first is None else (first - kill.at) / 1000,
+        before_them=sum(kill.at < step.starts[0].at < first for step in steps) if first is not None else 0,
         report=act.report,
         direct=direct,
     )
@@ -126,8 +134,16 @@ async def _kill(stage: Stage, history: History, victim: Member, team: list[Membe
     code = await stage.team.kill(victim)
     ended = await stage.queue.expire(victim.owner)
     screen.step(f"{victim.label} is killed (kill -9) after {done} steps; the queue is told, as a supervisor would")
+    await _handed_on(stage, victim)
+    handed_on = ((await server.moment()).now - at) / 1000
     entities = tuple(sorted(step.entity for step in held))
-    return Kill(victim.label, victim.pid, code, at, done, entities, ended), begun
+    return Kill(victim.label, victim.pid, code, at, done, entities, ended, handed_on), begun
+
+
+async def _handed_on(stage: Stage, victim: Member) -> None:
+    """Until the queue holds nothing under the victim's name."""
+    while await _held(stage, victim):  # noqa: ASYNC110 - another process's doing, told to nobody
+        await asyncio.sleep(QUICK_LOOK_SECONDS)
 
 
 def _begun(history: History, labels: Mapping[str, str]) -> dict[str, int]:
@@ -137,6 +153,10 @@ def _begun(history: History, labels: Mapping[str, str]) -> dict[str, int]:
         for start in step.starts:
             counts[labels[start.owner]] += 1
     return counts
+
+
+async def _held(stage: Stage, victim: Member) -> bool:
+    return any(message.owner == victim.owner for message in await stage.queue.peek(QUEUE, PEEK))
 
 
 async def _until_the_end(stage: Stage, history: History) -> None:

@@ -20,22 +20,22 @@ class BodyRun(msgspec.Struct, frozen=True):
     attempt: int
 
 
-_journal: int | None = None
+_journal: list[int] = []
+"""The descriptor, once it is open."""
 
 
 def open_journal(path: Path) -> None:
     """Where this process's bodies leave their lines. Several processes share one file."""
-    global _journal
-    _journal = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    _journal[:] = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)]
 
 
 def begin() -> None:
     """Called first in every body. One write of one short line, which the kernel neither splits nor loses when the
     process is killed. Without a journal (a body called directly) nothing is written.
     """
-    if _journal is not None:
+    for descriptor in _journal:
         step = current()
-        os.write(_journal, msgspec.json.encode(BodyRun(step.run_id, step.step_id, step.attempt)) + b"\n")
+        os.write(descriptor, msgspec.json.encode(BodyRun(step.run_id, step.step_id, step.attempt)) + b"\n")
 
 
 def read_journal(path: Path) -> list[BodyRun]:

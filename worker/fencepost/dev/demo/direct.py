@@ -10,6 +10,7 @@ import ast
 import json
 import os
 import sysconfig
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 SKIPPED = ("test", "tests", "idlelib", "site-packages", "dist-packages", "__pycache__")
@@ -51,29 +52,30 @@ def _module_name(path: str) -> str:
 def _count(
     tree: ast.Module, module: str, functions: list[tuple[int, str, str]], importers: dict[str, set[str]]
 ) -> None:
-    parents: dict[ast.AST, ast.AST] = {}
-    for node in ast.walk(tree):
-        for child in ast.iter_child_nodes(node):
-            parents[child] = node
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert node.end_lineno is not None
-            functions.append((node.lineno - node.end_lineno - 1, module, _qualified(node, parents)))
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
+    for statement, names in _statements(tree.body, ()):
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert statement.end_lineno is not None
+            functions.append((statement.lineno - statement.end_lineno - 1, module, ".".join(names)))
+        elif isinstance(statement, ast.Import):
+            for alias in statement.names:
                 importers.setdefault(alias.name.split(".")[0], set()).add(module)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            importers.setdefault(node.module.split(".")[0], set()).add(module)
+        elif isinstance(statement, ast.ImportFrom) and statement.level == 0 and statement.module:
+            importers.setdefault(statement.module.split(".")[0], set()).add(module)
 
 
-def _qualified(node: ast.AST, parents: dict[ast.AST, ast.AST]) -> str:
-    names: list[str] = []
-    at: ast.AST | None = node
-    while at is not None:
-        if isinstance(at, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.append(at.name)
-        at = parents.get(at)
-    return ".".join(reversed(names))
+def _statements(body: Iterable[ast.stmt], outer: tuple[str, ...]) -> Iterator[tuple[ast.stmt, tuple[str, ...]]]:
+    """Every statement, at whatever depth, with the names of the definitions that it is or is in. Definitions and
+    imports are statements, so expressions are not looked at.
+    """
+    for statement in body:
+        names = outer
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names = (*outer, statement.name)
+        yield statement, names
+        blocks = [statement, *getattr(statement, "handlers", ()), *getattr(statement, "cases", ())]
+        for block in blocks:
+            for field in ("body", "orelse", "finalbody"):
+                yield from _statements(getattr(block, field, ()), names)
 
 
 if __name__ == "__main__":

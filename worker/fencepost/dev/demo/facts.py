@@ -9,9 +9,10 @@ from fencepost.dev.demo.order import Outcome
 
 
 class Kill(msgspec.Struct, frozen=True):
-    """The death of a worker. ``at``: microseconds, the log's clock, read after it was frozen and right before the
+    """The death of a worker. ``at``: microseconds, the log's clock, read while it was frozen and right before the
     signal. ``in_flight``: the steps that it had begun and not ended, by the log, at that moment. ``leases_ended``: what
-    the word to the queue (this worker is dead) found.
+    the word to the queue (this worker is dead) found. ``handed_on_ms``: from the kill until the queue had none of its
+    messages under its name any more.
     """
 
     victim: str
@@ -21,13 +22,18 @@ class Kill(msgspec.Struct, frozen=True):
     completed_before: int
     in_flight: tuple[str, ...]
     leases_ended: int
+    handed_on_ms: float
 
 
 class IndexFacts(msgspec.Struct, frozen=True):
-    """The index run. ``begun_before_kill``: steps begun by each worker until the kill. ``begun_again``: steps with a
-    second start in the log. ``begun_again_by``: who began those, but for the first time. ``ran_twice``: steps whose
-    body really began twice, by the bodies' own journal. ``recovery_ms``: from the kill to the first of them, by the
-    log's clock; None if there was none. ``not_ended_once``: steps whose log does not hold exactly one end.
+    """The index run.
+
+    ``begun_before_kill``: steps begun by each worker until the kill. ``lost``: steps that the killed worker had begun
+    and somebody else ended, by the whole log. ``begun_again``: steps with more than one start in the log, and whose
+    starts they were. ``ran_twice``: steps whose body really began twice, by the bodies' own journal. ``recovery_ms``:
+    from the kill to the first repeated start, by the log's clock; None if there was none. ``before_them``: steps begun
+    for the first time in between, for what is handed on keeps its turn. ``not_ended_once``: steps whose log does not
+    hold exactly one end.
     """
 
     run: str
@@ -37,11 +43,12 @@ class IndexFacts(msgspec.Struct, frozen=True):
     commits: int
     kill: Kill
     begun_before_kill: dict[str, int]
-    begun_again: tuple[str, ...]
-    begun_again_by: tuple[str, ...]
+    lost: tuple[str, ...]
+    begun_again: dict[str, tuple[str, ...]]
     ran_twice: tuple[str, ...]
     not_ended_once: tuple[str, ...]
     recovery_ms: float | None
+    before_them: int
     report: Report
     direct: Report
 

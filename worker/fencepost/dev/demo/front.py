@@ -32,13 +32,11 @@ def run(*, json: bool, keep: bool) -> int:
     except asyncio.CancelledError:
         screen.say(f"stopped by {signal.Signals(stopped[0]).name}; nothing is left behind")
         return 128 + stopped[0]
-    except BaseExceptionGroup as group:
-        known, bugs = group.split(EXPECTED)
-        if bugs is not None or known is None:
+    except Exception as error:
+        first = _first(error)
+        if not isinstance(first, EXPECTED):
             raise
-        return _failed(screen, _first(known))
-    except EXPECTED as error:
-        return _failed(screen, error)
+        return _failed(screen, first)
     return conclude(facts, screen, json=sys.stdout if json else None)
 
 
@@ -65,11 +63,10 @@ async def _until_signal(screen: Screen, keep: bool, stopped: list[int]) -> Facts
             loop.remove_signal_handler(number)
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _first(error: BaseException) -> BaseException:
+    """The error that ended a group of tasks; others in it are consequences."""
+    group: BaseExceptionGroup[BaseException] | None = error if isinstance(error, BaseExceptionGroup) else None
+    return error if group is None else _first(group.exceptions[0])
 
 
 def _failed(screen: Screen, error: BaseException) -> int:

@@ -28,6 +28,7 @@ class StepHistory(msgspec.Struct):
     starts: list[Start] = msgspec.field(default_factory=list[Start])
     retries: int = 0
     ends: int = 0
+    ended_attempt: int = 0
     ended_at: int | None = None
 
 
@@ -63,12 +64,21 @@ class History:
             case EventType.step_completed | EventType.step_failed | EventType.step_cancelled if step is not None:
                 step.ends += 1
                 step.ended_at = event.at
+                step.ended_attempt = event.attempt
             case _:
                 pass
 
     def named(self, name: str) -> list[StepHistory]:
         """The steps of one name."""
         return [step for step in self.steps.values() if step.name == name]
+
+    def lost(self, owner: str) -> list[StepHistory]:
+        """The steps whose body this worker has begun and which another start of theirs has ended."""
+        return [
+            step
+            for step in self.steps.values()
+            if step.ends and any(start.owner == owner and start.attempt != step.ended_attempt for start in step.starts)
+        ]
 
     def in_flight(self, owner: str) -> list[StepHistory]:
         """The steps whose body this worker has begun, by the log, and whose end is not in the log."""

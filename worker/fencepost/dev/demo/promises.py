@@ -55,20 +55,23 @@ def _kill(index: IndexFacts) -> list[Promise]:
 
 def _recovery(facts: Facts) -> list[Promise]:
     index = facts.index
-    lost = set(index.kill.in_flight)
+    lost, held = set(index.lost), set(index.kill.in_flight)
     again, twice = set(index.begun_again), set(index.ran_twice)
+    by = sorted({label for starts in index.begun_again.values() for label in starts[1:]})
     limit = facts.lease_seconds
     return [
         Promise(
             "what was in flight is begun again by others, at least one entity twice, and nothing else is",
-            again == lost and bool(again) and twice <= again and index.kill.victim not in index.begun_again_by,
-            f"{len(lost)} in flight, {len(again)} begun again by {', '.join(index.begun_again_by) or 'nobody'}"
-            f"{_listed('; not begun again', lost - again)}{_listed('; without need', (again | twice) - lost)}",
+            again == lost and bool(lost & held) and twice <= again and index.kill.victim not in by,
+            f"{len(held)} in flight, {len(lost)} lost, {len(again)} begun again by {', '.join(by) or 'nobody'}"
+            f"{_listed('; not begun again', lost - again)}"
+            f"{_listed('; without need', {f'{s} ({index.begun_again.get(s)})' for s in (again | twice) - lost})}",
         ),
         Promise(
             "recovery takes no lease time",
-            index.recovery_ms is not None and 0 <= index.recovery_ms < limit * 1000 / 2,
-            f"{index.recovery_ms} ms from the kill to the first repeated start; a lease is {limit:g} s",
+            0 <= index.kill.handed_on_ms < limit * 1000 / 4 and index.recovery_ms is not None,
+            f"{index.kill.handed_on_ms} ms until its work was in nobody's hands; a lease is {limit:g} s; first"
+            f" repeated start after {index.recovery_ms} ms",
         ),
         Promise(
             "every step is recorded exactly once",

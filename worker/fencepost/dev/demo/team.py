@@ -39,7 +39,7 @@ class Member:
         self._child.signal(signal.SIGSTOP)
         try:
             async with asyncio.timeout(FREEZE_SECONDS):
-                while not _stands_still(self.pid):
+                while not _stands_still(self.pid):  # noqa: ASYNC110 - the kernel tells nobody
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError as error:
             raise WorkerTrouble(f"{self.label} did not stop within {FREEZE_SECONDS:g} s of SIGSTOP") from error

@@ -47,7 +47,7 @@ def figures(facts: Facts) -> list[str]:
     """The figures that the demo is about."""
     index, report = facts.index, facts.index.report
     order_steps = sum(order.steps for order in facts.orders)
-    recovery = "not at all" if index.recovery_ms is None else f"{index.recovery_ms:.0f} ms after the kill"
+    begun = "never" if index.recovery_ms is None else f"after {index.recovery_ms:.0f} ms"
     most = ", ".join(f"{found.module} ({found.by})" for found in report.most_imported)
     return [
         f"report           {report.modules} modules, {report.functions} functions;"
@@ -55,7 +55,9 @@ def figures(facts: Facts) -> list[str]:
         f"                 imported most: {most}",
         f"ran twice        {len(index.ran_twice)} step bodies, of {len(index.begun_again)} begun again"
         f" and {index.steps} in all",
-        f"recovery         first of them begun again {recovery}",
+        f"recovery         work of the killed worker free for others {index.kill.handed_on_ms:.0f} ms after the kill,"
+        f" first begun again {begun}",
+        f"                 (in its turn, behind {index.before_them} steps that were ready before)",
         f"commits          index {index.commits / index.steps:.2f} per step ({index.commits} for {index.steps} steps),"
         f" orders {facts.order_commits / order_steps:.2f} ({facts.order_commits} for {order_steps} steps, with waits"
         " and signals)",
