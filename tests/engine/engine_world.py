@@ -18,16 +18,19 @@ from fencepost.client.client import Client, Connected
 from fencepost.client.run import Run
 from fencepost.config import Config
 from fencepost.engine.claims import Claims
+from fencepost.engine.handback import release
 from fencepost.engine.ports import Ports, new_run_id
 from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Shell
+from fencepost.engine.steps import handle_step
+from fencepost.engine.tick import handle_tick
 from fencepost.engine.worker import build_shell, limits_of
 from fencepost.log import RunLog
 from fencepost_queue.memory import MemoryServer
-from fencepost_queue.protocol import Delivery, Queue
+from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
 from fencepost_store.events import Event
 from fencepost_store.memory import MemoryStore
-from fencepost_store.protocol import Batch, Store, Verdict
+from fencepost_store.protocol import Batch, Store, StoreTrouble, Verdict
 
 T = TypeVar("T")
 
@@ -57,6 +60,7 @@ class Severed:
         self._name = name
         self._calls = calls
         self.cut = False
+        self.over = asyncio.Event()
         self.frozen: asyncio.Event | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -78,7 +82,10 @@ class Severed:
         if self.frozen is not None:
             await self.frozen.wait()
         if self.cut:
-            await asyncio.Event().wait()
+            await self.over.wait()
+            raise (
+                QueueTrouble("the worker has ended") if self._name == "queue" else StoreTrouble("the worker has ended")
+            )
 
 
 class Member:
@@ -108,6 +115,7 @@ class Member:
         self.shell, self._coalescer = build_shell(world.config, world.registry, store, queue, ports)
         self.reconciler = Reconciler(self.shell)
         self.suspects: list[Delivery] = []
+        self.accept_suspects = False  # False: each one crashes when it is run alone
         self.claims = Claims(self.shell, self._suspect, self.reconciler.full)
         self.shell.start_granted = self.claims.start_granted
         self._queues = world.config.queues
@@ -149,6 +157,13 @@ class Member:
         loops: list[Coroutine[Any, Any, None]] = [self.claims.loop(queue) for queue in self._queues]
         self._loops = [self._spawn(loop, "loop") for loop in [*loops, self.reconciler.loop(), self._keep()]]
 
+    async def drain(self) -> None:
+        """Stop as on SIGTERM with no time left: claim nothing more, hand back what is at work."""
+        self.claims.stop()
+        for task in [*self._loops, *self.claims.handlers]:
+            task.cancel()
+        await asyncio.gather(*self._loops, *self.claims.handlers, return_exceptions=True)
+
     async def end(self) -> None:
         """Cut off and cancel everything; what it held is left to its lease."""
         self.store.cut = self.queue.cut = True
@@ -162,6 +177,9 @@ class Member:
                 task.cancel()
             await asyncio.sleep(0)
         self.shell.runs.drop_all()
+        self.store.over.set()
+        self.queue.over.set()
+        await asyncio.sleep(0)
 
     def background(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Something a test does beside, ended with this worker."""
@@ -174,7 +192,10 @@ class Member:
 
     async def _suspect(self, delivery: Delivery) -> None:
         self.suspects.append(delivery)
-        await self.shell.queue.release(delivery, proof=True)
+        if self.accept_suspects:
+            await (handle_step if delivery.key.startswith("s:") else handle_tick)(self.shell, delivery)
+        else:
+            await release(self.shell, delivery, proof=True)
 
     def _fault(self, point: str) -> None:
         self.seen[point] = self.seen.get(point, 0) + 1

@@ -84,6 +84,7 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
     for _ in range(LOOKUPS_MAX):
         state = known if known is not None else await _look_up(shell, live, entity)
         known = None
+        shell.ports.fault("step.looked_up")
         if live.run is None:  # pruned
             await settle(shell, delivery)
             return None

@@ -1,0 +1,412 @@
+"""Hazards of steps: duplicate execution, leases, poison, retries. On a virtual clock, by construction."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from engine_virtual import run
+from engine_world import World, at_once
+from oracle import check
+
+from fencepost import errors, hook, step, workflow
+from fencepost.authoring.workflow import Workflow
+from fencepost.client.run import Run
+from fencepost.engine.bodies import Attempt, crashed
+from fencepost.records import Failure, StepCreated, StepEnded, pack
+from fencepost_queue.protocol import Delivery, Entry, step_key, tick_key
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import Batch, FactOutcome, Reason, StoreTrouble
+
+
+class Flow:
+    """A workflow of one step whose body takes ``seconds``, and how often the body began."""
+
+    def __init__(self, world: World, seconds: float = 0.0, **options: Any) -> None:
+        self.began: list[float] = []
+        loop = asyncio.get_running_loop()
+
+        @step(registry=world.registry, **options)
+        async def work() -> str:
+            self.began.append(loop.time())
+            await asyncio.sleep(seconds)
+            return f"done {len(self.began)}"
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            async with hook(int, token="wake"):
+                return await work()
+
+        self.main: Workflow[[], str] = flow
+
+
+async def claim_one(world: World, name: str, key: str, seconds: float = 0.0) -> Delivery:
+    """Take one message by hand, as a worker of that name would."""
+    await asyncio.sleep(seconds)
+    claimed = await world.server.client(name).claim("default", 10, 10_000)
+    return next(delivery for delivery in claimed.deliveries if delivery.key == key)
+
+
+def fact(run_: Run[Any], event_type: EventType, attempt: int, by: str) -> Batch:
+    """A step fact as executor ``by`` would send it."""
+    payload = b"\x02\xa5other" if event_type is EventType.step_completed else b""
+    if event_type in (EventType.step_failed, EventType.step_retrying):
+        payload = pack(StepEnded(Failure("builtins.ValueError", "zombie")))
+    event = NewEvent(
+        type=event_type,
+        entity="work#1",
+        attempt=attempt,
+        dedupe=by,
+        due_in=0 if event_type is EventType.step_retrying else None,
+        payload=payload,
+    )
+    return Batch(run_id=run_.id, fence=None, events=(event,))
+
+
+def test_h60_a_wake_does_not_dispatch_a_running_step_again() -> None:
+    """Ticks come while the step runs inline in its owner, on the same and on another worker: the body runs once."""
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world, seconds=60)
+        async with world.worker("A"), world.worker("B"):
+            await asyncio.sleep(1)
+            started = await world.start(flow.main)
+            for n in range(20):
+                await asyncio.sleep(1)
+                await world.client().resume("wake", n)
+            assert await started.result(100) == "done 1"
+            assert len(flow.began) == 1
+
+    run(main)
+
+
+def test_h65_a_second_worker_boots_while_a_step_runs() -> None:
+    """For longer than a lease: the keeper renews, nobody else runs the body."""
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world, seconds=45)
+        async with world.worker("A"):
+            started = await world.start(flow.main)
+            await asyncio.sleep(15)
+            async with world.worker("B"):
+                assert await started.result(100) == "done 1"
+                assert len(flow.began) == 1
+
+    run(main)
+
+
+def test_h66_a_step_that_kills_its_worker_is_run_alone_and_then_fails() -> None:
+    """Two crashes make it a suspect, two proofs in solitude fail it with a catchable StepCrashed; step_started does
+    not reset the count.
+    """
+
+    async def main() -> None:
+        world = World()
+
+        @step(registry=world.registry)
+        async def deadly() -> None:
+            await asyncio.Event().wait()
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            try:
+                await deadly()
+            except errors.StepCrashed:
+                return "caught"
+            return "survived"
+
+        started = await world.start(flow)
+        for name in ("A", "B"):
+            async with world.worker(name):
+                await asyncio.sleep(12)
+        async with world.worker("C") as c:
+            assert await started.result(100) == "caught"
+            assert [delivery.crashes for delivery in c.suspects] == [2, 2]
+            assert [delivery.proofs for delivery in c.suspects] == [0, 1]
+        check(await world.log(started))
+
+    run(main)
+
+
+def test_h67_a_tick_that_kills_its_worker_fails_its_run() -> None:
+    """MAX_DELIVERIES_EXCEEDED, written without a fence, while signals move the log."""
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world)
+        started = await world.start(flow.main)
+        key = tick_key(started.id)
+        for name in ("A", "B"):
+            await claim_one(world, name, key)
+            await world.server.client("supervisor").expire(name)
+        async with world.worker("C") as c:
+            with pytest.raises(errors.RunFailed) as caught:
+                await started.result(100)
+            assert caught.value.code == errors.MAX_DELIVERIES_EXCEEDED
+            assert len(c.suspects) == 2
+        check(await world.log(started))
+
+    run(main)
+
+
+def test_h75_bystanders_of_a_poison_are_not_blamed() -> None:
+    """A poison shares its worker with 20 healthy steps, five times in a row: only proofs in solitude count, so all 20
+    complete.
+    """
+
+    async def main() -> None:
+        world = World()
+        ran: list[int] = []
+
+        @step(registry=world.registry)
+        async def healthy(n: int) -> int:
+            await asyncio.sleep(5)
+            ran.append(n)
+            return n
+
+        @workflow(registry=world.registry)
+        async def flow(n: int) -> int:
+            return await healthy(n)
+
+        runs = [await world.start(flow, n) for n in range(20)]
+        for name in "ABCDE":
+            async with world.worker(name) as member:
+                member.accept_suspects = True
+                await asyncio.sleep(2)
+            await world.server.client("supervisor").expire(name)
+        async with world.worker("F") as f:
+            f.accept_suspects = True
+            results = [await started.result(200) for started in runs]
+            assert results == list(range(20))
+            assert f.suspects, "they were suspects, and were cleared by running"
+
+    run(main)
+
+
+def test_h68_handing_back_is_not_a_crash() -> None:
+    """Drained five times over, the message has no crash to its name."""
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world, seconds=60)
+        started = await world.start(flow.main)
+        for name in "ABCDE":
+            async with world.worker(name) as member:
+                await asyncio.sleep(1)
+                await member.drain()
+        peeked = {message.key: message for message in await world.server.client("x").peek("default", 10)}
+        message = peeked[step_key(started.id, "work#1")]
+        assert (message.crashes, message.proofs, message.recover) == (0, 0, True)
+        async with world.worker("F"):
+            assert await started.result(100) == "done 6"
+
+    run(main)
+
+
+def test_h74_h106_a_zombie_of_an_older_attempt_is_refused() -> None:
+    """Its step_failed and step_retrying for attempt 1 while attempt 2 runs; its late step_completed of the open step
+    is taken.
+    """
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world, seconds=30)
+        started = await world.start(flow.main)
+        async with world.worker("A"):
+            await asyncio.sleep(1)
+        async with world.worker("B"):
+            await asyncio.sleep(15)
+            assert len(flow.began) == 2
+            for kind in (EventType.step_failed, EventType.step_retrying):
+                verdict = (await world.store.append([fact(started, kind, 1, "A.9")]))[0]
+                assert verdict.facts[0].reason is Reason.other_attempt
+            verdict = (await world.store.append([fact(started, EventType.step_completed, 1, "A.9")]))[0]
+            assert verdict.facts[0].outcome is FactOutcome.landed
+            assert await started.result(60) == "other"
+        check(await world.log(started))
+
+    run(main)
+
+
+def test_h76_h106_an_attempt_that_another_took_is_followed_by_the_next() -> None:
+    """Another executor's start 1 lands between B's look-up and B's start: B, who owns the message, takes attempt 2;
+    the step's message is never settled while it is open.
+    """
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world, seconds=1)
+        started = await world.start(flow.main)
+        async with world.worker("A") as a:
+            a.shell.slots.take(a.shell.slots.free)  # A turns the run and leaves the step to others
+            await asyncio.sleep(1)
+        async with world.worker("B") as b:
+
+            def zombie() -> None:
+                at_once(world.store.append([fact(started, EventType.step_started, 1, "Z.1")]))
+
+            b.at("step.looked_up", 1, zombie)
+            assert await started.result(60) == "done 1"
+            starts = [e for e in await world.log(started) if e.type is EventType.step_started]
+            assert [(e.attempt, (e.dedupe or "")[0]) for e in starts] == [(1, "Z"), (2, "B")]
+        check(await world.log(started))
+
+    run(main)
+
+
+def test_h92_a_follow_up_is_leased_only_if_its_key_is_absent() -> None:
+    """Between A's append of [completed 1, created 2, started 2] and its settle, step 2 is enqueued by a recovering
+    tick and claimed by B: one body runs, B's.
+    """
+
+    async def main() -> None:
+        world = World()
+        ran: list[str] = []
+
+        @step(registry=world.registry)
+        async def one() -> str:
+            return "one"
+
+        @step(registry=world.registry)
+        async def two() -> str:
+            ran.append("two")
+            return "two"
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            return await one() + await two()
+
+        async with world.worker("A") as a:
+            await asyncio.sleep(1)
+
+            def intrude() -> None:
+                client = world.server.client("B")
+                at_once(client.enqueue([Entry("default", step_key(started.id, "two#1"), recover=True)]))
+                claimed = at_once(client.claim("default", 10, 10_000))
+                assert [delivery.key for delivery in claimed.deliveries] == [step_key(started.id, "two#1")]
+
+            a.at("settle.before", 2, intrude)
+            started = await world.start(flow)
+            await asyncio.sleep(5)
+            assert ran == [], "A has no grant, so it starts no body"
+            assert await started.result(60) == "onetwo"
+            assert ran == ["two"]
+            assert a.shell.slots.taken == 0
+
+    run(main)
+
+
+def test_h50_h99_a_retry_waits_for_its_time() -> None:
+    """Recovery right after step_retrying offers the step at once: the executor looks at the log and hands it back for
+    the rest of the delay.
+    """
+
+    async def main() -> None:
+        world = World()
+        began: list[float] = []
+        loop = asyncio.get_running_loop()
+
+        @step(registry=world.registry, retries=1)
+        async def work() -> str:
+            began.append(loop.time())
+            if len(began) == 1:
+                raise errors.Retry("later", after=100)
+            return "done"
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            return await work()
+
+        async with world.worker("A") as a:
+            a.crash_at("retrying.after")
+            started = await world.start(flow)
+            await a.crashed.wait()
+        async with world.worker("B"):
+            assert await started.result(300) == "done"
+        assert 100 <= began[1] - began[0] <= 112
+        check(await world.log(started))
+
+    run(main)
+
+
+def test_h101_the_body_of_an_ended_run_is_stopped_at_the_next_renewal() -> None:
+    """The run is ended from outside while the body runs; the hint is lost; recovery's withdrawal and the renewal tell
+    the body.
+    """
+
+    async def main() -> None:
+        world = World()
+        stopped = asyncio.Event()
+
+        @step(registry=world.registry)
+        async def work() -> None:
+            try:
+                await asyncio.sleep(10_000)
+            finally:
+                stopped.set()
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            await work()
+
+        async with world.worker("A") as a:
+            started = await world.start(flow)
+            await asyncio.sleep(1)
+            end = NewEvent(type=EventType.run_terminated)
+            await world.store.append([Batch(run_id=started.id, fence=None, events=(end,))])
+            await world.server.client("x").enqueue([Entry("default", tick_key(started.id))])
+            await asyncio.wait_for(stopped.wait(), 5)
+            await asyncio.sleep(1)
+            assert a.shell.slots.taken == 0
+            assert await world.server.client("x").peek("default", 10) == []
+
+    run(main)
+
+
+def test_h72_a_client_consumes_nothing() -> None:
+    """However long a producer lives, what it started stays where it is."""
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world)
+        started = await world.start(flow.main)
+        await asyncio.sleep(600)
+        assert [d.ready for d in await world.server.client("x").depth()] == [1]
+        assert (await started.status()).status == "pending"
+
+    run(main)
+
+
+def test_h81_trouble_with_the_store_is_not_the_steps_failure() -> None:
+    """The append of step_completed fails for a minute: the body may run again, the step is not failed."""
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world)
+        async with world.worker("A") as a:
+            started = await world.start(flow.main)
+
+            def trouble() -> None:
+                raise StoreTrouble("away")
+
+            for n in range(2, 30):
+                a.at("append.before", n, trouble)
+            assert (await started.result(300)).startswith("done")
+            shape = await world.shape(started)
+            assert not [line for line in shape if "failed" in line or "retrying" in line]
+
+    run(main)
+
+
+def test_a_crashed_step_says_so() -> None:
+    """The fact of a poisoned step carries STEP_CRASHED and how often it was proven."""
+    attempt = Attempt("r", "w", "work#1", 3, 0, "A.1", StepCreated("work", b""), 1000)
+    event = crashed(attempt, 2)
+    record = msgspec.msgpack.decode(event.payload[1:], type=StepEnded)
+    assert (event.type, event.attempt) == (EventType.step_failed, 3)
+    assert (record.error.code, record.error.retryable) == (errors.STEP_CRASHED, False)
+    assert "2 times" in record.error.message
