@@ -23,16 +23,14 @@ test: setup ## Run all tests, on real servers of their own
 	@$(RUN) -m pytest -q -n $(PYTEST_WORKERS) --maxprocesses=4 --dist=worksteal $(PYTEST_ARGS)
 
 lint: setup ## Check style and format
-	@$(RUN) -m ruff check .
-	@$(RUN) -m ruff format --check .
+	@$(RUN) -m ruff check . && first=0 || first=1; $(RUN) -m ruff format --check . && exit $$first
 
 format: setup ## Mend style and format where a tool can
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
 types: setup ## Check types, strictly, with two checkers
-	@$(RUN) -m pyright
-	@$(RUN) -m mypy
+	@$(RUN) -m pyright && first=0 || first=1; $(RUN) -m mypy && exit $$first
 
 layout: setup ## Check rooms, arrows, sizes and the wheel
 	@$(RUN) -m pytest -q tests/layout $(PYTEST_ARGS)

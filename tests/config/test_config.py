@@ -1,4 +1,4 @@
-"""The configuration: sources in order, refusals with a way out, nothing secret shown, the example equal to the defaults."""
+"""The configuration: order of sources, refusals with a way out, no secret shown, an example equal to the defaults."""
 
 from __future__ import annotations
 
