@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import structlog
+from tests.cli.terminal import Terminal, terminal_in, write_flows
 
 from fencepost.authoring import registry
 from fencepost.engine import logs
-from tests.cli.terminal import Terminal, terminal_in, write_flows
 
 
 @pytest.fixture(autouse=True)

@@ -214,6 +214,15 @@ def eventually(look: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+def alive(pid: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
 def write_flows(folder: Path, text: str = FLOWS) -> str:
     """A project's module in the folder, under a name that no other test of this process has imported."""
     name = f"flows_{uuid.uuid4().hex[:12]}"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-
 from tests.cli.terminal import Terminal, write_flows
 
 
@@ -225,7 +224,11 @@ def test_modules_that_are_not_there(terminal: Terminal, name: str, words: list[s
 
 def test_a_bug_keeps_its_traceback(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no operating error is not dressed up as one."""
-    monkeypatch.setattr("fencepost.cli.runs_list.run_json", lambda run: 1 / 0)
+
+    def bug(run: object) -> object:
+        return 1 / 0
+
+    monkeypatch.setattr("fencepost.cli.runs_list.run_json", bug)
     assert terminal("start", "x").exit_code == 0
     told = terminal("runs", "list", "--json")
     assert isinstance(told.exception, ZeroDivisionError)

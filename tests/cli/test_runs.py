@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.cli.terminal import Terminal, eventually, stop, terminal_in, write_flows
 
 

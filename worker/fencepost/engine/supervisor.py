@@ -113,8 +113,6 @@ class Supervisor:
                 for place in range(self._processes):
                     group.create_task(self._keep(place, group), name=f"worker process {place}")
         finally:
-            for child in self._children.values():
-                child.signal(signal.SIGKILL)
             for number in numbers:
                 loop.remove_signal_handler(number)
         return self._outcome
@@ -177,6 +175,9 @@ class Supervisor:
                 self._tell_ready(place, word)
                 reload = await self._until_reload(child, word)
             code = await self._end(child)
+        except BaseException:  # cancelled: whoever does that wants an end now
+            child.signal(signal.SIGKILL)
+            raise
         finally:
             del self._children[place]
             self._ready.pop(place, None)

@@ -1,0 +1,103 @@
+"""``fencepost dev``: servers, worker and reload in one folder, and nothing left afterwards."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cli.terminal import FLOWS, Live, Terminal, alive, eventually, terminal_in
+from tests.cli.test_worker import children
+
+from fencepost.dev.servers import erase, find_running
+
+
+@pytest.fixture
+def project() -> Iterator[Terminal]:
+    """A project's folder that root's ``nobody`` can reach, unlike pytest's own; no server is named."""
+    folder = Path(tempfile.mkdtemp(prefix="fencepost-cli-"))
+    folder.chmod(0o711)
+    (folder / "shop.py").write_text(FLOWS)
+    try:
+        with terminal_in(folder, {}) as terminal:
+            yield terminal
+        eventually(lambda: find_running(folder / ".fencepost") is None)
+        erase(folder / ".fencepost")
+    finally:
+        shutil.rmtree(folder)
+
+
+def result(terminal: Terminal) -> str:
+    """What ``fulfil`` answers, from another terminal of the same folder."""
+    told = terminal("start", "fulfil", '{"id": 21}', "--wait", "--timeout", "20", "--json")
+    assert told.exit_code == 0, told.output
+    return str(json.loads(told.stdout)["result"])
+
+
+def test_dev_from_start_to_end(project: Terminal) -> None:
+    """Ready; found by other commands; reloads; survives broken code; Ctrl-C ends all of it and keeps the data."""
+    live = project.start("dev", "shop")
+    live.wait_for("Postgres  postgresql://")
+    live.wait_for("Valkey    unix://")
+    assert "fulfil" in live.wait_for("ready: workflows:")
+    assert result(project) == "42"
+
+    (project.folder / "shop.py").write_text(FLOWS.replace("number * 2", "number * 3"))
+    live.wait_for("reloaded: workflows:")
+    assert result(project) == "63"
+
+    (project.folder / "shop.py").write_text("def broken(:\n")
+    assert "SyntaxError" in live.wait_for("child_died")
+    (project.folder / "shop.py").write_text(FLOWS)
+    live.wait_for("reloaded: workflows:")
+    assert result(project) == "42"
+
+    ended_well(live)
+    told = project("runs", "list")
+    assert (told.exit_code, "no dev servers run" in told.stderr) == (4, True)
+
+    live = project.start("dev", "shop", "--no-reload")
+    live.wait_for("ready: workflows:")
+    assert len(json.loads(project("runs", "list", "--json").stdout)["runs"]) == 3
+    ended_well(live)
+
+
+def ended_well(live: Live) -> None:
+    """Ctrl-C: exit code 0, no child, no server, no traceback."""
+    pids = children(live.process.pid)
+    live.send(signal.SIGINT)
+    assert live.end() == 0, live.text
+    assert [pid for pid in pids if alive(pid)] == []
+    assert "Traceback" not in live.text
+
+
+def test_kill_9_of_dev_leaves_nothing(project: Terminal) -> None:
+    """Neither worker nor servers."""
+    live = project.start("dev", "shop")
+    live.wait_for("ready: workflows:")
+    pids = children(live.process.pid)
+    assert len(pids) == 3, "a worker and two guards"
+    live.send(signal.SIGKILL)
+    eventually(lambda: not any(alive(pid) for pid in pids))
+    live.end()
+
+
+def test_dev_refuses_production(bare: Terminal, flows: str) -> None:
+    """Its servers are for one machine."""
+    environ = {"FENCEPOST_DATABASE_URL": "postgresql://db/x", "FENCEPOST_REDIS_URL": "redis://db"}
+    told = bare("dev", flows, FENCEPOST_ENV="production", **environ)
+    assert (told.exit_code, "fencepost worker" in told.stderr) == (2, True)
+    assert not (bare.folder / ".fencepost").exists()
+
+
+def test_dev_with_a_module_that_is_not_there(project: Terminal) -> None:
+    """It ends, and takes its servers with it; configured servers are left alone, and that is said."""
+    told = project.command("dev", "nowhere", FENCEPOST_DATABASE_URL="postgresql://nobody@db.invalid/x")
+    assert told.returncode == 2, told.stderr
+    assert "there is no module 'nowhere'" in told.stderr
+    assert "database_url is configured, and left alone" in told.stderr
+    assert find_running(project.folder / ".fencepost") is None
