@@ -7,13 +7,15 @@ from collections.abc import Sequence
 import msgspec
 
 PAYLOAD_BYTES = 10_240
+REAL_BODY_SECONDS = 0.003
+"""What a real body waits for: about one request to a service in the same building."""
 IN_FLIGHT = 64
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One row. ``steps``: of one run, which the per-step figures are divided by (a run without steps counts as one).
-    ``payload_bytes``: in and out of each step. ``runs``: per round. ``goal``: the greatest ratio of the client's time to
-    the floor's, or with ``goal_is_rate`` the least ratio of the throughputs; None: no target.
+    ``payload_bytes``: in and out of each step. ``body_seconds``: what a body waits for, and the floor too.
+    ``runs``: per round. ``goal``: the greatest ratio of the client's time to the floor's, or with ``goal_is_rate`` the least ratio of the throughputs; None: no target.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     in_flight: int
     runs: int
     payload_bytes: int = 0
+    body_seconds: float = 0.0
     goal: float | None = None
     goal_is_rate: bool = False
     quick: bool = False
@@ -46,6 +49,7 @@ def _sequence(steps: int, in_flight: int, runs: int, goal: float | None, body: s
         runs=runs,
         goal=goal,
         goal_is_rate=in_flight > 1 and goal is not None,
+        body_seconds=REAL_BODY_SECONDS if body == "real" else 0.0,
         **more,
     )
 
@@ -97,28 +101,28 @@ def _named(name: str, in_flight: int) -> str:
 
 
 CASES: tuple[Case, ...] = (
-    _none(1, 60, 6.0),
+    _none(1, 60, 6.0, quick=True),
     _none(IN_FLIGHT, 512, None),
     _none(500, 500, 0.4, goal_is_rate=True),
     _sequence(1, 1, 60, 5.0),
     _sequence(1, IN_FLIGHT, 256, None),
-    _sequence(10, 1, 20, 3.0, quick=True),
+    _sequence(10, 1, 20, 3.0),
     _sequence(10, IN_FLIGHT, 256, 0.6, quick=True),
     _sequence(25, 1, 10, 3.0),
     _sequence(25, IN_FLIGHT, 128, None),
-    _sequence(50, 1, 8, 3.0),
+    _sequence(50, 1, 8, 3.0, quick=True),
     _sequence(50, IN_FLIGHT, 64, None),
     _sequence(200, 1, 3, 2.5),
     _sequence(200, IN_FLIGHT, 64, None),
     _sequence(1000, 1, 1, 2.5),
-    _sequence(20, 1, 5, None, "real", quick=True),
-    _sequence(20, IN_FLIGHT, 128, None, "real", quick=True),
+    _sequence(200, 1, 1, None, "real", quick=True),
+    _sequence(50, IN_FLIGHT, 64, None, "real", quick=True),
     _sequence(20, 1, 5, None, "thread"),
     _sequence(20, IN_FLIGHT, 64, None, "thread"),
     *(
-        _wide(shape, width, 1, runs, goal, quick=width == 25)
+        _wide(shape, width, 1, runs, goal, quick=width == 50)
         for shape, factor in (("gather", 1.0), ("race", 2.0))
-        for width, runs, goal in ((10, 20, 3.0 * factor), (25, 10, 2.0 * factor), (50, 6, 1.2 * factor), (200, 3, factor))
+        for width, runs, goal in ((10, 20, 3 * factor), (25, 10, 2 * factor), (50, 6, 1.2 * factor), (200, 3, factor))
     ),
     _wide("gather", 1000, 1, 1, 1.0),
     _wide("gather", 10, IN_FLIGHT, 128, None),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from importlib import resources
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import asyncpg
 import uuid_utils
@@ -54,7 +54,7 @@ class Floor:
         left = case.runs
         seconds: list[float] = []
 
-        async def loop(statements: tuple[Any, Any]) -> None:
+        async def loop(statements: _Statements) -> None:
             nonlocal left
             while left > 0:
                 left -= 1
@@ -62,16 +62,61 @@ class Floor:
                 await _run(statements, case)
                 seconds.append(time.perf_counter() - started)
 
-        await asyncio.gather(*(loop(one) for one in self._statements[: min(case.in_flight, CONNECTIONS_MAX)]))
+        if case.body_seconds == 0:
+            held = [_Held(*pair) for pair in self._statements]
+            await asyncio.gather(*(loop(one) for one in held[: min(case.in_flight, CONNECTIONS_MAX)]))
+        else:
+            pool = _Pool(self._statements)
+            await asyncio.gather(*(loop(pool) for _ in range(case.in_flight)))
         return seconds
 
 
-async def _run(statements: tuple[Any, Any], case: Case) -> None:
-    start, step = statements
+class _Statements(Protocol):
+    """Where a run's commits go."""
+
+    async def start(self, *args: object) -> None: ...
+
+    async def step(self, *args: object) -> None: ...
+
+
+class _Held:
+    """One connection for whole runs: nothing is between the loop and the server."""
+
+    def __init__(self, start: Any, step: Any) -> None:
+        self.start = start.fetch
+        self.step = step.fetch
+
+
+class _Pool:
+    """Connections shared by more runs than there are, where bodies wait in between."""
+
+    def __init__(self, pairs: list[tuple[Any, Any]]) -> None:
+        self._free = asyncio.Queue[tuple[Any, Any]]()
+        for pair in pairs:
+            self._free.put_nowait(pair)
+
+    async def start(self, *args: object) -> None:
+        await self._use(0, args)
+
+    async def step(self, *args: object) -> None:
+        await self._use(1, args)
+
+    async def _use(self, which: int, args: tuple[object, ...]) -> None:
+        pair = await self._free.get()
+        try:
+            await pair[which].fetch(*args)
+        finally:
+            self._free.put_nowait(pair)
+
+
+async def _run(statements: _Statements, case: Case) -> None:
     data = b"\0" * (case.payload_bytes or SMALL)
     run_id = str(uuid_utils.uuid7())
     at = time.time_ns() // 1000
     steps = max(1, case.steps)
-    await start.fetch(run_id, at, b"\0" * SMALL)
+    await statements.start(run_id, at, b"\0" * SMALL)
     for number in range(steps):
-        await step.fetch(run_id, at, 2 + 2 * number, f"echo#{number}", data, data, 10 if number == steps - 1 else 1)
+        if case.body_seconds > 0:
+            await asyncio.sleep(case.body_seconds)
+        status = 10 if number == steps - 1 else 1
+        await statements.step(run_id, at, 2 + 2 * number, f"echo#{number}", data, data, status)

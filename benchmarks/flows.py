@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from benchmarks.cases import REAL_BODY_SECONDS
 from fencepost import hook, sleep, step, workflow
-
-REAL_BODY_SECONDS = 0.003
-"""What a real body waits for: about one request to a service in the same building."""
 
 
 @step

@@ -21,8 +21,8 @@ RESULT_SECONDS = 120.0
 
 
 class Round(msgspec.Struct, frozen=True):
-    """One round. ``floor`` and ``engine``: seconds of each run; the walls: of the round. ``counters``, ``floor_counters``:
-    the servers'; ``counts``: of workers and client together."""
+    """One round. ``floor`` and ``engine``: seconds of each run; the walls: of the round. ``counters`` and
+    ``floor_counters``: the servers'; ``counts``: of workers and client together."""
 
     floor: list[float]
     floor_wall: float
@@ -81,10 +81,10 @@ class Bench:
     """What every round needs."""
 
     def __init__(self, client: Client, floor: Floor, fleet: Fleet, probe: Probe) -> None:
-        self._client = client
-        self._floor = floor
-        self._fleet = fleet
-        self._probe = probe
+        self.client = client
+        self.floor = floor
+        self.fleet = fleet
+        self.probe = probe
 
     async def case(self, case: Case, rounds: int) -> Row:
         """Measure one case. One round in advance is thrown away: it loads code, plans and caches."""
@@ -93,17 +93,17 @@ class Bench:
 
     async def round(self, case: Case) -> Round:
         """Floor, then engine."""
-        workers = self._fleet.pids
-        first = await self._probe.read(workers)
+        workers = self.fleet.pids
+        first = await self.probe.read(workers)
         started = time.perf_counter()
-        floor = await self._floor.play(case)
+        floor = await self.floor.play(case)
         floor_wall = time.perf_counter() - started
         before_counts = await self._counts()
-        before = await self._probe.read(workers)
+        before = await self.probe.read(workers)
         started = time.perf_counter()
-        engine = await play(self._client, case)
+        engine = await play(self.client, case)
         engine_wall = time.perf_counter() - started
-        after = await self._probe.read(workers)
+        after = await self.probe.read(workers)
         after_counts = await self._counts()
         total: Counter[str] = Counter()
         for then, now in zip(before_counts, after_counts, strict=True):
@@ -115,7 +115,7 @@ class Bench:
         return Round(floor, floor_wall, before - first, engine, engine_wall, after - before, dict(total), shares)
 
     async def _counts(self) -> list[Counter[str]]:
-        return [Counter(tally), *await self._fleet.counts()]
+        return [Counter(tally), *await self.fleet.counts()]
 
 
 async def play(client: Client, case: Case) -> list[float]:
@@ -183,9 +183,7 @@ def summary(case: Case, rounds: list[Round]) -> Row:
 
 def _by_kind(rounds: list[Round], steps: int) -> dict[str, float]:
     kinds = sorted({kind for one in rounds for kind in one.counters.cpu})
-    return {
-        kind: 1e3 * statistics.median(one.counters.cpu.get(kind, 0.0) for one in rounds) / steps for kind in kinds
-    }
+    return {kind: 1e3 * statistics.median(one.counters.cpu.get(kind, 0.0) for one in rounds) / steps for kind in kinds}
 
 
 def _at(ordered: list[float], share: float) -> float:

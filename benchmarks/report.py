@@ -13,7 +13,8 @@ COLUMNS = (
 
 def header() -> str:
     """The table's first line. Commits to CPU are per step (per run if it has none)."""
-    return "".join(name.ljust(width) if number == 0 else name.rjust(width) for number, (name, width) in enumerate(COLUMNS))
+    names = enumerate(COLUMNS)
+    return "".join(name.ljust(width) if number == 0 else name.rjust(width) for number, (name, width) in names)
 
 
 def line(row: Row) -> str:

@@ -20,6 +20,7 @@ from benchmarks.floor import Floor
 from benchmarks.measure import Bench, Row
 from benchmarks.report import header, line
 from benchmarks.servers import Probe
+from benchmarks.singles import Single, singles
 from benchmarks.worker import loop_named
 from fencepost import Client
 from fencepost.config import Config
@@ -35,19 +36,32 @@ class Options(msgspec.Struct, frozen=True):
     rounds: int
     workers: int
     loop: str
+    singles: bool
     json: Path | None
     profile: Path | None
 
 
-async def measure(options: Options, postgres_url: str, redis_url: str) -> list[Row]:
+class Results(msgspec.Struct, frozen=True):
+    """What ``--json`` writes."""
+
+    rows: list[Row]
+    singles: list[Single]
+
+
+async def measure(options: Options, postgres_url: str, redis_url: str) -> Results:
     """All cases on the given servers, in a namespace of its own."""
     rows: list[Row] = []
+    found: list[Single] = []
     async with bench(options, postgres_url, redis_url) as made:
         print(header(), flush=True)
         for case in options.cases:
             rows.append(await made.case(case, options.rounds))
             print(line(rows[-1]), flush=True)
-    return rows
+        if options.singles:
+            found = await singles(made.client, made.fleet, made.probe)
+            for one in found:
+                print(f"{one.name:<34}{one.value:>12.2f} {one.unit:<9}{one.goal}", flush=True)
+    return Results(rows, found)
 
 
 @asynccontextmanager
@@ -76,15 +90,25 @@ def parsed(argv: list[str]) -> tuple[Options, str]:
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
     parser.add_argument("--loop", default="auto", choices=("auto", "asyncio", "uvloop"), help="the workers' event loop")
     parser.add_argument("--client-loop", default="asyncio", choices=("asyncio", "uvloop"), help="client's and floor's")
+    parser.add_argument("--singles", action="store_true", help="also an idle worker, timers, signals, a cold replay")
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--profile", type=Path, help="write a cProfile per worker into this folder")
     found = parser.parse_args(argv)
+    cases_named = [name.strip() for name in found.cases.split(",") if name.strip()]
     try:
-        cases = chosen([name.strip() for name in found.cases.split(",") if name.strip()], quick=found.quick)
+        cases = chosen(cases_named, quick=found.quick)
     except ValueError as error:
         parser.error(str(error))
     rounds = found.rounds or (1 if found.quick else 5)
-    return Options(cases, rounds, found.workers, found.loop, found.json, found.profile), found.client_loop
+    return Options(
+        cases,
+        rounds,
+        found.workers,
+        found.loop,
+        found.singles or not (found.quick or cases_named),
+        found.json,
+        found.profile,
+    ), found.client_loop
 
 
 def main() -> None:
@@ -95,11 +119,10 @@ def main() -> None:
     if options.profile is not None:
         options.profile.mkdir(parents=True, exist_ok=True)
     try:
-        with start(folder / "state") as servers:
-            with asyncio.Runner(loop_factory=loop_named(client_loop)) as runner:
-                rows = runner.run(measure(options, servers.postgres_url, servers.redis_url))
+        with start(folder / "state") as servers, asyncio.Runner(loop_factory=loop_named(client_loop)) as runner:
+            results = runner.run(measure(options, servers.postgres_url, servers.redis_url))
         erase(folder / "state")
     finally:
         folder.rmdir()
     if options.json is not None:
-        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=2))
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2))
