@@ -1,0 +1,83 @@
+"""The workflows that kill tests run. Worker processes import them: their folder is the working folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from fencepost import current, step, workflow
+
+
+@step
+async def add(a: int, b: int) -> int:
+    """A plain step."""
+    return a + b
+
+
+@step(retries=0)
+async def suicide(n: int) -> int:
+    """Kills its process on the first attempt."""
+    if current().attempt == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+@step(retries=0)
+async def poison(n: int) -> int:
+    """Kills its process on every attempt."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return n
+
+
+@step(retries=0)
+async def slow(n: int) -> int:
+    """A body that takes a while, beside others that do not live that long."""
+    await asyncio.sleep(0.3)
+    return n
+
+
+@workflow
+async def sums(n: int) -> int:
+    """Sequential steps: the hot path."""
+    total = 0
+    for i in range(n):
+        total = await add(total, i)
+    return total
+
+
+@workflow
+async def sums_under_a_timeout(n: int) -> int:
+    """The same, with a wait pending all the time."""
+    async with asyncio.timeout(3600):
+        total = 0
+        for i in range(n):
+            total = await add(total, i)
+        return total
+
+
+@workflow
+async def killed_mid_step(n: int) -> int:
+    """A worker dies in a body."""
+    return await suicide(await add(n, 0))
+
+
+@workflow
+async def poisoned(n: int) -> int:
+    """A step that kills its process for ever."""
+    return await poison(n)
+
+
+@workflow
+async def bystander(n: int) -> int:
+    """One of many that share a worker with a poison."""
+    return await slow(n)
+
+
+@workflow
+async def mixed(n: int) -> int:
+    """Sequence, fan, sleep: something of everything, for floods and flushes."""
+    first = await add(n, 1)
+    parts = await asyncio.gather(*(add(first, i) for i in range(5)))
+    await asyncio.sleep(0.2)
+    return await add(sum(parts), 0)

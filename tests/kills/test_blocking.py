@@ -1,0 +1,85 @@
+"""H34, H61, H62: user code that blocks the loop or spins, and a process that is frozen past its lease."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+from tests.kills.fleet import worker
+
+from fencepost.client import Client
+from fencepost.config import Config
+from fencepost.errors import REPLAY_TIMEOUT, RunFailed
+from fencepost_store import migrations
+from fencepost_store.events import EventType
+
+LEASE = 2.0
+
+
+@pytest.fixture
+async def config(postgres_url: str, valkey_url: str, namespace: str) -> Config:
+    """Short leases: these tests wait for them to run out."""
+    await migrations.migrate(postgres_url, namespace)
+    return Config(
+        database_url=postgres_url,
+        redis_url=valkey_url,
+        namespace=namespace,
+        env="test",
+        lease_seconds=LEASE,
+        renewal_seconds=0.5,
+        idle_block_seconds=0.5,
+        replay_budget_seconds=1.0,
+    )
+
+
+async def test_h61_a_blocked_loop_is_not_a_dead_worker(config: Config, tmp_path: Path) -> None:
+    """The body blocks the loop for three leases: its lease is renewed by the thread, the body runs once, one warning
+    shows the stack.
+    """
+    began = tmp_path / "began"
+    async with worker(config) as first, worker(config) as second, Client(config) as client:
+        run = await client.start("blocked", str(began), 3 * LEASE)
+        assert await run.result(30) == 1
+        assert len(began.read_text().splitlines()) == 1
+        warnings = [line for line in first.lines + second.lines if "loop_blocked" in line]
+        assert len(warnings) == 1
+        assert any("blocks" in line for line in first.lines + second.lines)
+
+
+async def test_h62_a_frozen_process_comes_back_and_does_no_harm(config: Config) -> None:
+    """SIGSTOP for longer than the lease while a body runs: another worker takes the step; the frozen one wakes, is
+    refused, and goes on with other work.
+    """
+    async with worker(config) as frozen, Client(config) as client:
+        run = await client.start("bystander", 7)
+        while True:
+            starts = [event async for event in run.events() if event.type is EventType.step_started]
+            if starts:
+                break
+        frozen.send(signal.SIGSTOP)
+        async with worker(config):
+            assert await run.result(30) == 7
+            frozen.send(signal.SIGCONT)
+            again = [await client.start("bystander", n) for n in range(20)]
+            assert await asyncio.gather(*(one.result(30) for one in again)) == list(range(20))
+        events = [event async for event in run.events()]
+        assert [event.seq for event in events] == list(range(1, len(events) + 1))
+        assert sum(event.type is EventType.step_completed for event in events) == 1
+        assert frozen.process.returncode is None
+
+
+async def test_h34_a_spinning_workflow_fails_alone(config: Config) -> None:
+    """``while True: pass`` is stopped by the replay budget with REPLAY_TIMEOUT and the stack; the worker's other runs
+    go on.
+    """
+    async with worker(config) as one, Client(config) as client:
+        spinning = await client.start("spins")
+        good = [await client.start("bystander", n) for n in range(10)]
+        with pytest.raises(RunFailed) as caught:
+            await spinning.result(30)
+        assert caught.value.code == REPLAY_TIMEOUT
+        assert await asyncio.gather(*(run.result(30) for run in good)) == list(range(10))
+        assert one.process.returncode is None
+        assert any("replay_budget" in line for line in one.lines)
