@@ -65,8 +65,8 @@ async def _until_signal(screen: Screen, keep: bool, stopped: list[int]) -> Facts
 
 def _first(error: BaseException) -> BaseException:
     """The error that ended a group of tasks; others in it are consequences."""
-    group: BaseExceptionGroup[BaseException] | None = error if isinstance(error, BaseExceptionGroup) else None
-    return error if group is None else _first(group.exceptions[0])
+    members: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return _first(members[0]) if members else error
 
 
 def _failed(screen: Screen, error: BaseException) -> int:

@@ -5,7 +5,6 @@ stage leaves nothing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Generator
@@ -45,41 +44,33 @@ async def set_up(screen: Screen, *, keep: bool) -> AsyncGenerator[Stage]:
     """Servers, schema, client, and two workers that consume. ``keep``: the folder stays, for whoever wants to look."""
     with _folder(screen, keep=keep) as folder:
         state = folder / "servers"
-        screen.step("starting an embedded Postgres and Valkey")
+        screen.step(f"starting an embedded Postgres and Valkey in {folder}")
         async with owned(asyncio.to_thread(start, state), lambda servers: asyncio.to_thread(servers.stop)) as servers:
             config = _config(servers)
             await migrate(config.database_url, config.namespace)
             async with (
                 Client(config) as client,
-                contextlib.aclosing(await _Closing.open(config)) as own,
+                owned(open_queue(config), lambda queue: queue.close()) as queue,
+                owned(Server.connect(config.database_url), lambda server: server.close()) as server,
                 Team(config, folder) as team,
             ):
                 screen.step("starting two worker processes")
-                for member in await asyncio.gather(team.hire(), team.hire()):
-                    screen.step(f"{member.label} is ready (process {member.pid})")
-                yield Stage(screen, config, client, own.queue, own.server, team)
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(2):
+                        group.create_task(_hire(screen, team))
+                try:
+                    yield Stage(screen, config, client, queue, server, team)
+                except Exception:
+                    team.show_logs(screen)
+                    raise
             screen.step("stopping the servers")
         if not keep:
             await asyncio.to_thread(erase, state)
 
 
-@dataclass(frozen=True, slots=True)
-class _Closing:
-    """The demo's own connections."""
-
-    queue: Queue
-    server: Server
-
-    @classmethod
-    async def open(cls, config: Config) -> _Closing:
-        """Connect to both."""
-        queue = await open_queue(config)
-        return cls(queue, await Server.connect(config.database_url))
-
-    async def aclose(self) -> None:
-        """Close both."""
-        await self.queue.close()
-        await self.server.close()
+async def _hire(screen: Screen, team: Team) -> None:
+    member = await team.hire()
+    screen.step(f"{member.label} is ready (process {member.pid})")
 
 
 def _config(servers: EmbeddedServers) -> Config:

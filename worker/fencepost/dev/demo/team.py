@@ -12,6 +12,7 @@ import msgspec
 
 from fencepost.config import Config
 from fencepost.dev.demo import worker
+from fencepost.dev.demo.screen import Screen
 from fencepost.engine.link import Ready
 from fencepost.engine.process import ChildProcess, environment, told
 
@@ -111,6 +112,12 @@ class Team:
         """kill -9."""
         self.members.remove(member)
         return await member.kill()
+
+    def show_logs(self, screen: Screen) -> None:
+        """What the workers said last, for whoever has to find out what went wrong."""
+        for log in sorted(self._folder.glob("worker-*.log")):
+            screen.say(f"the end of {log.name}:")
+            screen.say(tail(log))
 
     async def drain(self) -> dict[str, int]:
         """Tell all who are left to drain; answers their exit codes by label."""
