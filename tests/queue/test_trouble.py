@@ -29,6 +29,7 @@ class Proxy:
         self.swallow = False
         self.swallowed = asyncio.Event()
         self.sent = b""
+        self.arrivals = 0
         self._pipes: set[asyncio.StreamWriter] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,6 +43,7 @@ class Proxy:
         while data := await reader.read(65536):
             if out:
                 self.sent += data
+                self.arrivals += 1
             elif self.swallow:
                 self.swallowed.set()
                 continue
@@ -163,9 +165,10 @@ async def test_a_cancelled_caller_takes_nobody_with_it(on_valkey: OnServer) -> N
 async def test_calls_that_are_issued_together_leave_together(on_valkey: OnServer, tmp_path: Path) -> None:
     async with proxied(on_valkey.url, tmp_path) as (proxy, url):
         queue = await connect(url, on_valkey.namespace)
-        proxy.sent = b""
+        proxy.sent, proxy.arrivals = b"", 0
         await asyncio.gather(*(queue.enqueue([Entry("q", f"t:{i}")]) for i in range(100)))
         assert proxy.sent.count(b"EVALSHA") == 100
+        assert proxy.arrivals < 50, "one by one, each would wait for the reply of the one before"
         await queue.close()
 
 
