@@ -156,9 +156,10 @@ def test_h29_finally_blocks_run_and_what_they_ask_for_does_not_leave(
 
 
 async def _swallows_five_times(w: W) -> object:
+    forever = asyncio.Event()
     for _ in range(5):
         try:
-            await w.step("a")
+            await forever.wait()
         except asyncio.CancelledError:
             continue
     return None
@@ -194,6 +195,46 @@ def test_h29_code_that_swallows_cancellation_is_ended_all_the_same(
         del bench
         gc.collect()
         assert gone() is None
+
+
+def test_h29_code_that_swallows_a_few_cancellations_ends_in_its_own_way() -> None:
+    """Cancelled again and again before force is used: its last await is cancelled and not torn out."""
+    seen: list[str] = []
+
+    async def flow(w: W) -> object:
+        forever = asyncio.Event()
+        for _ in range(4):
+            try:
+                await forever.wait()
+            except BaseException as error:  # noqa: BLE001  # what ended it is the question
+                seen.append(type(error).__name__)
+
+    bench = Bench(flow)
+    bench.live.evict()
+    assert seen == ["CancelledError"] * 4
+
+
+def test_h29_code_that_swallows_all_is_torn_out_at_once() -> None:
+    """Not when somebody drops the last reference to its task, which may be never."""
+    tasks: list[object] = []
+    seen: list[str] = []
+
+    async def flow(w: W) -> object:
+        tasks.append(asyncio.current_task())
+        forever = asyncio.Event()
+        try:
+            while True:
+                try:
+                    await forever.wait()
+                except asyncio.CancelledError:
+                    continue
+        finally:
+            seen.append("finally")
+
+    bench = Bench(flow)
+    bench.live.evict()
+    assert seen == ["finally"]
+    assert tasks
 
 
 def test_h29_code_that_spins_while_evicted_meets_the_drain_limit() -> None:

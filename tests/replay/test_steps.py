@@ -144,13 +144,13 @@ def test_h27_callbacks_count_under_the_task_that_scheduled_them() -> None:
 def test_ids_are_bounded_and_stay_apart() -> None:
     """Deep paths and long names are shortened by hash; names cannot spell another task's path."""
 
-    async def deep(w: W, depth: int) -> None:
+    async def a_function_with_a_rather_long_name(w: W, depth: int) -> None:
         if depth:
-            await asyncio.gather(deep(w, depth - 1), deep(w, depth - 1))
+            await asyncio.gather(*(a_function_with_a_rather_long_name(w, depth - 1) for _ in range(2)))
         else:
             await asyncio.wait([w.future("n" * 300), w.future("n" * 299 + "m"), w.future("deep#1/deep#1/x")])
 
-    bench = Bench(lambda w: deep(w, 7))
+    bench = Bench(lambda w: a_function_with_a_rather_long_name(w, 7))
     ids = [e.entity for e in bench.live.pending()]
     assert len(ids) == len(set(ids)) == 3 * 2**7
     assert max(map(len, ids)) <= 200

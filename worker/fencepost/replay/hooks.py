@@ -55,10 +55,9 @@ class Channel:
                 waiter.set_exception(RuntimeError("the hook was closed while it was awaited"))
 
     def receive(self, event: Event) -> None:
-        """A payload from the log. After a local close it is nobody's."""
-        if not self._closed:
-            self._buffer.append(event)
-            self._pump()
+        """A payload from the log. (After a close the ask is withdrawn, and the instance does not come here.)"""
+        self._buffer.append(event)
+        self._pump()
 
     def take_back(self, event: Event) -> None:
         """A payload whose awaiter was cancelled before it woke up. It was the oldest, so it goes first again."""
