@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+import redis
 from tests.cli.terminal import Terminal, write_flows
 
 
@@ -198,13 +200,16 @@ MODULES = {
 }
 
 
-@pytest.mark.parametrize("name", MODULES)
-@pytest.mark.parametrize("command", [("worker",), ("worker", "--no-supervisor")], ids=" ".join)
-def test_modules_that_cannot_be_used(terminal: Terminal, name: str, command: tuple[str, ...]) -> None:
-    """Exit code 2, with the module, the line and the reason; as a real process, for the import is one's own."""
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, ("--no-supervisor",)) for name in MODULES), ("nothing", ()), ("raises", ())]
+)
+def test_modules_that_cannot_be_used(terminal: Terminal, name: str, options: tuple[str, ...]) -> None:
+    """Exit code 2, with the module, the line and the reason, also where it was another process that tried; as a real
+    process, for the import is one's own.
+    """
     text, words = MODULES[name]
     (terminal.folder / f"{name}.py").write_text(text)
-    told = terminal.command(*command, name)
+    told = terminal.command("worker", *options, name)
     assert told.returncode == 2, told.stderr
     for word in (f"module {name!r}", *words):
         assert word in told.stderr
@@ -220,6 +225,37 @@ def test_modules_that_are_not_there(terminal: Terminal, name: str, words: list[s
     assert told.returncode == 2
     for word in words:
         assert word in told.stderr
+
+
+@pytest.fixture
+def admin(valkey_url: str) -> Iterator[redis.Redis]:
+    """The queue's server, as its operator sees it."""
+    connection: redis.Redis = redis.Redis.from_url(valkey_url)
+    yield connection
+    connection.close()
+
+
+def test_redis_refuses_the_password(terminal: Terminal, admin: redis.Redis, namespace: str) -> None:
+    """Exit code 5; the password is not repeated."""
+    admin.execute_command("ACL", "SETUSER", namespace, "on", ">right", "~*", "&*", "+@all")
+    url = terminal.environ["FENCEPOST_REDIS_URL"]
+    right, wrong = (url.replace("unix://", f"unix://{namespace}:{word}@") for word in ("right", "wr0ng"))
+    assert terminal("--redis-url", right, "queue", "depth").exit_code == 0
+    told = terminal("--redis-url", wrong, "queue", "depth")
+    assert told.exit_code == 5, told.output
+    assert "password" in told.stderr
+    assert "wr0ng" not in told.output
+
+
+def test_redis_that_drops_keys(terminal: Terminal, admin: redis.Redis) -> None:
+    """Exit code 5, the setting and how to set it."""
+    admin.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        told = terminal("queue", "depth")
+    finally:
+        admin.config_set("maxmemory-policy", "noeviction")
+    assert told.exit_code == 5, told.output
+    assert "CONFIG SET maxmemory-policy noeviction" in told.stderr
 
 
 def test_a_bug_keeps_its_traceback(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

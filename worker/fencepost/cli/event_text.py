@@ -101,9 +101,9 @@ def _field_json(value: Any) -> object:
     if isinstance(value, msgspec.Struct):
         return _record_json(value)
     if isinstance(value, dict):
-        return {str(key): _field_json(item) for key, item in cast(dict[Any, Any], value).items()}
+        return {str(key): _field_json(item) for key, item in cast(dict[object, object], value).items()}
     if isinstance(value, (list, tuple)):
-        return [_field_json(item) for item in cast(list[Any], value)]
+        return [_field_json(item) for item in cast(list[object], value)]
     return plain(value)
 
 
@@ -134,13 +134,12 @@ def detail(event: Event) -> str:
 def call_text(data: bytes) -> str:
     """``[args, kwargs]`` as a call is written."""
     value: object = value_of(data)
-    match value:
-        case [list(args), dict(kwargs)]:
-            parts = [shown(arg) for arg in cast(list[object], args)]
-            parts += [f"{name}={shown(arg)}" for name, arg in cast(dict[str, object], kwargs).items()]
-            return f"({', '.join(parts)})"
-        case _:
-            return shown(value)
+    call = cast(list[object], value) if isinstance(value, list) else []
+    if len(call) != 2 or not isinstance(call[0], list) or not isinstance(call[1], dict):
+        return shown(value_of(data))
+    parts = [shown(arg) for arg in cast(list[object], call[0])]
+    parts += [f"{name}={shown(arg)}" for name, arg in cast(dict[str, object], call[1]).items()]
+    return f"({', '.join(parts)})"
 
 
 def failure_text(error: Failure) -> str:

@@ -72,9 +72,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in cast(Mapping[Any, Any], value).items()}
+        return {str(key): plain(item) for key, item in cast(Mapping[object, object], value).items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in cast(Iterable[Any], value)]
+        return [plain(item) for item in cast(Iterable[object], value)]
     return str(value)
 
 

@@ -65,7 +65,7 @@ def start(
 
     async def begin() -> dict[str, Any]:
         async with session.client() as client:
-            run = await client.start(found or workflow, *values, **options, **named)  # type: ignore[call-overload]
+            run = await client.start(found or workflow, *values, **options, **named)
             told: dict[str, Any] = {"id": run.id, "workflow": found.name if found else workflow, "created": run.created}
             if not as_json:
                 click.echo(run.id if run.created else f"{run.id}  (there already)")

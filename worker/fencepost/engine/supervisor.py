@@ -250,7 +250,7 @@ class Supervisor:
 
     def _restart_delay(self, failures: int) -> float:
         """Seconds, jittered, so that processes that died together do not come back together."""
-        return min(RESTART_SECONDS_MAX, RESTART_SECONDS * 2**failures) * (0.5 + self._uniform() / 2)
+        return min(RESTART_SECONDS_MAX, RESTART_SECONDS * 2.0**failures) * (0.5 + self._uniform() / 2)
 
     async def _unless_stopping(self, event: Awaitable[object] | None, seconds: float | None) -> None:
         """Wait for an event or a time, but no longer than until we are told to stop."""
