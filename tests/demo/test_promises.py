@@ -33,7 +33,7 @@ def kept() -> Facts:
         kill=kill,
         begun_before_kill={"worker 1": 120, "worker 2": 118},
         lost=IN_FLIGHT,
-        begun_again={step: ("worker 2", "worker 1") for step in IN_FLIGHT},
+        begun_again=dict.fromkeys(IN_FLIGHT, ("worker 2", "worker 1")),
         ran_twice=IN_FLIGHT[:1],
         not_ended_once=(),
         recovery_ms=60.0,
