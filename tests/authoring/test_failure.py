@@ -254,14 +254,27 @@ def test_cycles_and_depth_are_cut() -> None:
     """By construction of a cycle, and of a chain longer than the bound."""
     first, second = ValueError("1"), ValueError("2")
     first.__cause__, second.__cause__ = second, first
-    assert repr(through(first).__cause__) == "ValueError('2')"
+    record = failure_of(first)
+    assert record.cause is not None
+    assert (record.cause.message, record.cause.cause) == ("2", None)
 
     chain: Exception = ValueError("0")
     for n in range(1, 500):
         outer = ValueError(str(n))
         outer.__cause__ = chain
         chain = outer
-    depth, top = 0, through(chain)
+    depth, top = 0, failure_of(chain)
+    while top is not None:
+        depth, top = depth + 1, top.cause
+    assert depth == DEPTH_MAX
+
+
+def test_a_record_that_is_too_deep_is_cut_when_it_is_read() -> None:
+    """Whoever wrote it."""
+    record = Failure("builtins.ValueError", "0")
+    for n in range(1, 100):
+        record = Failure("builtins.ValueError", str(n), cause=record)
+    depth, top = 0, exception_of(record)
     while top is not None:
         depth, top = depth + 1, top.__cause__
     assert depth == DEPTH_MAX
