@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fencepost_store.admission import fresh
-from fencepost_store.events import Event, EventType, NewEvent, ordinal
+from fencepost_store.events import KINDS, Event, EventType, NewEvent, ordinal
 from fencepost_store.ledger import DELIVERED
 from fencepost_store.protocol import (
     Batch,
@@ -28,11 +28,19 @@ _REASONS = {code: reason for reason, code in REASON_CODES.items()}
 _STATUSES = {int(status): status for status in RunStatus}
 _HINT_NONE, _HINT_AGAIN, _HINT_FRESH = range(3)
 
+_CAREFUL = -1
+_NEVER_PLAIN = frozenset(
+    {event_type for event_type, kind in KINDS.items() if kind.ends_run}
+    | {EventType.hook_created, EventType.hook_disposed, EventType.hook_received, EventType.step_retrying}
+)
+_ATTEMPT_GUARDED = frozenset({EventType.step_started, EventType.step_failed})
+
 _RUN_NOT_FOUND = FactVerdict(FactOutcome.refused, reason=Reason.run_not_found)
 
 
 def arguments(batches: Sequence[Batch], *, careful: bool) -> list[object]:
     """The parameters of one call. ``careful``: look up what is normally left to the unique index."""
+    hints = [hint for batch in batches for hint in _hints(batch)]
     events = [event for batch in batches for event in batch.events]
     return [
         [batch.run_id for batch in batches],
@@ -46,12 +54,12 @@ def arguments(batches: Sequence[Batch], *, careful: bool) -> list[object]:
         [event.attempt for event in events],
         [event.due if event.due_in is None else event.due_in for event in events],
         [event.at for event in events],
-        [hint for batch in batches for hint in _hints(batch)],
+        hints,
         [event.entity for event in events],
         [event.token for event in events],
         [event.dedupe for event in events],
         [event.payload for event in events],
-        careful,
+        _CAREFUL if careful else _plain(batches, hints),
     ]
 
 
@@ -60,6 +68,11 @@ def verdicts(row: Any, batches: Sequence[Batch]) -> list[Verdict]:
     sizes = (len(batches), sum(len(batch.events) for batch in batches))
     per_batch = (row["o_outcomes"], row["o_last_seqs"], row["o_fences"], row["o_statuses"])
     per_event = (row["o_codes"], row["o_values"])
+    if row["o_codes"] is None:
+        (batch,) = batches
+        last_seq: int = row["o_last_seqs"][0]
+        first = last_seq - len(batch.events) + 1
+        per_event = ([_LANDED] * len(batch.events), list(range(first, last_seq + 1)))
     if {len(column) for column in per_batch} != {sizes[0]} or {len(column) for column in per_event} != {sizes[1]}:
         raise StoreTrouble("Postgres answered an append with arrays of the wrong size")
     answer: list[Verdict] = []
@@ -68,7 +81,7 @@ def verdicts(row: Any, batches: Sequence[Batch]) -> list[Verdict]:
         part = slice(start, start + len(batch.events))
         start = part.stop
         owners = None if row["o_owners"] is None else row["o_owners"][part]
-        reply = _Reply(row["o_now"], row["o_codes"][part], row["o_values"][part], owners)
+        reply = _Reply(row["o_now"], per_event[0][part], per_event[1][part], owners)
         answer.append(_verdict(batch, outcome, last_seq, fence, status, reply))
     return answer
 
@@ -154,3 +167,25 @@ def _hints(batch: Batch) -> list[int]:
         hints.append(_HINT_FRESH if is_fresh else _HINT_AGAIN if marks & seen else _HINT_NONE)
         seen |= marks
     return hints
+
+
+def _plain(batches: Sequence[Batch], hints: list[int]) -> int:
+    """The place (from 1) of the last visible event if this is a plain turn, which ``append`` does in its shortest way; else 0.
+
+    Plain: one run, fenced, no hook token changes hands, the run does not end, no start or end of an attempt needs to be compared
+    with others, and no event bears on another but a creation on what follows it."""
+    if len(batches) != 1 or batches[0].fence is None:
+        return 0
+    last_visible = 0
+    for place, (event, hint) in enumerate(zip(batches[0].events, hints, strict=True), 1):
+        if (
+            event.type in _NEVER_PLAIN
+            or hint == _HINT_AGAIN
+            or (event.type in _ATTEMPT_GUARDED and hint != _HINT_FRESH)
+        ):
+            return 0
+        if event.type in DELIVERED and event.dedupe is not None:
+            return 0
+        if KINDS[event.type].visible:
+            last_visible = place
+    return last_visible

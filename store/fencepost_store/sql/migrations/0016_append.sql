@@ -2,43 +2,39 @@
 -- One element of p_runs .. p_graces per batch, by run id; one of p_batch .. p_payload per event, by batch and order. p_hint: 1, an
 -- earlier event of this call may bear on this one; 2, its entity is created earlier in its own fenced batch. o_codes, per event:
 -- 0 landed, 1 already, 2 dropped with its conflicting hook, 3 early, 4 not judged, 5 landed as hook_conflict, 10 and more refused.
--- o_values: seq (0, 1, 5) or rest (3). o_outcomes, per batch: 0 ok, 1 conflict, 2 refused, 3 busy, 4 no such run.
+-- o_values: seq (0, 1, 5) or rest (3); NULL, as o_codes, if all has landed as asked at the log's tail. p_mode: -1, look up what is
+-- normally left to the unique index; above 0, a plain turn of one run, whose p_mode-th event is its last visible one. o_outcomes, per batch: 0 ok, 1 conflict, 2 refused, 3 busy, 4 no such run.
 CREATE FUNCTION {schema}.append(
     p_runs uuid[], p_fences integer[], p_seens integer[], p_wakes bigint[], p_graces bigint[],
     p_batch integer[], p_type smallint[], p_ordinal smallint[], p_attempt smallint[], p_due bigint[], p_at bigint[],
-    p_hint smallint[], p_entity text[], p_token text[], p_dedupe text[], p_payload bytea[], p_careful boolean,
+    p_hint smallint[], p_entity text[], p_token text[], p_dedupe text[], p_payload bytea[], p_mode integer,
     OUT o_now bigint, OUT o_outcomes smallint[], OUT o_last_seqs integer[], OUT o_fences integer[],
     OUT o_statuses smallint[], OUT o_codes smallint[], OUT o_values bigint[], OUT o_owners text[]
-) LANGUAGE plpgsql VOLATILE AS $body$
+) LANGUAGE plpgsql VOLATILE
+-- Left to itself the planner plans every statement anew in every call, because a short array looks cheaper than an unknown one.
+SET plan_cache_mode = force_generic_plan
+AS $body$
 DECLARE
     c_grain CONSTANT bigint := {wake_grain};
     c_end CONSTANT smallint := {terminal_ordinal};
     v_batches integer := cardinality(p_runs);
     v_events integer := cardinality(p_type);
-    v_wakes bigint[] := array_fill(NULL::bigint, ARRAY[v_batches]);
-    v_landed boolean[] := array_fill(false, ARRAY[v_batches]);
-    v_bad boolean[] := array_fill(false, ARRAY[v_batches]);
-    v_good boolean[] := array_fill(false, ARRAY[v_batches]);
-    v_other boolean[] := array_fill(false, ARRAY[v_batches]);
-    v_parked boolean[] := array_fill(false, ARRAY[v_batches]);
-    v_ended boolean[] := array_fill(false, ARRAY[v_batches]);
-    v_seen_all boolean[] := array_fill(false, ARRAY[v_batches]);
+    v_wakes bigint[];
+    v_landed boolean[];
+    v_bad boolean[];
+    v_good boolean[];
+    v_other boolean[];
+    v_parked boolean[];
+    v_ended boolean[];
+    v_seen_all boolean[];
     v_run record;
-    v_event record;
-    v_created smallint;
-    v_end_seq bigint;
-    v_end_type smallint;
-    v_end_attempt smallint;
-    v_end_dedupe text;
-    v_start_seq bigint;
-    v_start_dedupe text;
-    v_retry_seq bigint;
-    v_retry_dedupe text;
-    v_retry_due bigint;
-    v_before_seq bigint;
-    v_after_seq bigint;
+    v_found record;
     v_op record;
-    v_repeated bigint;
+    v_places refcursor;
+    v_entity text;
+    v_dedupe text;
+    v_wanted integer[];
+    v_place integer;
     v_code smallint;
     v_type smallint;
     v_attempt integer;
@@ -52,6 +48,35 @@ BEGIN
         RAISE EXCEPTION 'append needs READ COMMITTED, this transaction is %', current_setting('transaction_isolation')
             USING ERRCODE = '25001';
     END IF;
+    -- 0. A plain turn of one run, by far the commonest call: nothing in it can be refused by an honest writer. The update is lock, fence and
+    -- new row in one, which is safe because it looks at nothing but the row that it locks. What does not fit goes the long way.
+    IF p_mode > 0 THEN
+        UPDATE {schema}.runs r
+        SET updated_at = {schema}.clock(), last_seq = r.last_seq + v_events, fence = r.last_seq + p_mode,
+            wake_at = CASE WHEN r.last_seq = p_seens[1] THEN p_wakes[1] ELSE least(r.wake_at, p_wakes[1]) END,
+            status = CASE WHEN r.status = 2 OR (r.status = 0 AND 2 = ANY (p_type)) THEN 1 ELSE r.status END, parked = NULL
+        WHERE r.run_id = p_runs[1] AND r.fence = p_fences[1] AND r.status < 10
+        RETURNING r.updated_at, ARRAY[0::smallint], ARRAY[r.last_seq], ARRAY[r.fence], ARRAY[r.status]
+        INTO o_now, o_outcomes, o_last_seqs, o_fences, o_statuses;
+        IF FOUND THEN
+            IF EXISTS (
+                SELECT FROM generate_series(1, v_events) AS n
+                WHERE p_hint[n] = 0 AND p_type[n] BETWEEN 11 AND 44 AND p_type[n] % 10 > 0 AND NOT EXISTS (
+                    SELECT FROM {schema}.events e
+                    WHERE e.run_id = p_runs[1] AND e.entity = p_entity[n] AND e.ordinal = 0
+                        AND e.type = p_type[n] - p_type[n] % 10
+                )
+            ) THEN
+                RAISE EXCEPTION 'an event of an entity that was never created' USING ERRCODE = '23505';
+            END IF;
+            INSERT INTO {schema}.events (at, due, run_id, seq, type, ordinal, attempt, entity, token, dedupe, payload)
+            SELECT coalesce(p_at[n], o_now), p_due[n], p_runs[1], o_last_seqs[1] - v_events + n, p_type[n], p_ordinal[n],
+                p_attempt[n], p_entity[n], p_token[n], p_dedupe[n], p_payload[n]
+            FROM generate_series(1, v_events) AS n;
+            RETURN;
+        END IF;
+    END IF;
+
     o_outcomes := array_fill(4::smallint, ARRAY[v_batches]);
     o_last_seqs := array_fill(0, ARRAY[v_batches]);
     o_fences := array_fill(0, ARRAY[v_batches]);
@@ -107,95 +132,127 @@ BEGIN
     END LOOP;
 
     -- 3. A verdict for each event, given that those before it in its batch which may land have landed.
-    FOR v_event IN
-        SELECT u.entity, u.dedupe, u.place::integer AS i
-        FROM unnest(p_entity, p_dedupe) WITH ORDINALITY AS u (entity, dedupe, place)
-    LOOP
-        i := v_event.i;
+    FOR i IN 1 .. v_events LOOP
         b := p_batch[i];
         CONTINUE WHEN o_outcomes[b] <> 0;
         v_type := p_type[i];
         v_code := 0;
-        IF v_ended[b] OR NOT (
-            p_hint[i] = 2 OR (p_ordinal[i] IS NOT DISTINCT FROM 0 AND NOT p_careful) OR v_type IN ({run_endings})
+        IF v_ended[b] IS TRUE OR NOT (
+            p_hint[i] = 2 OR (p_ordinal[i] IS NOT DISTINCT FROM 0 AND p_mode >= 0) OR v_type IN ({run_endings})
         ) THEN
-            v_attempt := p_attempt[i];
-            v_needed := CASE WHEN v_type BETWEEN 11 AND 44 AND v_type % 10 > 0 THEN v_type - v_type % 10 END;
-            v_repeated := NULL;
-            IF v_type IN (32, 52) AND v_event.dedupe IS NOT NULL THEN
-                SELECT s.seq INTO v_repeated FROM (
-                    SELECT e.seq::bigint FROM {schema}.events e
-                    WHERE e.run_id = p_runs[b] AND e.dedupe = v_event.dedupe AND e.type IN (32, 52)
-                    UNION ALL
-                    SELECT -u.place FROM unnest(p_dedupe) WITH ORDINALITY AS u (dedupe, place)
-                    WHERE p_hint[i] = 1 AND u.place < i AND p_batch[u.place] = b AND o_codes[u.place] = 0
-                        AND p_type[u.place] IN (32, 52) AND u.dedupe = v_event.dedupe
-                ) s LIMIT 1;
-            END IF;
-            IF v_type <> 52 THEN
-                SELECT max(s.type) FILTER (WHERE s.ordinal = 0),
-                    max(s.seq) FILTER (WHERE s.ordinal = c_end),
-                    max(s.type) FILTER (WHERE s.ordinal = c_end),
-                    max(s.attempt) FILTER (WHERE s.ordinal = c_end),
-                    max(s.dedupe) FILTER (WHERE s.ordinal = c_end),
-                    max(s.seq) FILTER (WHERE s.ordinal = v_attempt),
-                    max(s.dedupe) FILTER (WHERE s.ordinal = v_attempt),
-                    max(s.seq) FILTER (WHERE s.ordinal = -v_attempt),
-                    max(s.dedupe) FILTER (WHERE s.ordinal = -v_attempt),
-                    max(s.due) FILTER (WHERE s.ordinal = 1 - v_attempt),
-                    max(s.seq) FILTER (WHERE s.ordinal = v_attempt - 1),
-                    max(s.seq) FILTER (WHERE s.ordinal = v_attempt + 1)
-                INTO v_created, v_end_seq, v_end_type, v_end_attempt, v_end_dedupe, v_start_seq, v_start_dedupe,
-                    v_retry_seq, v_retry_dedupe, v_retry_due, v_before_seq, v_after_seq
-                FROM (
-                    SELECT e.type, e.ordinal, e.seq::bigint, e.attempt, e.dedupe, e.due FROM {schema}.events e
-                    WHERE e.run_id = p_runs[b] AND e.entity = v_event.entity AND e.ordinal IS NOT NULL
-                        AND e.ordinal = ANY (
-                            CASE v_type
-                                WHEN 11 THEN ARRAY[0, c_end, v_attempt, v_attempt - 1, 1 - v_attempt]::smallint[]
-                                WHEN 12 THEN ARRAY[0, c_end, v_attempt, v_attempt + 1, -v_attempt]::smallint[]
-                                WHEN 14 THEN ARRAY[0, c_end, v_attempt, v_attempt + 1]::smallint[]
-                                ELSE ARRAY[0, c_end, 1]::smallint[]
-                            END
-                        )
-                    UNION ALL
-                    SELECT p_type[u.place], p_ordinal[u.place], -u.place, p_attempt[u.place], p_dedupe[u.place],
-                        o_now + p_due[u.place]
-                    FROM unnest(p_entity) WITH ORDINALITY AS u (entity, place)
-                    WHERE p_hint[i] = 1 AND u.place < i AND p_batch[u.place] = b AND o_codes[u.place] = 0
-                        AND u.entity = v_event.entity
-                ) s;
-                v_repeated := CASE
-                    WHEN v_type IN (13, 14, 42, 43) AND v_end_type = v_type AND v_end_attempt = v_attempt
-                        AND v_end_dedupe = v_event.dedupe THEN v_end_seq
-                    WHEN v_type = 12 AND v_retry_dedupe = v_event.dedupe THEN v_retry_seq
-                    WHEN v_type = 11 AND v_start_dedupe = v_event.dedupe THEN v_start_seq
-                    ELSE v_repeated
+            <<judgement>>
+            DECLARE  -- anew for each event
+                v_created smallint;
+                v_end_seq bigint;
+                v_start_seq bigint;
+                v_retry_seq bigint;
+                v_retry_due bigint;
+                v_before_seq bigint;
+                v_after_seq bigint;
+                v_repeated bigint;
+            BEGIN
+                v_attempt := p_attempt[i];
+                v_entity := p_entity[i];
+                v_dedupe := p_dedupe[i];
+                v_needed := CASE WHEN v_type BETWEEN 11 AND 44 AND v_type % 10 > 0 THEN v_type - v_type % 10 END;
+                IF v_type IN (32, 52) AND v_dedupe IS NOT NULL THEN
+                    SELECT e.seq INTO v_repeated FROM {schema}.events e
+                    WHERE e.run_id = p_runs[b] AND e.dedupe = v_dedupe AND e.type IN (32, 52);
+                    IF v_repeated IS NULL AND p_hint[i] = 1 THEN
+                        SELECT -u.place INTO v_repeated FROM unnest(p_dedupe) WITH ORDINALITY AS u (dedupe, place)
+                        WHERE u.place < i AND p_batch[u.place] = b AND o_codes[u.place] = 0
+                            AND p_type[u.place] IN (32, 52) AND u.dedupe = v_dedupe;
+                    END IF;
+                END IF;
+                IF v_type <> 52 THEN
+                    -- At most five look-ups in the unique index, and what this batch itself has said of the entity.
+                    v_wanted := CASE v_type
+                        WHEN 11 THEN ARRAY[0, c_end, v_attempt, v_attempt - 1, 1 - v_attempt]
+                        WHEN 12 THEN ARRAY[0, c_end, v_attempt, v_attempt + 1, -v_attempt]
+                        WHEN 14 THEN ARRAY[0, c_end, v_attempt, v_attempt + 1]
+                        WHEN 2 THEN ARRAY[1]
+                        WHEN 41 THEN ARRAY[0, c_end, 1]
+                        ELSE ARRAY[0, c_end]
+                    END;
+                    IF p_hint[i] = 1 THEN
+                        OPEN v_places FOR
+                            SELECT e.type, e.ordinal, e.seq::bigint AS seq, e.attempt, e.dedupe, e.due
+                            FROM {schema}.events e
+                            WHERE e.run_id = p_runs[b] AND e.entity = v_entity AND e.ordinal = ANY (v_wanted)
+                                AND e.ordinal IS NOT NULL
+                            UNION ALL
+                            SELECT p_type[u.place], p_ordinal[u.place], -u.place, p_attempt[u.place], p_dedupe[u.place],
+                                o_now + p_due[u.place]
+                            FROM unnest(p_entity) WITH ORDINALITY AS u (entity, place)
+                            WHERE u.place < i AND p_batch[u.place] = b AND o_codes[u.place] = 0 AND u.entity = v_entity;
+                    ELSE
+                        OPEN v_places FOR
+                            SELECT e.type, e.ordinal, e.seq::bigint AS seq, e.attempt, e.dedupe, e.due
+                            FROM {schema}.events e
+                            WHERE e.run_id = p_runs[b] AND e.entity = v_entity AND e.ordinal = ANY (v_wanted)
+                                AND e.ordinal IS NOT NULL;
+                    END IF;
+                    LOOP
+                        FETCH v_places INTO v_found;
+                        EXIT WHEN NOT FOUND;
+                        v_place := v_found.ordinal;
+                        IF v_place = c_end THEN
+                            v_end_seq := v_found.seq;
+                            IF v_type IN (13, 14, 42, 43) AND v_found.type = v_type AND v_found.attempt = v_attempt
+                                AND v_found.dedupe = v_dedupe
+                            THEN
+                                v_repeated := v_found.seq;
+                            END IF;
+                            CONTINUE;
+                        END IF;
+                        IF v_place = 0 THEN
+                            v_created := v_found.type;
+                        END IF;
+                        IF v_place = v_attempt - 1 THEN
+                            v_before_seq := v_found.seq;
+                        END IF;
+                        IF v_place = v_attempt THEN
+                            v_start_seq := v_found.seq;
+                            IF v_type = 11 AND v_found.dedupe = v_dedupe THEN
+                                v_repeated := v_found.seq;
+                            END IF;
+                        ELSIF v_place = v_attempt + 1 THEN
+                            v_after_seq := v_found.seq;
+                        ELSIF v_place = 1 - v_attempt THEN
+                            v_retry_due := v_found.due;
+                        ELSIF v_place = -v_attempt THEN
+                            v_retry_seq := v_found.seq;
+                            IF v_type = 12 AND v_found.dedupe = v_dedupe THEN
+                                v_repeated := v_found.seq;
+                            END IF;
+                        END IF;
+                    END LOOP;
+                    CLOSE v_places;
+                END IF;
+                v_code := CASE
+                    WHEN v_repeated IS NOT NULL AND v_type <> 11 THEN 1
+                    WHEN v_ended[b] IS TRUE THEN {run_ended}
+                    WHEN v_needed IS NOT NULL AND v_created IS DISTINCT FROM v_needed
+                        THEN CASE WHEN v_type = 32 THEN {no_live_hook} ELSE {no_entity} END
+                    WHEN v_needed IS NOT NULL AND v_end_seq IS NOT NULL
+                        THEN CASE WHEN v_type = 32 THEN {no_live_hook} WHEN v_type IN (42, 43) THEN {duplicate}
+                            ELSE {entity_ended} END
+                    WHEN v_repeated IS NOT NULL THEN 1
+                    WHEN v_type = 11 AND (v_start_seq IS NOT NULL OR v_before_seq IS NULL) THEN {other_attempt}
+                    WHEN v_type = 11 AND v_attempt > 1 AND v_retry_due > o_now THEN 3
+                    WHEN v_type IN (12, 14) AND (v_start_seq IS NULL OR v_after_seq IS NOT NULL)
+                        THEN {other_attempt}
+                    WHEN v_type = 12 AND v_retry_seq IS NOT NULL THEN {duplicate}
+                    WHEN v_type IN (2, 41) AND v_after_seq IS NOT NULL THEN {duplicate}
+                    WHEN p_ordinal[i] = 0 AND v_created IS NOT NULL THEN {duplicate}
+                    ELSE 0
                 END;
-            END IF;
-            v_code := CASE
-                WHEN v_repeated IS NOT NULL AND v_type <> 11 THEN 1
-                WHEN v_ended[b] THEN {run_ended}
-                WHEN v_needed IS NOT NULL AND v_created IS DISTINCT FROM v_needed
-                    THEN CASE WHEN v_type = 32 THEN {no_live_hook} ELSE {no_entity} END
-                WHEN v_needed IS NOT NULL AND v_end_seq IS NOT NULL
-                    THEN CASE WHEN v_type = 32 THEN {no_live_hook} WHEN v_type IN (42, 43) THEN {duplicate}
-                        ELSE {entity_ended} END
-                WHEN v_repeated IS NOT NULL THEN 1
-                WHEN v_type = 11 AND (v_start_seq IS NOT NULL OR v_before_seq IS NULL) THEN {other_attempt}
-                WHEN v_type = 11 AND v_attempt > 1 AND v_retry_due > o_now THEN 3
-                WHEN v_type IN (12, 14) AND (v_start_seq IS NULL OR v_after_seq IS NOT NULL)
-                    THEN {other_attempt}
-                WHEN v_type = 12 AND v_retry_seq IS NOT NULL THEN {duplicate}
-                WHEN v_type IN (2, 41) AND v_after_seq IS NOT NULL THEN {duplicate}
-                WHEN p_ordinal[i] = 0 AND v_created IS NOT NULL THEN {duplicate}
-                ELSE 0
-            END;
-            IF v_code = 1 THEN
-                o_values[i] := v_repeated;
-            ELSIF v_code = 3 THEN
-                o_values[i] := v_retry_due - o_now;
-            END IF;
+                IF v_code = 1 THEN
+                    o_values[i] := v_repeated;
+                ELSIF v_code = 3 THEN
+                    o_values[i] := v_retry_due - o_now;
+                END IF;
+            END judgement;
         END IF;
         o_codes[i] := v_code;
         IF v_code <= 1 THEN
@@ -208,16 +265,16 @@ BEGIN
         END IF;
     END LOOP;
     FOR b IN 1 .. v_batches LOOP
-        IF o_outcomes[b] = 0 AND (NOT v_good[b] OR (v_bad[b] AND p_fences[b] IS NOT NULL)) THEN
+        IF o_outcomes[b] = 0 AND (v_good[b] IS NOT TRUE OR (v_bad[b] IS TRUE AND p_fences[b] IS NOT NULL)) THEN
             o_outcomes[b] := 2;
             -- What was left to the unique index is looked up now, so that the refusal names every culprit.
-            FOR v_event IN
-                SELECT u.place::integer AS i
+            FOR v_dropped IN
+                SELECT u.place
                 FROM unnest(p_entity) WITH ORDINALITY AS u (entity, place)
                     JOIN {schema}.events e ON e.run_id = p_runs[b] AND e.entity = u.entity AND e.ordinal = 0
                 WHERE p_batch[u.place] = b AND p_ordinal[u.place] = 0 AND o_codes[u.place] = 0 AND p_hint[u.place] <> 2
             LOOP
-                o_codes[v_event.i] := {duplicate};
+                o_codes[v_dropped] := {duplicate};
             END LOOP;
         END IF;
     END LOOP;
@@ -287,26 +344,25 @@ BEGIN
 
     -- 6. The rows. One statement per run, so that no plan can ever be anything but the look-up by key.
     FOR b IN 1 .. v_batches LOOP
-        CONTINUE WHEN NOT v_landed[b];
+        CONTINUE WHEN v_landed[b] IS NOT TRUE;
         IF p_fences[b] IS NOT NULL THEN
             v_wakes[b] := CASE WHEN v_seen_all[b] THEN p_wakes[b] ELSE least(v_wakes[b], p_wakes[b]) END;
-            IF v_other[b] THEN
+            IF v_other[b] IS TRUE THEN
                 v_wakes[b] := least(v_wakes[b], (o_now + p_graces[b] + c_grain - 1) / c_grain * c_grain);
             END IF;
         END IF;
         UPDATE {schema}.runs r
         SET updated_at = o_now, wake_at = v_wakes[b], last_seq = o_last_seqs[b], fence = o_fences[b],
-            status = o_statuses[b], parked = CASE WHEN v_parked[b] THEN NULL ELSE r.parked END
+            status = o_statuses[b], parked = CASE WHEN v_parked[b] IS TRUE THEN NULL ELSE r.parked END
         WHERE r.run_id = p_runs[b];
     END LOOP;
 
-    -- 7. The events.
+    -- 7. The events. PL/pgSQL keeps its arrays taken apart, so a subscript costs the same wherever it points.
     INSERT INTO {schema}.events (at, due, run_id, seq, type, ordinal, attempt, entity, token, dedupe, payload)
-    SELECT coalesce(u.at, o_now), CASE WHEN u.type = 12 THEN o_now + u.due ELSE u.due END, p_runs[u.batch],
-        o_values[u.place]::integer, CASE WHEN o_codes[u.place] = 5 THEN 31 ELSE u.type END, u.ordinal, u.attempt, u.entity,
-        u.token, CASE WHEN o_codes[u.place] = 5 THEN o_owners[u.place] ELSE u.dedupe END, u.payload
-    FROM unnest(p_batch, p_type, p_ordinal, p_attempt, p_due, p_at, p_entity, p_token, p_dedupe, p_payload)
-        WITH ORDINALITY AS u (batch, type, ordinal, attempt, due, at, entity, token, dedupe, payload, place)
-    WHERE o_codes[u.place] IN (0, 5) AND o_outcomes[u.batch] = 0;
+    SELECT coalesce(p_at[n], o_now), CASE WHEN p_type[n] = 12 THEN o_now + p_due[n] ELSE p_due[n] END, p_runs[p_batch[n]],
+        o_values[n], CASE WHEN o_codes[n] = 5 THEN 31 ELSE p_type[n] END, p_ordinal[n], p_attempt[n], p_entity[n], p_token[n],
+        CASE WHEN o_codes[n] = 5 THEN o_owners[n] ELSE p_dedupe[n] END, p_payload[n]
+    FROM generate_series(1, v_events) AS n
+    WHERE o_codes[n] IN (0, 5) AND o_outcomes[p_batch[n]] = 0;
 END
 $body$
