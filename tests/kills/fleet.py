@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker(config: Config, fault: str = "", *options: str) -> AsyncIterator[WorkerProcess]:
+async def worker(config: Config, fault: str = "", *options: str) -> AsyncGenerator[WorkerProcess]:
     """A worker process that is gone when the block is left."""
     started = await WorkerProcess.start(config, fault, *options)
     try:
@@ -98,7 +98,7 @@ async def worker(config: Config, fault: str = "", *options: str) -> AsyncIterato
 
 
 @asynccontextmanager
-async def standby(config: Config) -> AsyncIterator[WorkerProcess]:
+async def standby(config: Config) -> AsyncGenerator[WorkerProcess]:
     """A worker that is ready and then frozen, so that it cannot take what another is to die of; SIGCONT wakes it."""
     async with worker(config) as started:
         started.send(signal.SIGSTOP)

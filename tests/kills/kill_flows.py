@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 
 from fencepost import current, step, workflow
 
@@ -72,6 +73,28 @@ async def poisoned(n: int) -> int:
 async def bystander(n: int) -> int:
     """One of many that share a worker with a poison."""
     return await slow(n)
+
+
+@step(retries=0)
+async def blocks(path: str, seconds: float) -> int:
+    """Holds up the worker's loop, and writes down that it began."""
+    with open(path, "a", encoding="utf-8") as began:  # noqa: ASYNC230 - it is here to block
+        began.write(f"{os.getpid()}\n")
+    time.sleep(seconds)  # noqa: ASYNC251 - the same
+    return 1
+
+
+@workflow
+async def blocked(path: str, seconds: float) -> int:
+    """User code that blocks the loop for longer than a lease."""
+    return await blocks(path, seconds)
+
+
+@workflow
+async def spins() -> None:
+    """A workflow that never comes to rest."""
+    while True:
+        pass
 
 
 @workflow
