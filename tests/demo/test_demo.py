@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
+import time
 
 import msgspec
 import pytest
@@ -11,6 +14,8 @@ from demo_process import DemoProcess
 
 from fencepost.dev.demo.verdict import Document
 
+GONE_SECONDS = 30
+"""What a guard grants its server, and more."""
 needs_proc = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
 
 
@@ -63,3 +68,20 @@ def test_a_signal_at_any_moment_leaves_nothing(words: str, number: signal.Signal
     assert output == ""
     assert demo.lines[-1] == f"stopped by {number.name}; nothing is left behind"
     assert demo.leftovers() == []
+
+
+@needs_proc
+def test_kill_nine_of_the_demo_ends_workers_and_servers() -> None:
+    """Even of one that is frozen. Only the temporary folder stays, for nobody is left to delete it."""
+    demo = DemoProcess.start()
+    demo.wait_for("is ready")
+    folder = demo.folder
+    workers = [int(line.rpartition("process ")[2].rstrip(")")) for line in demo.lines if "is ready" in line]
+    os.kill(workers[0], signal.SIGSTOP)
+    demo.process.kill()
+    demo.process.communicate()
+    deadline = time.monotonic() + GONE_SECONDS
+    while demo.leftovers() != [str(folder)]:
+        assert time.monotonic() < deadline, demo.leftovers()
+        time.sleep(0.05)
+    shutil.rmtree(folder)

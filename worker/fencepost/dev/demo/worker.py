@@ -6,7 +6,9 @@ user's is imported, and whatever is logged goes to a file.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import msgspec
 
 from fencepost.config import Config
 from fencepost.dev.demo.bodies import open_journal
+from fencepost.dev.guard import PR_SET_PDEATHSIG
 from fencepost.engine.child import serve
 from fencepost.engine.link import Failed, ParentLink
 from fencepost.engine.logs import configure_logs
@@ -36,6 +39,7 @@ def main() -> int:
     line = link.order()
     if not line:  # the demo died before it could say anything
         return 1
+    _die_with_the_demo()
     order = msgspec.json.decode(line, type=Order)
     os.chdir(order.folder)
     log = os.open(order.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -50,6 +54,14 @@ def main() -> int:
         link.tell(Failed(1, f"{type(error).__name__}: {error}"))
         raise
     return 0
+
+
+def _die_with_the_demo() -> None:
+    """The end of the link tells a worker that the demo is gone, but not one that is frozen at that moment: for it, the
+    kernel has a signal (Linux).
+    """
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 if __name__ == "__main__":
