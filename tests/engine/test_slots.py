@@ -1,0 +1,117 @@
+"""How many bodies run at once, and who gets the slot of one that has ended."""
+
+from __future__ import annotations
+
+import asyncio
+
+from engine_virtual import run
+from engine_world import World
+
+from fencepost import sleep, step, workflow
+from fencepost.engine.slots import Slots
+from fencepost_store.events import EventType
+
+
+def test_a_saturated_worker_stays_on_the_hot_path() -> None:
+    """With one slot, each step's end and the next step's start still share an append: the slot passes on."""
+
+    async def main() -> None:
+        world = World(concurrency=1)
+        running: list[int] = []
+
+        @step(registry=world.registry)
+        async def body(n: int) -> int:
+            running.append(n)
+            assert len(running) == 1, "one slot, one body"
+            await asyncio.sleep(1)
+            running.remove(n)
+            return n
+
+        @workflow(registry=world.registry)
+        async def chain(count: int) -> int:
+            return sum([await body(n) for n in range(count)])
+
+        async with world.worker("A") as a:
+            await asyncio.sleep(1)
+            started = await world.start(chain, 10)
+            assert await started.result(60) == 45
+            assert a.calls.count(("store", "append")) == 11
+            assert a.shell.slots.taken == 0
+
+    run(main)
+
+
+def test_a_gather_on_one_slot_runs_its_bodies_one_by_one() -> None:
+    """What the ended body's slot allows is one more body, not all that the workflow asks for."""
+
+    async def main() -> None:
+        world = World(concurrency=1)
+        running: list[int] = []
+
+        @step(registry=world.registry)
+        async def body(n: int) -> int:
+            running.append(n)
+            assert len(running) == 1, "one slot, one body"
+            await asyncio.sleep(1)
+            running.remove(n)
+            return n
+
+        @workflow(registry=world.registry)
+        async def fan() -> int:
+            first = await body(100)
+            return first + sum(await asyncio.gather(*(body(n) for n in range(4))))
+
+        async with world.worker("A") as a:
+            started = await world.start(fan)
+            assert await started.result(60) == 106
+            await sleep_virtually()
+            assert a.shell.slots.taken == 0
+
+    run(main)
+
+
+def test_a_draining_worker_takes_no_next_step() -> None:
+    """The body under way ends, its result lands, and the next step is left to the other worker."""
+
+    async def main() -> None:
+        world = World()
+
+        @step(registry=world.registry)
+        async def body(n: int) -> int:
+            await asyncio.sleep(5)
+            return n
+
+        @workflow(registry=world.registry)
+        async def chain() -> int:
+            total = 0
+            for n in range(3):
+                total += await body(n)
+                await sleep(0)
+            return total
+
+        async with world.worker("A"):
+            started = await world.start(chain)
+            await asyncio.sleep(1)
+        async with world.worker("B"):
+            assert await started.result(60) == 3
+        starts = [e.dedupe or "" for e in await world.log(started) if e.type is EventType.step_started]
+        assert [owner[0] for owner in starts] == ["A", "B", "B"]
+
+    run(main)
+
+
+def test_closed_slots_are_neither_free_nor_passed_on() -> None:
+    """Whatever is given back."""
+    slots = Slots(2)
+    slots.take()
+    assert (slots.free, slots.room(0), slots.room(1)) == (1, True, True)
+    slots.take()
+    assert (slots.free, slots.room(0), slots.room(1)) == (0, False, True)
+    slots.close()
+    slots.give()
+    assert (slots.free, slots.room(0), slots.room(2)) == (0, False, False)
+
+
+async def sleep_virtually() -> None:
+    """Let handlers that have settled return."""
+    await asyncio.sleep(0.001)
