@@ -38,8 +38,8 @@ layout: setup ## Check rooms, arrows, sizes and the wheel
 deploy: setup ## Render and verify the deployment files
 	@$(RUN) -m pytest -q -rs tests/deploy $(PYTEST_ARGS)
 
-kills: setup ## Break every guard in turn and see a test fail
-	@$(RUN) -m tests.kills $(KILLS_ARGS)
+kills: setup ## Kill workers between append and settle and in bodies, 20 times each way
+	@FENCEPOST_KILLS=$(or $(TIMES),20) $(RUN) -m pytest -q -s tests/kills/test_kills.py $(PYTEST_ARGS)
 
 bench: setup ## Measure against the floor of plain Postgres on this machine
 	@$(RUN) -m benchmarks $(BENCH_ARGS)
