@@ -39,12 +39,12 @@ def test_two_functions_under_one_name_are_refused_with_both_places(source: str, 
 
 
 @pytest.mark.parametrize("source", [STEP, WORKFLOW])
-@pytest.mark.parametrize(("file", "module"), [("one.py", "one"), ("one.py", "__main__")])
-def test_a_reload_replaces(source: str, file: str, module: str) -> None:
-    """The same module again, or the same file as the main program."""
+@pytest.mark.parametrize(("edit", "module"), [("", "one"), ("\n\n", "one"), ("", "__main__")])
+def test_a_reload_replaces(source: str, edit: str, module: str) -> None:
+    """The same module again, edited or not, or the same file as the main program."""
     registry = Registry()
     first = make(source, "one.py", "one", registry)["charge"]
-    second = make(source, file, module, registry)["charge"]
+    second = make(edit + source, "one.py", module, registry)["charge"]
     found = registry.find_step("charge") or registry.find_workflow("charge")
     assert found is second
     assert found is not first
