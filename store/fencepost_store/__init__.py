@@ -1,14 +1,12 @@
 """The store: the event logs of all runs, and everything else that is true.
 
-What this room promises: a run's log is dense (events 1..last_seq, no gap is ever visible), a decision lands only on
-the log prefix it was derived
-from, a fact lands only while its entity may take it, a run and an entity end once, and whatever a call answered as
-landed is committed.
-Postgres is authoritative. Nothing here knows the queue or the worker.
+What this room promises: a run's log is dense (events 1..last_seq, no gap is ever visible), a decision lands only on the
+log prefix it was derived from, a fact lands only while its entity may take it, a run and an entity end once, and
+whatever a call answered as landed is committed. Postgres is authoritative. Nothing here knows the queue or the worker.
 
 ``protocol.py`` is the promise as types and ``events.py`` the vocabulary. ``postgres.py`` keeps the promise with one
-PL/pgSQL function,
-``memory.py`` is its executable specification, and ``coalescer.py`` turns many small appends into few large ones.
+PL/pgSQL function, ``memory.py`` is its executable specification, and ``coalescer.py`` turns many small appends into few
+large ones.
 """
 
 from __future__ import annotations

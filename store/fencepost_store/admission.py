@@ -1,8 +1,8 @@
 """What a batch must be before it is worth a lock: pure checks of programmer errors, the same for every store.
 
 An operating matter (a conflict, a refused fact) is never decided here, because it depends on the log. What is decided
-here depends on the
-batch alone, so that Postgres never has to be asked and a poisoned batch never travels with healthy ones.
+here depends on the batch alone, so that Postgres never has to be asked and a poisoned batch never travels with healthy
+ones.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ _ATTEMPTED = frozenset(
 
 _FRESH: dict[EventType, frozenset[EventType]] = {
     # What may come next in the same fenced batch about an entity that this batch creates. The log cannot know such an
-    # entity, so
-    # this table is the whole guard and Postgres is not asked.
+    # entity, so this table is the whole guard and Postgres is not asked.
     EventType.step_created: frozenset(
         {EventType.step_started, EventType.step_completed, EventType.step_failed, EventType.step_cancelled}
     ),

@@ -1,12 +1,10 @@
 """Turns many small appends into few large ones: whatever waits while the last commit is under way goes out together.
 
 No timer is involved: an append that meets an idle coalescer goes at once. A call never holds two batches of one run,
-and batches of one run go
-in the order in which they came, one after the other. Facts of one run that wait together are merged into one batch and
-their verdicts
-taken apart again. What a call could not write because somebody else held the run's row, and every member of a call
-that failed as a
-whole, is appended singly, where it may wait or fail alone (H17).
+and batches of one run go in the order in which they came, one after the other. Facts of one run that wait together are
+merged into one batch and their verdicts taken apart again. What a call could not write because somebody else held the
+run's row, and every member of a call that was rolled back as a whole, is appended singly, where it may wait or fail
+alone (H17).
 """
 
 from __future__ import annotations
@@ -33,8 +31,8 @@ class Coalescer:
     batch alone is larger.
 
     ``append`` raises what the store raises for that batch alone. Cancelling it abandons the answer, not the batch,
-    which may land. ``spawn``
-    starts the tasks that carry the calls; no clock is used."""
+    which may land. ``spawn`` starts the tasks that carry the calls; no clock is used.
+    """
 
     def __init__(
         self,

@@ -1,9 +1,8 @@
 """The store's connections: held open, each with its own prepared statements, and never reset between uses.
 
 A pool's release asks the server to reset the session, which doubles the round trips of an append. Here nothing leaves
-state in a session, so
-there is nothing to reset. A connection on which anything went wrong but a plain SQL error is thrown away, and the next
-use makes another.
+state in a session, so there is nothing to reset. A connection on which anything went wrong but a plain SQL error is
+thrown away, and the next use makes another.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ from fencepost_store.translation import translated, translating, where
 
 class Held:
     """One connection, whose driver's errors come out as the store's. ``prepared`` False: every statement runs in a
-    transaction of its own
-    and leaves nothing behind, for poolers that give each transaction another server."""
+    transaction of its own and leaves nothing behind, for poolers that give each transaction another server."""
 
     def __init__(self, connection: Connection, dsn: str, *, prepared: bool) -> None:
         self.connection = connection
@@ -53,9 +51,8 @@ class Held:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[None]:
-        """Commit if the block is left without an exception. What the block raises comes out as it is. A cancelled
-        block costs the connection:
-        the server rolls back when it sees it gone, which no further cancellation can prevent."""
+        """Commit if the block is left without an exception. What the block raises comes out as it is. A cancelled block
+        costs the connection: the server rolls back when it sees it gone, which no further cancellation can prevent."""
         transaction = self.connection.transaction(isolation="read_committed")
         with self._translating():
             await transaction.start()

@@ -2,8 +2,7 @@
 itself.
 
 Order of judgement, the same as in ``append.sql``: what has landed already, the run's end, the entity's existence, the
-entity's end, the
-attempt, the retry's time. A batch is judged as a whole before anything of it is written.
+entity's end, the attempt, the retry's time. A batch is judged as a whole before anything of it is written.
 """
 
 from __future__ import annotations
@@ -230,8 +229,8 @@ class Ledger:
         drop: Callable[[str], None],
         drop_all: Callable[[], None],
     ) -> tuple[Event, ...]:
-        """Write what was judged to land. A token that another holds turns its hook_created into hook_conflict and
-        drops what this batch says of that hook."""
+        """Write what was judged to land. A token that another holds turns its hook_created into hook_conflict and drops
+        what this batch says of that hook."""
         tail = len(self.events)
         denied: set[str] = set()
         for new, fact in zip(batch.events, facts, strict=True):

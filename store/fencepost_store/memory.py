@@ -1,9 +1,8 @@
 """The reference model of the store: the same promises as ``postgres.py``, in memory and in plain sight.
 
 Every operation is one synchronous step between two awaits, so it is atomic by construction. Only ``locked`` holds
-anything across awaits: the
-run's lock, and from its first append on the gate through which every writer goes, as a transaction of Postgres would
-make them wait.
+anything across awaits: the run's lock, and from its first append on the gate through which every writer goes, as a
+transaction of Postgres would make them wait.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """Brings a namespace's schema up to date, and refuses to work with one that is not.
 
 Migrations are files, numbered, applied in order, each recorded in the transaction that made it. They only ever add, so
-workers of the version
-before go on working while and after a migration runs. One transaction-level advisory lock per namespace makes
-concurrent callers wait
-for each other.
+workers of the version before go on working while and after a migration runs. One transaction-level advisory lock per
+namespace makes concurrent callers wait for each other.
 """
 
 from __future__ import annotations
@@ -23,8 +21,8 @@ SERVER_MAJOR_MIN = 14
 
 
 class SchemaMismatch(StoreRefused):
-    """The namespace's schema is missing, older than this version needs, or newer than it knows. Says which, and the
-    way out."""
+    """The namespace's schema is missing, older than this version needs, or newer than it knows. Says which, and the way
+    out."""
 
 
 class ServerTooOld(StoreRefused):
@@ -33,8 +31,8 @@ class ServerTooOld(StoreRefused):
 
 async def migrate(conn_or_dsn: Connection | str, namespace: str) -> list[str]:
     """Apply what is missing, all in one transaction; returns the names of what was applied. Idempotent, safe from
-    several processes at
-    once. Raises ValueError (namespace), ServerTooOld, SchemaMismatch (newer than this version), StoreTrouble."""
+    several processes at once. Raises ValueError (namespace), ServerTooOld, SchemaMismatch (newer than this version),
+    StoreTrouble."""
     sql = Statements(namespace)
     async with _connection(conn_or_dsn) as connection, connection.transaction(isolation="read_committed"):
         _require_server(connection)

@@ -35,8 +35,8 @@ from fencepost_store.translation import translating
 from fencepost_store.wire import arguments, verdicts
 
 PAGE_EVENTS = 1_000
-"""Events per load statement: at the payload limit of 1 MiB a page stays below the gigabyte that one row of Postgres
-may have."""
+"""Events per load statement: at the payload limit of 1 MiB a page stays below the gigabyte that one row of Postgres may
+have."""
 
 OWN_CONNECTIONS = 2
 """For ``locked``: the last resort of a run under a flood must not wait behind the flood."""
@@ -51,9 +51,8 @@ async def connect(
     command_timeout_seconds: float = 30,
 ) -> PostgresStore:
     """A store on a migrated namespace. Raises ValueError (namespace), StoreTrouble (unreachable), StoreRefused (login,
-    database),
-    SchemaMismatch or ServerTooOld with the way out. ``prepared_statements`` False: for poolers that cannot hold
-    them."""
+    database), SchemaMismatch or ServerTooOld with the way out. ``prepared_statements`` False: for poolers that cannot
+    hold them."""
     store = PostgresStore(
         dsn,
         namespace,
@@ -247,8 +246,7 @@ class _PostgresLocked:
 
 async def append_on(held: Held, sql: Statements, batches: Sequence[Batch]) -> list[Verdict]:
     """Call ``append`` on a connection. Creations are left to the unique index, so a duplicate fails the call as a
-    whole; then it is
-    made again with look-ups, which give the duplicate its verdict."""
+    whole; then it is made again with look-ups, which give the duplicate its verdict."""
     inside = held.connection.is_in_transaction()
     try:
         # Inside a transaction a failed statement would be the end of it, so there the look-ups are made at once.

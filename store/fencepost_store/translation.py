@@ -41,8 +41,7 @@ def translated(error: BaseException, dsn: str) -> Exception | None:
         if state[:2] in _REFUSED_CLASSES:
             return StoreRefused(f"{told}; check user, password, database and rights")
         # After the commit record Postgres raises no mere ERROR: what it reports as one has been rolled back. A FATAL
-        # one (a shutdown, a
-        # kill) may come behind the commit.
+        # one (a shutdown, a kill) may come behind the commit.
         return RolledBack(told) if error.severity_en == "ERROR" else StoreTrouble(told)
     if isinstance(error, UnicodeEncodeError):
         return Unstorable(f"text that is not valid Unicode cannot be stored: {error}")

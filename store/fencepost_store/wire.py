@@ -170,10 +170,12 @@ def _hints(batch: Batch) -> list[int]:
 
 
 def _plain(batches: Sequence[Batch], hints: list[int]) -> int:
-    """The place (from 1) of the last visible event if this is a plain turn, which ``append`` does in its shortest way; else 0.
+    """The place (from 1) of the last visible event if this is a plain turn, which ``append`` does in its shortest way;
+    else 0.
 
-    Plain: one run, fenced, no hook token changes hands, the run does not end, no start or end of an attempt needs to be compared
-    with others, and no event bears on another but a creation on what follows it."""
+    Plain: one run, fenced, no hook token changes hands, the run does not end, no start or end of an attempt needs to be
+    compared with others, and no event bears on another but a creation on what follows it.
+    """
     if len(batches) != 1 or batches[0].fence is None:
         return 0
     last_visible = 0

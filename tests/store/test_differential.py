@@ -1,8 +1,8 @@
 """Random operations through the reference model and through Postgres: every answer and the whole state after each must
 be the same.
 
-The seed is in the test's id and in every failure; set FENCEPOST_SEED to run another. The test fails too if an
-operation or an outcome never occurred.
+The seed is in the test's id and in every failure; set FENCEPOST_SEED to run another. The test fails too if an operation
+or an outcome never occurred.
 """
 
 from __future__ import annotations

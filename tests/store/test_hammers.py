@@ -11,11 +11,10 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
 
 import asyncpg
 import pytest
-from worlds import GRACE, new_run_id, postgres_store
+from worlds import GRACE, Admin, new_run_id, postgres_store
 
 from fencepost_store.events import EventType as E
 from fencepost_store.events import NewEvent
@@ -47,7 +46,7 @@ async def store(postgres_url: str, namespace: str) -> AsyncIterator[PostgresStor
 
 
 @pytest.fixture
-async def admin(postgres_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+async def admin(postgres_url: str) -> AsyncIterator[Admin]:
     connection = await asyncpg.connect(postgres_url)
     try:
         yield connection
@@ -64,7 +63,7 @@ async def new_run(store: PostgresStore, *events: NewEvent) -> str:
     return run_id
 
 
-async def late_starts(admin: asyncpg.Connection[Any], namespace: str) -> int:
+async def late_starts(admin: Admin, namespace: str) -> int:
     """Starts that stand behind the end of their step."""
     found: int = await admin.fetchval(
         f"""SELECT count(*) FROM {namespace}.events s JOIN {namespace}.events e USING (run_id, entity)
@@ -73,7 +72,7 @@ async def late_starts(admin: asyncpg.Connection[Any], namespace: str) -> int:
     return found
 
 
-async def gaps(admin: asyncpg.Connection[Any], namespace: str) -> int:
+async def gaps(admin: Admin, namespace: str) -> int:
     """Runs whose log is not 1..last_seq."""
     found: int = await admin.fetchval(
         f"""SELECT count(*) FROM {namespace}.runs r WHERE last_seq <> (
@@ -83,7 +82,7 @@ async def gaps(admin: asyncpg.Connection[Any], namespace: str) -> int:
 
 
 async def test_h01_h02_no_start_lands_behind_the_end_of_its_step(
-    store: PostgresStore, admin: asyncpg.Connection[Any], namespace: str
+    store: PostgresStore, admin: Admin, namespace: str
 ) -> None:
     """Starters and completers race for the same steps, through one door."""
     entities = [f"s#{n}" for n in range(100)]
@@ -109,7 +108,7 @@ async def test_h01_h02_no_start_lands_behind_the_end_of_its_step(
 
 
 async def test_h02_the_one_statement_variant_lets_late_starts_through(
-    postgres_url: str, store: PostgresStore, admin: asyncpg.Connection[Any], namespace: str
+    postgres_url: str, store: PostgresStore, admin: Admin, namespace: str
 ) -> None:
     """Driven by two sessions, so that it fails every time: the start waits for the row that the completion holds."""
     run = await new_run(store, NewEvent(E.step_created, "s#1"))
@@ -144,14 +143,14 @@ async def test_h02_the_one_statement_variant_lets_late_starts_through(
         await starter.close()
 
 
-async def _blocked(admin: asyncpg.Connection[Any], pid: int) -> None:
+async def _blocked(admin: Admin, pid: int) -> None:
     """Return once this session waits for a lock. Asks again at once each time, so that nothing depends on luck."""
     blocked = False
     while not blocked:
         blocked = await admin.fetchval("SELECT cardinality(pg_blocking_pids($1)) > 0", pid)
 
 
-async def _somebody_blocked(admin: asyncpg.Connection[Any]) -> None:
+async def _somebody_blocked(admin: Admin) -> None:
     """Return once any session of this server waits for a lock."""
     blocked = False
     while not blocked:
@@ -161,7 +160,7 @@ async def _somebody_blocked(admin: asyncpg.Connection[Any]) -> None:
 
 
 async def test_h03_of_many_turns_on_one_snapshot_one_wins_every_round(
-    store: PostgresStore, admin: asyncpg.Connection[Any], namespace: str
+    store: PostgresStore, admin: Admin, namespace: str
 ) -> None:
     runs = [await new_run(store) for _ in range(3)]
     wins: Counter[tuple[str, int]] = Counter()
@@ -191,9 +190,7 @@ async def test_h03_of_many_turns_on_one_snapshot_one_wins_every_round(
     assert await admin.fetchval(f"SELECT sum(last_seq) FROM {namespace}.runs") == len(runs) + 2 * len(wins)
 
 
-async def test_h15_mixed_orders_of_runs_and_tokens_never_deadlock(
-    store: PostgresStore, admin: asyncpg.Connection[Any]
-) -> None:
+async def test_h15_mixed_orders_of_runs_and_tokens_never_deadlock(store: PostgresStore, admin: Admin) -> None:
     """Every call disposes and creates hooks of several runs, in any order, on few tokens."""
     runs = [await new_run(store) for _ in range(24)]
     tokens = [f"{new_run_id()}-{n}" for n in range(6)]
@@ -246,7 +243,7 @@ async def test_h15_unsorted_tokens_would_deadlock(postgres_url: str, store: Post
 
 
 async def test_h06_a_crash_at_any_statement_of_an_append_leaves_the_run_as_before(
-    store: PostgresStore, admin: asyncpg.Connection[Any], namespace: str
+    store: PostgresStore, admin: Admin, namespace: str
 ) -> None:
     """A trigger on each table that append writes ends the statement there, before and after the row."""
     run = await new_run(store, NewEvent(E.hook_created, "h#1", token="a"))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from typing import Any
 
 import asyncpg
 import pytest
-from worlds import GRACE, new_run_id, postgres_store
+from worlds import GRACE, Admin, new_run_id, postgres_store
 
 from fencepost_store.admission import Unstorable
 from fencepost_store.coalescer import Coalescer
@@ -36,7 +35,7 @@ async def store(postgres_url: str, namespace: str) -> AsyncIterator[PostgresStor
 
 
 @pytest.fixture
-async def admin(postgres_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+async def admin(postgres_url: str) -> AsyncIterator[Admin]:
     connection = await asyncpg.connect(postgres_url)
     try:
         yield connection
@@ -50,12 +49,12 @@ async def new_run(store: PostgresStore) -> str:
     return run_id
 
 
-async def end_backends(admin: asyncpg.Connection[Any]) -> None:
+async def end_backends(admin: Admin) -> None:
     """What a restart of the server does to every connection of ours in this test's process."""
     await admin.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fencepost'")
 
 
-async def waiting(admin: asyncpg.Connection[Any]) -> int:
+async def waiting(admin: Admin) -> int:
     """The pid of a session of ours that waits for a lock, as soon as there is one."""
     pid: int | None = None
     while pid is None:
@@ -67,7 +66,7 @@ async def waiting(admin: asyncpg.Connection[Any]) -> int:
 
 
 async def test_h85_after_the_server_dropped_every_connection_the_next_call_connects_anew(
-    store: PostgresStore, admin: asyncpg.Connection[Any]
+    store: PostgresStore, admin: Admin
 ) -> None:
     run = await new_run(store)
     await asyncio.gather(*(store.get(run) for _ in range(8)))
@@ -82,9 +81,7 @@ async def test_h85_after_the_server_dropped_every_connection_the_next_call_conne
     assert outcomes["ok"] >= 2, f"at most one failure per connection that was open: {outcomes}"
 
 
-async def test_h18_a_call_whose_backend_dies_is_trouble_of_unknown_outcome(
-    store: PostgresStore, admin: asyncpg.Connection[Any]
-) -> None:
+async def test_h18_a_call_whose_backend_dies_is_trouble_of_unknown_outcome(store: PostgresStore, admin: Admin) -> None:
     run = await new_run(store)
     async with store.locked(run, 10) as locked:
         task = asyncio.create_task(store.append([Batch(run, 1, (STEP,))]))
@@ -98,7 +95,7 @@ async def test_h18_a_call_whose_backend_dies_is_trouble_of_unknown_outcome(
 
 
 async def test_h85_under_load_every_answer_is_a_verdict_or_trouble_and_the_log_agrees(
-    store: PostgresStore, admin: asyncpg.Connection[Any]
+    store: PostgresStore, admin: Admin
 ) -> None:
     coalescer = Coalescer(store)
     runs = [await new_run(store) for _ in range(8)]
@@ -130,9 +127,7 @@ async def test_h85_under_load_every_answer_is_a_verdict_or_trouble_and_the_log_a
         assert len(loaded.events) == 1 + landed[run] == 61, "sent again by its delivery id, each landed once"
 
 
-async def test_a_cancelled_call_costs_its_connection_and_nothing_else(
-    store: PostgresStore, admin: asyncpg.Connection[Any]
-) -> None:
+async def test_a_cancelled_call_costs_its_connection_and_nothing_else(store: PostgresStore, admin: Admin) -> None:
     run = await new_run(store)
     async with store.locked(run, 10):
         task = asyncio.create_task(store.append([Batch(run, 1, (STEP,))]))
@@ -162,9 +157,7 @@ async def test_a_cancelled_lock_stays_cancelled_and_rolls_back(store: PostgresSt
     assert (verdict.outcome, verdict.last_seq) == (Outcome.ok, 2)
 
 
-async def test_the_server_ends_a_lock_that_is_held_beyond_its_budget(
-    store: PostgresStore, admin: asyncpg.Connection[Any]
-) -> None:
+async def test_the_server_ends_a_lock_that_is_held_beyond_its_budget(store: PostgresStore, admin: Admin) -> None:
     run = await new_run(store)
 
     async def overstay() -> None:
@@ -272,9 +265,7 @@ def test_h18_a_reply_that_does_not_fit_is_trouble_and_never_a_verdict(changes: d
         verdicts(_reply(**changes), batches)
 
 
-async def test_append_refuses_another_isolation_level(
-    store: PostgresStore, admin: asyncpg.Connection[Any], namespace: str
-) -> None:
+async def test_append_refuses_another_isolation_level(store: PostgresStore, admin: Admin, namespace: str) -> None:
     run = await new_run(store)
     call = Statements(namespace)["append"]
     async with admin.transaction(isolation="repeatable_read"):
@@ -283,7 +274,7 @@ async def test_append_refuses_another_isolation_level(
 
 
 async def test_h05_a_log_with_a_gap_is_corrupt_and_never_loaded(
-    store: PostgresStore, admin: asyncpg.Connection[Any], namespace: str
+    store: PostgresStore, admin: Admin, namespace: str
 ) -> None:
     run = await new_run(store)
     await store.append([Batch(run, 1, tuple(NewEvent(E.marker, f"m#{n}") for n in range(4)))])
@@ -298,7 +289,7 @@ async def test_h05_a_log_with_a_gap_is_corrupt_and_never_loaded(
 
 
 async def test_without_prepared_statements_everything_works_and_nothing_stays_in_the_session(
-    postgres_url: str, namespace: str, admin: asyncpg.Connection[Any]
+    postgres_url: str, namespace: str, admin: Admin
 ) -> None:
     store = await postgres_store(postgres_url, namespace, prepared_statements=False, connections=1)
     try:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import asyncpg
 import uuid_utils
 
 from fencepost_store.events import Event, EventType, NewEvent
@@ -14,6 +13,9 @@ from fencepost_store.memory import MemoryStore
 from fencepost_store.migrations import migrate
 from fencepost_store.postgres import PostgresStore, connect
 from fencepost_store.protocol import Batch, Loaded, NewRun, Outcome, Store, Verdict
+
+Admin = Any
+"""A connection of asyncpg, which ships no types."""
 
 E = EventType
 SECOND = 1_000_000
@@ -110,7 +112,7 @@ async def postgres_store(url: str, namespace: str, **options: Any) -> PostgresSt
     return await connect(url, namespace, **options)
 
 
-async def frozen_clock(admin: asyncpg.Connection[Any], namespace: str) -> Callable[[int], Awaitable[None]]:
+async def frozen_clock(admin: Admin, namespace: str) -> Callable[[int], Awaitable[None]]:
     """Replace the namespace's clock by a row that the test sets."""
     await admin.execute(f"CREATE TABLE {namespace}.test_clock (now bigint NOT NULL)")
     await admin.execute(f"INSERT INTO {namespace}.test_clock VALUES ({EPOCH})")
