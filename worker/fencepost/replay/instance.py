@@ -10,6 +10,9 @@ thing it asked for that has not landed: same type, same entity, same name; else 
 that is open. Facts that land after the code has returned and before its end has landed are noticed by nobody.
 """
 
+# The table at the end names the class's own private methods.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -65,7 +68,6 @@ class Instance(AskingFace, Driven):
         self._anticipated: deque[NewEvent] = deque()
         self._due: list[tuple[int, int, Ask]] = []
         self._due_count = 0
-        self._handlers = self._table()
 
     # What the engine calls.
 
@@ -82,14 +84,13 @@ class Instance(AskingFace, Driven):
 
     def _deliver(self, events: Sequence[Event]) -> None:
         repeated = _last_decision(events)
-        handlers = self._handlers
         try:
             for index, event in enumerate(events):
                 self.replaying = index < repeated
                 self.work.apply(event)
                 if self._anticipated and event.type in _BEHIND_ANTICIPATED:
                     raise self._overtaken(event)
-                handlers[event.type](event)
+                _HANDLERS[event.type](self, event)
         finally:
             self.replaying = False
 
@@ -146,7 +147,6 @@ class Instance(AskingFace, Driven):
         self._due.clear()
         self._anticipated.clear()
         self._root = None
-        self._handlers = ()
 
     # Events the code did not cause.
 
@@ -260,35 +260,6 @@ class Instance(AskingFace, Driven):
     def _unknown(self, event: Event) -> None:
         raise self._diverged(event)
 
-    def _table(self) -> tuple[Callable[[Event], None], ...]:
-        table: dict[EventType, Callable[[Event], None]] = {
-            EventType.run_created: self._start,
-            EventType.run_started: self._unseen,
-            EventType.step_started: self._unseen,
-            EventType.step_retrying: self._unseen,
-            EventType.step_completed: self._step_ended,
-            EventType.step_failed: self._step_ended,
-            EventType.hook_received: self._hook_received,
-            EventType.cancel_requested: self._cancel,
-            EventType.step_created: self._created,
-            EventType.wait_created: self._created,
-            EventType.hook_created: self._created,
-            EventType.hook_conflict: self._conflict,
-            EventType.step_cancelled: self._withdrawn,
-            EventType.wait_cancelled: self._withdrawn,
-            EventType.hook_disposed: self._withdrawn,
-            EventType.wait_completed: self._wait_completed,
-            EventType.run_completed: self._run_ended,
-            EventType.run_failed: self._run_ended,
-            EventType.run_cancelled: self._run_ended,
-            EventType.run_terminated: self._run_ended,
-        }
-        # A list by number: an enum's own hash is a Python call, and this is looked up once per event.
-        return tuple(
-            table.get(EventType(n), self._unknown) if n in EventType._value2member_map_ else self._unknown
-            for n in range(max(EventType) + 1)
-        )
-
     # Shared steps.
 
     def _drive(self, action: Callable[..., None], *args: object) -> None:
@@ -359,6 +330,33 @@ class Instance(AskingFace, Driven):
     def _diverged(self, event: Event) -> ReplayDivergence:
         waiting = None if self._root is None or self._root.done() else self._root.get_coro()
         return diverged(event, self._outstanding.first(), waiting)
+
+
+_TABLE: dict[EventType, Callable[[Instance, Event], None]] = {
+    EventType.run_created: Instance._start,
+    EventType.run_started: Instance._unseen,
+    EventType.step_started: Instance._unseen,
+    EventType.step_retrying: Instance._unseen,
+    EventType.step_completed: Instance._step_ended,
+    EventType.step_failed: Instance._step_ended,
+    EventType.hook_received: Instance._hook_received,
+    EventType.cancel_requested: Instance._cancel,
+    EventType.step_created: Instance._created,
+    EventType.wait_created: Instance._created,
+    EventType.hook_created: Instance._created,
+    EventType.hook_conflict: Instance._conflict,
+    EventType.step_cancelled: Instance._withdrawn,
+    EventType.wait_cancelled: Instance._withdrawn,
+    EventType.hook_disposed: Instance._withdrawn,
+    EventType.wait_completed: Instance._wait_completed,
+    EventType.run_completed: Instance._run_ended,
+    EventType.run_failed: Instance._run_ended,
+    EventType.run_cancelled: Instance._run_ended,
+    EventType.run_terminated: Instance._run_ended,
+}
+_BY_NUMBER = {int(kind): handler for kind, handler in _TABLE.items()}
+_HANDLERS = tuple(_BY_NUMBER.get(number, Instance._unknown) for number in range(max(EventType) + 1))
+"""By number: an enum's own hash is a call into Python, and this is looked up once per event."""
 
 
 def _foreseen(event: NewEvent) -> Event:
