@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -159,6 +160,39 @@ async def test_signals_stop_it(tmp_path: Path, number: signal.Signals) -> None:
     os.kill(os.getpid(), number)
     assert await watched.outcome() == Outcome()
     assert signal.getsignal(number) != before
+
+
+async def test_a_frozen_child_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says again and again that it is alive is left alone; one that falls silent is killed."""
+    monkeypatch.setattr(module, "SILENT_SECONDS", 1.0)
+    beat = 'for _ in range(400):\n    link.sendall(b\'{"type": "alive"}\\n\'); time.sleep(0.05)\n'
+    watched = Watched(f"{DRAINS}ready()\n{beat}", tmp_path)
+    first = await watched.next_ready()
+    await asyncio.sleep(1.5)  # longer than its silence would have been borne
+    assert alive(first)
+    os.kill(first, signal.SIGSTOP)
+    second = await watched.next_ready()
+    assert (watched.expired, alive(first)) == ([str(first)], False)
+    assert second != first
+    watched.supervisor.stop()
+    assert await watched.outcome() == Outcome()
+
+
+async def test_the_watchdog_is_fed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the supervisor, at half the interval; children are not told that there is one."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
+        ear.bind(str(tmp_path / "notify"))
+        ear.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        watched = Watched(f"{DRAINS}ready(workflows=[*os.environ]); wait()", tmp_path)
+        word = await asyncio.wait_for(watched.ready.get(), 30)
+        assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC"} & set(word.workflows)
+        heard: list[bytes] = []
+        while heard.count(b"WATCHDOG=1") < 3:
+            heard.append(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(ear, 1000), 30))
+        watched.supervisor.stop()
+        assert await watched.outcome() == Outcome()
 
 
 async def test_the_second_stop_kills(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "handler_failed": ("error", "a bug in fencepost: a message's handler raised; the message is released: key, error"),
     "hint_failed": ("debug", "a hint to whoever waits could not be published: channel, error"),
     "child_died": ("error", "a worker process ended unasked; another one takes its place: place, ended, error"),
-    "child_killed": ("error", "a worker process did not end within its time: pid, seconds"),
+    "child_killed": ("error", "a worker process did not end in time, or fell silent: pid, seconds"),
     "leases_expired": ("info", "the supervisor ended the leases of a dead process: owner, count"),
     "expire_failed": ("warning", "the queue could not be told of a death; leases run out by themselves: owner, error"),
     "supervisor_stopping": ("info", "the worker processes are told to end: processes, at_once"),

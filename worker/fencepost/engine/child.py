@@ -18,6 +18,7 @@ from fencepost.engine.faults import VARIABLE, fault_of
 from fencepost.engine.link import ParentLink, Ready
 from fencepost.engine.loading import load_modules, project_files
 from fencepost.engine.ports import no_fault, real_ports
+from fencepost.engine.watchdog import feed
 from fencepost.engine.worker import Worker
 
 T = TypeVar("T")
@@ -67,10 +68,13 @@ async def _serve(
     fault = fault_of(spec) if spec and config.env == "test" else no_fault
     async with Worker(config, registry.default, modules=modules, ports=real_ports(fault)) as worker:
         ready(worker.shell.queue.owner)
+        if parent is not None:
+            parent.pulse()
+        fed = asyncio.create_task(feed())
         stopped = asyncio.create_task(stop.wait())
         broken = asyncio.create_task(worker.failed())
         await asyncio.wait({stopped, broken}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopped, broken):
+        for task in (stopped, broken, fed):
             task.cancel()
         if broken.done() and not broken.cancelled():
             broken.result()

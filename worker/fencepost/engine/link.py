@@ -1,8 +1,9 @@
 """What a supervisor and a worker process say to each other: one socket pair per child, whose other end is the child's
 standard input.
 
-The parent sends one line, the order. The child answers in lines: ``Ready`` or ``Failed``. Nothing more is said; what
-remains is that each end notices the other's death, by whatever death, as the end of the stream.
+The parent sends one line, the order. The child answers in lines: ``Ready`` or ``Failed``, then ``Alive`` at times.
+Nothing more is said; what remains is that each end notices the other's death, by whatever death, as the end of the
+stream.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -35,7 +37,15 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     files: dict[str, int] = {}
 
 
-Word = Ready | Failed
+class Alive(msgspec.Struct, frozen=True, tag="alive"):
+    """The process works: said again and again by a thread, so that code which blocks the loop does not hush it. Only a
+    process that is frozen, or in which no thread gets a turn, is silent; its leases are lost by then.
+    """
+
+
+Word = Ready | Failed | Alive
+PULSE_SECONDS = 3.0
+"""How often a child says that it is alive: a tenth of what a supervisor puts up with."""
 _words: msgspec.json.Decoder[Word] = msgspec.json.Decoder(Word)
 
 
@@ -50,6 +60,7 @@ class ParentLink:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
         self._reader = link.makefile("rb")
+        self._telling = threading.Lock()
 
     @classmethod
     def from_stdin(cls) -> ParentLink:
@@ -68,9 +79,20 @@ class ParentLink:
     def tell(self, word: Word) -> None:
         """Send a word. A parent that is gone is noticed by ``watch``, so its absence is no error here."""
         try:
-            self._link.sendall(msgspec.json.encode(word) + b"\n")
+            with self._telling:
+                self._link.sendall(msgspec.json.encode(word) + b"\n")
         except (BrokenPipeError, ConnectionResetError):
             return
+
+    def pulse(self) -> None:
+        """Say ``Alive`` from a thread of its own until this process ends."""
+
+        def beat() -> None:
+            while True:
+                time.sleep(PULSE_SECONDS)
+                self.tell(Alive())
+
+        threading.Thread(target=beat, name="fencepost-pulse", daemon=True).start()
 
     def watch(self, gone: Callable[[], None]) -> None:
         """Call ``gone`` in a thread of its own when the parent has died or let go."""

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from fencepost.engine.link import Failed, Ready, Word, read_word
+from fencepost.engine.link import Alive, Failed, Ready, read_word
+from fencepost.engine.watchdog import SYSTEMD
 
 LAST_WORD_SECONDS = 0.5
 """A dead child's last words are in the socket already. Its end of the stream may not come, if something it has forked
@@ -30,6 +31,7 @@ class ChildProcess:
         self._process = process
         self._writer = writer
         self._spoke = asyncio.Event()
+        self._heard = asyncio.get_running_loop().time()
         self._reading = asyncio.create_task(self._read(reader), name=f"words of {process.pid}")
 
     @classmethod
@@ -51,7 +53,7 @@ class ChildProcess:
         writer.write(order + b"\n")
         return cls(process, reader, writer)
 
-    async def word(self) -> Word | None:
+    async def word(self) -> Ready | Failed | None:
         """The child's first word, or None if it ended without one."""
         ended = asyncio.create_task(self._process.wait())
         spoke = asyncio.create_task(self._spoke.wait())
@@ -70,6 +72,12 @@ class ChildProcess:
         await asyncio.wait({self._reading}, timeout=LAST_WORD_SECONDS)
         return code
 
+    async def silent(self, seconds: float) -> None:
+        """Return when the child has said nothing for so long."""
+        clock = asyncio.get_running_loop().time
+        while (rest := self._heard + seconds - clock()) > 0:  # noqa: ASYNC110 - there is no event for silence
+            await asyncio.sleep(rest)
+
     def signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
@@ -87,6 +95,9 @@ class ChildProcess:
                     word = read_word(line)
                 except msgspec.DecodeError:  # not by us: nothing that the link knows
                     continue
+                self._heard = asyncio.get_running_loop().time()
+                if isinstance(word, Alive):
+                    continue
                 if isinstance(word, Ready):
                     self.ready = word
                 else:
@@ -100,5 +111,6 @@ def told(code: int) -> str:
 
 
 def environment(first: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment, with additions."""
-    return {**os.environ, **(first or {})}
+    """This process's environment, with additions, and without what systemd says to this process alone."""
+    kept = {name: value for name, value in os.environ.items() if name not in SYSTEMD}
+    return {**kept, **(first or {})}

@@ -12,9 +12,11 @@ import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fencepost.engine.link import Failed, Ready
 from fencepost.engine.process import ChildProcess, environment, told
+from fencepost.engine.watchdog import feed
 from fencepost.service import notify
 from fencepost.telemetry import note
 
@@ -26,6 +28,8 @@ RESTART_SECONDS = 0.1
 """The pause before another process is started; it doubles with every one that does not become stable ..."""
 RESTART_SECONDS_MAX = 30.0
 """... up to this."""
+SILENT_SECONDS = 30.0
+"""A process that has not said for so long that it is alive is frozen: it is killed, and another one takes its place."""
 AT_ONCE_SECONDS = 1.0
 """What the word to the queue may take when the end is wanted at once."""
 
@@ -108,11 +112,13 @@ class Supervisor:
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self.stop)
+        fed = asyncio.create_task(feed())
         try:
             async with asyncio.TaskGroup() as group:
                 for place in range(self._processes):
                     group.create_task(self._keep(place, group), name=f"worker process {place}")
         finally:
+            fed.cancel()
             for number in numbers:
                 loop.remove_signal_handler(number)
         return self._outcome
@@ -185,16 +191,24 @@ class Supervisor:
         return _End(child.ready, child.failed, code, clock() - began, reload)
 
     async def _until_reload(self, child: ChildProcess, word: Ready) -> bool:
-        """Wait until the child ends, or is to end; True (and told so) if its code has changed."""
-        waits = [asyncio.create_task(child.ended()), asyncio.create_task(self._stopping.wait())]
+        """Wait until the child ends, or is to end, or is silent for too long. True, and it is told to end, if its code
+        has changed.
+        """
+        ended, stop = asyncio.create_task(child.ended()), asyncio.create_task(self._stopping.wait())
+        silent = asyncio.create_task(child.silent(SILENT_SECONDS))
+        waits: list[asyncio.Task[Any]] = [ended, stop, silent]
         if self._hooks.changed is not None:
             waits.append(asyncio.create_task(self._reloaded(word)))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            reload = not waits[0].done() and not waits[1].done()
-            if reload:
-                child.signal(signal.SIGTERM)
-            return reload
+            if ended.done() or stop.done():
+                return False
+            if silent.done():
+                note("child_killed", pid=child.pid, seconds=SILENT_SECONDS)
+                child.signal(signal.SIGKILL)
+                return False
+            child.signal(signal.SIGTERM)
+            return True
         finally:
             for task in waits:
                 task.cancel()
