@@ -61,7 +61,9 @@ def test_a_signal_at_any_moment_leaves_nothing(words: str, number: signal.Signal
     """The exit code names the signal; a second Ctrl-C does not break the cleaning up."""
     demo = DemoProcess.start()
     demo.wait_for(words)
-    for _ in range(times):
+    demo.process.send_signal(number)
+    demo.wait_for("stopping the servers")
+    for _ in range(times - 1):
         demo.process.send_signal(number)
     code, output = demo.end()
     assert code == 128 + number, "\n".join(demo.lines)

@@ -8,7 +8,7 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,29 +43,41 @@ class Stage:
 async def set_up(screen: Screen, *, keep: bool) -> AsyncGenerator[Stage]:
     """Servers, schema, client, and two workers that consume. ``keep``: the folder stays, for whoever wants to look."""
     with _folder(screen, keep=keep) as folder:
-        state = folder / "servers"
-        screen.step(f"starting an embedded Postgres and Valkey in {folder}")
-        async with owned(asyncio.to_thread(start, state), lambda servers: asyncio.to_thread(servers.stop)) as servers:
-            config = _config(servers)
-            await migrate(config.database_url, config.namespace)
-            async with (
-                Client(config) as client,
-                owned(open_queue(config), lambda queue: queue.close()) as queue,
-                owned(Server.connect(config.database_url), lambda server: server.close()) as server,
-                Team(config, folder) as team,
-            ):
-                screen.step("starting two worker processes")
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(2):
-                        group.create_task(_hire(screen, team))
-                try:
-                    yield Stage(screen, config, client, queue, server, team)
-                except Exception:
-                    team.show_logs(screen)
-                    raise
-            screen.step("stopping the servers")
-        if not keep:
-            await asyncio.to_thread(erase, state)
+        try:
+            async with _servers(screen, folder) as servers, _players(screen, _config(servers), folder) as stage:
+                yield stage
+        finally:
+            if not keep:  # more than deleting the folder: as root, Postgres may have its data elsewhere
+                await asyncio.to_thread(erase, folder / "servers")
+
+
+def _servers(screen: Screen, folder: Path) -> AbstractAsyncContextManager[EmbeddedServers]:
+    async def stop(servers: EmbeddedServers) -> None:
+        screen.step("stopping the servers")
+        await asyncio.to_thread(servers.stop)
+
+    screen.step(f"starting an embedded Postgres and Valkey in {folder}")
+    return owned(asyncio.to_thread(start, folder / "servers"), stop)
+
+
+@asynccontextmanager
+async def _players(screen: Screen, config: Config, folder: Path) -> AsyncGenerator[Stage]:
+    await migrate(config.database_url, config.namespace)
+    async with (
+        Client(config) as client,
+        owned(open_queue(config), lambda queue: queue.close()) as queue,
+        owned(Server.connect(config.database_url), lambda server: server.close()) as server,
+        Team(config, folder) as team,
+    ):
+        screen.step("starting two worker processes")
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(_hire(screen, team))
+        try:
+            yield Stage(screen, config, client, queue, server, team)
+        except Exception:
+            team.show_logs(screen)
+            raise
 
 
 async def _hire(screen: Screen, team: Team) -> None:
