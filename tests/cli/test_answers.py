@@ -20,8 +20,8 @@ HEAVY = (
     "fencepost.engine",
 )
 COUNT = "import sys, fencepost.cli.main; print(len(sys.modules)); print(*sys.modules)"
-MODULES_MAX = 220
-"""Python 3.11 with click comes to some 170; asyncpg alone would add 100."""
+MODULES_MAX = 150
+"""Python 3.11 with click comes to 112, asyncio alone would add 50."""
 COMMANDS = (
     ("demo",),
     ("dev",),
@@ -80,6 +80,19 @@ def test_version(bare: Terminal) -> None:
     import fencepost
 
     assert bare("--version").stdout == f"fencepost {fencepost.__version__}\n"
+
+
+def test_the_demo_gets_its_options(bare: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its exit code is the command's. The demo itself has tests of its own."""
+    asked: list[tuple[bool, bool]] = []
+
+    def main(*, json: bool, keep: bool) -> int:
+        asked.append((json, keep))
+        return len(asked)
+
+    monkeypatch.setattr("fencepost.dev.demo.main", main)
+    assert [bare("demo", "--json").exit_code, bare("demo", "--keep").exit_code] == [1, 2]
+    assert asked == [(True, False), (False, True)]
 
 
 @pytest.mark.parametrize(
