@@ -11,6 +11,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fencepost.dev.servers import STATE_DIR, erase
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SECONDS = 100
 READY = "ready"
@@ -62,8 +64,11 @@ def check_both(folder: Path, environ: dict[str, str]) -> None:
 def test_on_the_dev_servers_of_the_folder(tmp_path: Path) -> None:
     """One terminal with ``fencepost dev``, another with the program."""
     folder = copied(tmp_path)
-    with serving(folder, bare_environ(), "dev", "quickstart", "order"):
-        check_both(folder, bare_environ())
+    try:
+        with serving(folder, bare_environ(), "dev", "quickstart", "order"):
+            check_both(folder, bare_environ())
+    finally:
+        erase(folder / STATE_DIR)  # as root, Postgres has its data outside of a folder that is closed to others
 
 
 def test_on_given_servers(tmp_path: Path, postgres_url: str, valkey_url: str, namespace: str) -> None:
