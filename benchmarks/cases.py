@@ -14,8 +14,9 @@ IN_FLIGHT = 64
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
     """One row. ``steps``: of one run, which the per-step figures are divided by (a run without steps counts as one).
-    ``payload_bytes``: in and out of each step. ``body_seconds``: what a body waits for, and the floor too.
-    ``runs``: per round. ``goal``: the greatest ratio of the client's time to the floor's, or with ``goal_is_rate`` the least ratio of the throughputs; None: no target.
+    ``payload_bytes``: in and out of each step. ``body_seconds``: what a body waits for, and the floor too. ``runs``:
+    per round. ``goal``: the greatest ratio of the client's time to the floor's, or with ``goal_is_rate`` the least
+    ratio of the throughputs; None: no target.
     """
 
     name: str

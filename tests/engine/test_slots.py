@@ -7,22 +7,24 @@ import asyncio
 from engine_virtual import run
 from engine_world import World
 
-from fencepost import sleep, step, workflow
+from fencepost import step, workflow
 from fencepost.engine.slots import Slots
-from fencepost_store.events import EventType
+from fencepost_store.events import Event, EventType
 
 
 def test_a_saturated_worker_stays_on_the_hot_path() -> None:
-    """With one slot, each step's end and the next step's start still share an append: the slot passes on."""
+    """With as many slots as runs, each step's end and the next step's start still share an append: slots pass on, also
+    when all bodies end at once.
+    """
 
     async def main() -> None:
-        world = World(concurrency=1)
+        world = World(concurrency=4)
         running: list[int] = []
 
         @step(registry=world.registry)
         async def body(n: int) -> int:
             running.append(n)
-            assert len(running) == 1, "one slot, one body"
+            assert len(running) <= 4, "four slots, four bodies"
             await asyncio.sleep(1)
             running.remove(n)
             return n
@@ -33,9 +35,12 @@ def test_a_saturated_worker_stays_on_the_hot_path() -> None:
 
         async with world.worker("A") as a:
             await asyncio.sleep(1)
-            started = await world.start(chain, 10)
-            assert await started.result(60) == 45
-            assert a.calls.count(("store", "append")) == 11
+            started = [await world.start(chain, 10) for _ in range(4)]
+            assert [await one.result(60) for one in started] == [45] * 4
+            starts = [e for one in started for e in await world.log(one) if e.type is EventType.step_started]
+            assert len(starts) == 40
+            assert {by_itself(await world.log(one)) for one in started} == {0}
+            await handlers_return()
             assert a.shell.slots.taken == 0
 
     run(main)
@@ -64,7 +69,7 @@ def test_a_gather_on_one_slot_runs_its_bodies_one_by_one() -> None:
         async with world.worker("A") as a:
             started = await world.start(fan)
             assert await started.result(60) == 106
-            await sleep_virtually()
+            await handlers_return()
             assert a.shell.slots.taken == 0
 
     run(main)
@@ -83,17 +88,15 @@ def test_a_draining_worker_takes_no_next_step() -> None:
 
         @workflow(registry=world.registry)
         async def chain() -> int:
-            total = 0
-            for n in range(3):
-                total += await body(n)
-                await sleep(0)
-            return total
+            return sum([await body(n) for n in range(3)])
 
-        async with world.worker("A"):
+        async with world.worker("A") as a:
             started = await world.start(chain)
             await asyncio.sleep(1)
-        async with world.worker("B"):
-            assert await started.result(60) == 3
+            a.shell.slots.close()
+            async with world.worker("B"):
+                assert await started.result(60) == 3
+            assert a.shell.slots.taken == 0
         starts = [e.dedupe or "" for e in await world.log(started) if e.type is EventType.step_started]
         assert [owner[0] for owner in starts] == ["A", "B", "B"]
 
@@ -104,14 +107,27 @@ def test_closed_slots_are_neither_free_nor_passed_on() -> None:
     """Whatever is given back."""
     slots = Slots(2)
     slots.take()
-    assert (slots.free, slots.room(0), slots.room(1)) == (1, True, True)
+    assert (slots.free, slots.room) == (1, True)
     slots.take()
-    assert (slots.free, slots.room(0), slots.room(1)) == (0, False, True)
+    assert (slots.free, slots.room) == (0, False)
+    with slots.ending():
+        assert (slots.free, slots.room) == (0, True)
+        slots.take()
+        assert (slots.free, slots.room) == (-1, False)
+    slots.give(2)
+    assert (slots.free, slots.room) == (1, True)
     slots.close()
-    slots.give()
-    assert (slots.free, slots.room(0), slots.room(2)) == (0, False, False)
+    with slots.ending():
+        assert (slots.free, slots.room) == (0, False)
 
 
-async def sleep_virtually() -> None:
+def by_itself(log: list[Event]) -> int:
+    """How many steps but the first were not started by the append that brought the end of the one before."""
+    starts = [event.dedupe for event in log if event.type is EventType.step_started]
+    ends = [event.dedupe for event in log if event.type is EventType.step_completed]
+    return sum(start != end for start, end in zip(starts[1:], ends, strict=False))
+
+
+async def handlers_return() -> None:
     """Let handlers that have settled return."""
     await asyncio.sleep(0.001)

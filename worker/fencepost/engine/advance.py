@@ -111,7 +111,7 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple
     started_payload = b""
     for event in pending:
         events.append(event)
-        if event.type is not EventType.step_created or ending or shell.alone or shell.slots.free <= 0:
+        if event.type is not EventType.step_created or ending or shell.alone or not shell.slots.room:
             continue
         record = unpack(event.payload, StepCreated)
         if (record.queue is None or record.queue == run.queue) and run.queue in shell.settings.queues:

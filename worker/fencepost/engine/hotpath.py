@@ -30,7 +30,11 @@ async def complete(shell: Shell, live: LiveRun, delivery: Delivery, event: NewEv
     """Bring a step's terminal fact into the log and settle its message. Ends of one run that wait here together are
     delivered and sent together.
     """
-    done = Done(delivery, event, asyncio.get_running_loop().create_future())
+    with shell.slots.ending():
+        await _complete(shell, live, Done(delivery, event, asyncio.get_running_loop().create_future()))
+
+
+async def _complete(shell: Shell, live: LiveRun, done: Done) -> None:
     live.inbox.append(done)
     if live.pumping:
         await asyncio.shield(done.settled)

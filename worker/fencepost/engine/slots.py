@@ -5,6 +5,8 @@ granted body ever waits for one."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 
 
 class Slots:
@@ -13,12 +15,34 @@ class Slots:
     def __init__(self, size: int) -> None:
         self.size = size
         self.taken = 0
+        self._ending = 0
+        self._closed = False
         self._freed = asyncio.Event()
 
     @property
     def free(self) -> int:
-        """Slots that nobody has."""
-        return self.size - self.taken
+        """Slots that nobody has; none once closed."""
+        return 0 if self._closed else self.size - self.taken
+
+    @property
+    def room(self) -> bool:
+        """Whether a step may be decided to run here. Unlike ``free`` this counts the slots of bodies that have ended:
+        what follows from a body may have its slot, or a saturated worker would send every next step through the queue.
+        """
+        return not self._closed and self.taken - self._ending < self.size
+
+    @contextmanager
+    def ending(self) -> Generator[None]:
+        """The caller's body has ended; its slot is given back when what came of it is dealt with."""
+        self._ending += 1
+        try:
+            yield
+        finally:
+            self._ending -= 1
+
+    def close(self) -> None:
+        """Nothing more is run here: the worker drains."""
+        self._closed = True
 
     def take(self, count: int = 1) -> None:
         """Take slots that the caller has seen to be free (a claim may overshoot by what it was promised)."""

@@ -194,9 +194,9 @@ class Worker:
         note("worker_stopped", released=released)
 
     async def _finish_handlers(self) -> int:
-        # Every handler may start others (a settle that grants the next step): with no slot free, follow-ups go to other
-        # workers.
-        self.shell.slots.take(max(0, self.shell.slots.free))
+        # Every handler may start others (a settle that grants the next step): with the slots closed, follow-ups go to
+        # other workers.
+        self.shell.slots.close()
         handlers = set(self.claims.handlers)
         if handlers:
             await asyncio.wait(handlers, timeout=self.config.drain_seconds)
