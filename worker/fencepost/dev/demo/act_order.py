@@ -73,11 +73,18 @@ def overlap(steps: list[StepHistory]) -> int:
 
 
 def slept(history: History) -> float | None:
-    """Seconds from the creation of the run's sleep to its completion, by the log."""
-    created: dict[str, int] = {}
+    """Seconds of the run's sleep, by the log: from the signal after which the code fell asleep to the waking.
+
+    Not from the sleep's own creation: the workflow's clock is the time of what it was told last, and the record of what
+    it then asked for is written a moment later.
+    """
+    told: int | None = None
+    sleeps: dict[str, int] = {}
     for event in history.events:
-        if event.type is EventType.wait_created and unpack(event.payload, WaitCreated).name == "sleep":
-            created[event.entity] = event.at
-        elif event.type is EventType.wait_completed and event.entity in created:
-            return (event.at - created[event.entity]) / 1e6
+        if event.type is EventType.hook_received:
+            told = event.at
+        elif event.type is EventType.wait_created and unpack(event.payload, WaitCreated).name == "sleep":
+            sleeps[event.entity] = event.at if told is None else told
+        elif event.type is EventType.wait_completed and event.entity in sleeps:
+            return (event.at - sleeps[event.entity]) / 1e6
     return None

@@ -55,7 +55,7 @@ class IndexFacts(msgspec.Struct, frozen=True):
 
 class OrderFacts(msgspec.Struct, frozen=True):
     """One order. ``retries``: of the flaky step; ``overlap``: how many of its parallel steps ran at one moment.
-    ``slept_seconds``: None if it did not come to the sleep.
+    ``slept_seconds``: from the approval to the waking; None if it did not come to the sleep.
     """
 
     run: str
