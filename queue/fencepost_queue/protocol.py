@@ -32,7 +32,7 @@ def step_key(run_id: str, entity: str) -> str:
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A message to place. ``lease``: in a settle's follow-ups only, lease it to the caller if its key is absent (F4)."""
+    """A message to place. ``lease``: in a settle's follow-ups only: to the caller, if its key is absent (F4)."""
 
     queue: str
     key: str

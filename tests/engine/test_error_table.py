@@ -16,6 +16,7 @@ from fencepost import errors, step, workflow
 from fencepost.authoring.registry import Registry
 from fencepost.engine.hotpath import after_terminal_fact
 from fencepost.engine.live import LiveRun
+from fencepost.records import StepEnded, unpack
 from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
 from fencepost_store.events import EventType
 from fencepost_store.protocol import FactOutcome, FactVerdict, Reason, Run, RunStatus, StoreTrouble
@@ -67,11 +68,21 @@ async def outcome(world: World, flow: Any) -> errors.RunFailed:
         return caught.value
 
 
-INFRASTRUCTURE = [StoreTrouble("away"), QueueTrouble("away"), errors.ServerUnavailable("away"), ConnectionError("away")]
+INFRASTRUCTURE = [
+    StoreTrouble("away"),
+    QueueTrouble("away"),
+    errors.ServerUnavailable("away"),
+    ConnectionError("away"),
+]
+OF_THE_ENGINE = [
+    errors.PayloadError("from a client call in the body"),
+    errors.StepTimeout("from a client call in the body"),
+    errors.StepCrashed("from a client call in the body"),
+]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-@pytest.mark.parametrize("error", INFRASTRUCTURE, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", INFRASTRUCTURE + OF_THE_ENGINE, ids=lambda error: type(error).__name__)
 def test_h80_a_servers_error_raised_by_user_code_is_the_steps_own(
     error: Exception, way: Callable[[Exception], Exception]
 ) -> None:
@@ -93,9 +104,10 @@ def test_h80_a_servers_error_raised_by_user_code_is_the_steps_own(
             await calls()
 
         failed = await outcome(world, flow)
-        assert failed.code == errors.USER_ERROR
         assert chain(failed.__cause__) == chain(way(error))
         assert len(tries) == 2
+        (ended,) = [e for e in await world.log(world.client().run(failed.run_id)) if e.type is EventType.step_failed]
+        assert unpack(ended.payload, StepEnded).error.code == errors.USER_ERROR
 
     run(main)
 

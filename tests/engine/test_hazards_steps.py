@@ -1,12 +1,10 @@
-"""Hazards of steps: duplicate execution, leases, poison, retries. On a virtual clock, by construction."""
+"""Hazards of steps: duplicate execution, leases, attempts, retries. On a virtual clock, by construction."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-import msgspec
-import pytest
 from engine_virtual import run
 from engine_world import World, at_once
 from oracle import check
@@ -14,8 +12,7 @@ from oracle import check
 from fencepost import errors, hook, step, workflow
 from fencepost.authoring.workflow import Workflow
 from fencepost.client.run import Run
-from fencepost.engine.bodies import Attempt, crashed
-from fencepost.records import Failure, StepCreated, StepEnded, pack
+from fencepost.records import Failure, StepEnded, pack
 from fencepost_queue.protocol import Delivery, Entry, step_key, tick_key
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, Reason, StoreTrouble
@@ -95,114 +92,6 @@ def test_h65_a_second_worker_boots_while_a_step_runs() -> None:
             async with world.worker("B"):
                 assert await started.result(100) == "done 1"
                 assert len(flow.began) == 1
-
-    run(main)
-
-
-def test_h66_a_step_that_kills_its_worker_is_run_alone_and_then_fails() -> None:
-    """Two crashes make it a suspect, two proofs in solitude fail it with a catchable StepCrashed; step_started does
-    not reset the count.
-    """
-
-    async def main() -> None:
-        world = World()
-
-        @step(registry=world.registry)
-        async def deadly() -> None:
-            await asyncio.Event().wait()
-
-        @workflow(registry=world.registry)
-        async def flow() -> str:
-            try:
-                await deadly()
-            except errors.StepCrashed:
-                return "caught"
-            return "survived"
-
-        started = await world.start(flow)
-        for name in ("A", "B"):
-            async with world.worker(name):
-                await asyncio.sleep(12)
-        async with world.worker("C") as c:
-            assert await started.result(100) == "caught"
-            assert [delivery.crashes for delivery in c.suspects] == [2, 2]
-            assert [delivery.proofs for delivery in c.suspects] == [0, 1]
-        check(await world.log(started))
-
-    run(main)
-
-
-def test_h67_a_tick_that_kills_its_worker_fails_its_run() -> None:
-    """MAX_DELIVERIES_EXCEEDED, written without a fence, while signals move the log."""
-
-    async def main() -> None:
-        world = World()
-        flow = Flow(world)
-        started = await world.start(flow.main)
-        key = tick_key(started.id)
-        for name in ("A", "B"):
-            await claim_one(world, name, key)
-            await world.server.client("supervisor").expire(name)
-        async with world.worker("C") as c:
-            with pytest.raises(errors.RunFailed) as caught:
-                await started.result(100)
-            assert caught.value.code == errors.MAX_DELIVERIES_EXCEEDED
-            assert len(c.suspects) == 2
-        check(await world.log(started))
-
-    run(main)
-
-
-def test_h75_bystanders_of_a_poison_are_not_blamed() -> None:
-    """A poison shares its worker with 20 healthy steps, five times in a row: only proofs in solitude count, so all 20
-    complete.
-    """
-
-    async def main() -> None:
-        world = World()
-        ran: list[int] = []
-
-        @step(registry=world.registry)
-        async def healthy(n: int) -> int:
-            await asyncio.sleep(5)
-            ran.append(n)
-            return n
-
-        @workflow(registry=world.registry)
-        async def flow(n: int) -> int:
-            return await healthy(n)
-
-        runs = [await world.start(flow, n) for n in range(20)]
-        for name in "ABCDE":
-            async with world.worker(name) as member:
-                member.accept_suspects = True
-                await asyncio.sleep(2)
-            await world.server.client("supervisor").expire(name)
-        async with world.worker("F") as f:
-            f.accept_suspects = True
-            results = [await started.result(200) for started in runs]
-            assert results == list(range(20))
-            assert f.suspects, "they were suspects, and were cleared by running"
-
-    run(main)
-
-
-def test_h68_handing_back_is_not_a_crash() -> None:
-    """Drained five times over, the message has no crash to its name."""
-
-    async def main() -> None:
-        world = World()
-        flow = Flow(world, seconds=60)
-        started = await world.start(flow.main)
-        for name in "ABCDE":
-            async with world.worker(name) as member:
-                await asyncio.sleep(1)
-                await member.drain()
-        peeked = {message.key: message for message in await world.server.client("x").peek("default", 10)}
-        message = peeked[step_key(started.id, "work#1")]
-        assert (message.crashes, message.proofs, message.recover) == (0, 0, True)
-        async with world.worker("F"):
-            assert await started.result(100) == "done 6"
 
     run(main)
 
@@ -400,13 +289,3 @@ def test_h81_trouble_with_the_store_is_not_the_steps_failure() -> None:
             assert not [line for line in shape if "failed" in line or "retrying" in line]
 
     run(main)
-
-
-def test_a_crashed_step_says_so() -> None:
-    """The fact of a poisoned step carries STEP_CRASHED and how often it was proven."""
-    attempt = Attempt("r", "w", "work#1", 3, 0, "A.1", StepCreated("work", b""), 1000)
-    event = crashed(attempt, 2)
-    record = msgspec.msgpack.decode(event.payload[1:], type=StepEnded)
-    assert (event.type, event.attempt) == (EventType.step_failed, 3)
-    assert (record.error.code, record.error.retryable) == (errors.STEP_CRASHED, False)
-    assert "2 times" in record.error.message

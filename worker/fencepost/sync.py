@@ -108,7 +108,9 @@ class Client:
     ) -> Run[R]: ...
     @overload
     def start(self, workflow: str, /, *args: Any, **kwargs: Any) -> Run[Any]: ...
-    def start(self, workflow: Any, /, *args: Any, **kwargs: Any) -> Run[Any]:
+    def start(  # type: ignore[misc] # mypy does not see that *args: Any takes *Ts
+        self, workflow: Any, /, *args: Any, **kwargs: Any
+    ) -> Run[Any]:
         """See ``fencepost.Client.start``."""
         return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
 

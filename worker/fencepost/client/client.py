@@ -133,15 +133,8 @@ class Client:
         strict: bool = ...,
         **kwargs: Any,
     ) -> Run[Any]: ...
-    async def start(
-        self,
-        workflow: Any,
-        /,
-        *args: Any,
-        key: str | None = None,
-        queue: str | None = None,
-        strict: bool = False,
-        **kwargs: Any,
+    async def start(  # type: ignore[misc] # mypy does not see that *args: Any takes *Ts
+        self, workflow: Any, /, *args: Any, **kwargs: Any
     ) -> Run[Any]:
         """Start a run: of a workflow, or by name without its code.
 
@@ -154,6 +147,9 @@ class Client:
         ArgumentError, PayloadError, PayloadTooLarge,
         StartConflict before anything is written.
         """
+        key: str | None = kwargs.pop("key", None)
+        queue: str | None = kwargs.pop("queue", None)
+        strict: bool = kwargs.pop("strict", False)
         connected = self._open
         limit = connected.config.payload_bytes_max
         if isinstance(workflow, Workflow):

@@ -19,7 +19,7 @@ from fencepost import errors
 from fencepost.authoring.context import StepContext, use_step_context
 from fencepost.authoring.process import call_encoded, outcome_of
 from fencepost.authoring.registry import Registry
-from fencepost.authoring.retry import delay_before
+from fencepost.authoring.retry import next_delay
 from fencepost.authoring.step import Step
 from fencepost.engine.ports import Ports
 from fencepost.failure import failure_of
@@ -66,9 +66,11 @@ async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> New
         if task is not None and task.cancelling():
             raise
         # The body cancelled itself: that is its own error, as any other exception.
-        return _error(ports, attempt, cancelled)
+        return _error(ports, attempt, cancelled, errors.USER_ERROR)
+    except _Ours as ours:
+        return _error(ports, attempt, ours.error, ours.code)
     except Exception as error:  # noqa: BLE001 - whatever a body raises is the step's outcome
-        return _error(ports, attempt, error)
+        return _error(ports, attempt, error, errors.USER_ERROR)
     return NewEvent(
         type=EventType.step_completed,
         entity=attempt.entity,
@@ -90,6 +92,17 @@ def crashed(attempt: Attempt, proofs: int) -> NewEvent:
     return _ended(attempt, EventType.step_failed, failure)
 
 
+class _Ours(Exception):
+    """An error of the engine's own dealings with the body, not of the body: never recognised by its type, for a body
+    may raise the same (a client call in a step), and then it is the body's.
+    """
+
+    def __init__(self, error: Exception, code: str) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.code = code
+
+
 async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt) -> bytes:
     """The encoded result. Raises what the body raises, StepTimeout, PayloadError."""
     context = StepContext(
@@ -109,28 +122,37 @@ async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt) -> bytes:
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise errors.StepTimeout(
+        timeout = errors.StepTimeout(
             f"attempt {attempt.number} of step {attempt.created.name!r} did not end within its timeout of {seconds} s"
-        ) from error
+        )
+        timeout.__cause__ = error
+        raise _Ours(timeout, errors.STEP_TIMEOUT) from error
     if len(payload) > attempt.payload_bytes_max:
-        raise errors.PayloadTooLarge(
+        too_large = errors.PayloadTooLarge(
             f"result of {step.name}: {len(payload)} bytes, more than payload_bytes_max = {attempt.payload_bytes_max};"
             " return a reference (a key, a path, a URL) instead of the data",
             size=len(payload),
             limit=attempt.payload_bytes_max,
         )
+        raise _Ours(too_large, errors.PAYLOAD_ERROR)
     return payload
 
 
 async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: StepContext) -> bytes:
-    args, kwargs = step.decode_args(attempt.created.args)
+    try:
+        args, kwargs = step.decode_args(attempt.created.args)
+    except (errors.PayloadError, errors.ArgumentError) as error:
+        raise _Ours(error, errors.PAYLOAD_ERROR) from error
     with use_step_context(context):
         if step.is_async:
             value = await step.fn(*args, **kwargs)
         else:
             carried = contextvars.copy_context()
             value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
-    return step.encode_result(value)
+    try:
+        return step.encode_result(value)
+    except errors.PayloadError as error:
+        raise _Ours(error, errors.PAYLOAD_ERROR) from error
 
 
 async def _in_process(step: Step[..., Any], args: bytes, context: StepContext) -> bytes:
@@ -138,30 +160,22 @@ async def _in_process(step: Step[..., Any], args: bytes, context: StepContext) -
     try:
         answer = await anyio.to_process.run_sync(call, cancellable=True)
     except anyio.BrokenWorkerProcess as error:
-        raise errors.StepCrashed(f"the process of step {step.name!r} died before the body ended") from error
+        died = errors.StepCrashed(f"the process of step {step.name!r} died before the body ended")
+        died.__cause__ = error
+        raise _Ours(died, errors.STEP_CRASHED) from error
     return outcome_of(answer)
 
 
-def _error(ports: Ports, attempt: Attempt, error: BaseException) -> NewEvent:
+def _error(ports: Ports, attempt: Attempt, error: BaseException, code: str) -> NewEvent:
     """Retry or fail: n retries are n+1 executions that ended in an error (H69)."""
-    failure = failure_of(error, code=_code(error))
-    policy = attempt.created.policy
-    failures = attempt.failures + 1
-    # A step process that died may live next time (memory); the codes under which nothing is retried do not know that.
-    retryable = failure.retryable or isinstance(error, errors.StepCrashed)
-    final = not retryable or failures > policy.retries
-    if final:
-        return _ended(attempt, EventType.step_failed, failure)
-    delay = failure.retry_after
+    failure = failure_of(error, code=code)
+    if code == errors.STEP_CRASHED:
+        # A step's own process that died may live next time (memory); only proofs in solitude say that it never will.
+        failure = msgspec.structs.replace(failure, retryable=True)
+    delay = next_delay(attempt.failures + 1, attempt.created.policy, failure, ports.uniform)
     if delay is None:
-        delay = delay_before(failures, policy, ports.uniform)
+        return _ended(attempt, EventType.step_failed, failure)
     return _ended(attempt, EventType.step_retrying, failure, due_in=max(0, int(delay * 1_000_000)))
-
-
-def _code(error: BaseException) -> str:
-    if isinstance(error, errors.StepFailed):
-        return error.code
-    return errors.PAYLOAD_ERROR if isinstance(error, errors.PayloadError) else errors.USER_ERROR
 
 
 def _ended(attempt: Attempt, event_type: EventType, failure: Failure, due_in: int | None = None) -> NewEvent:

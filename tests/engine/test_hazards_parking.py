@@ -1,0 +1,226 @@
+"""Runs that cannot go on: parked for another build, failed by their limits, waiting for code. On a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from engine_virtual import run
+from engine_world import World, at_once
+from oracle import check
+
+from fencepost import errors, hook, sleep, step, workflow
+from fencepost.authoring.registry import Registry
+from fencepost.payload import encode
+from fencepost_queue.protocol import Entry, tick_key
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import Batch, RunStatus
+
+
+def land_signal(world: World, token: str, value: object, delivery: str = "d") -> None:
+    """A signal whose sender dies before it can place a tick."""
+    listening = at_once(world.store.find_hook(token))
+    assert listening is not None
+    event = NewEvent(type=EventType.hook_received, entity=listening.entity, dedupe=delivery, payload=encode(value))
+    at_once(world.store.append([Batch(run_id=listening.run_id, fence=None, events=(event,))]))
+
+
+def race_flow(world: World) -> Any:
+    """race(hook, sleep): the branch decides which step is created next."""
+
+    @step(registry=world.registry)
+    async def drain(n: int) -> str:
+        return f"drained {n}"
+
+    @step(registry=world.registry)
+    async def sync() -> str:
+        return "synced"
+
+    @workflow(registry=world.registry)
+    async def flow() -> str:
+        async with hook(int, token="t") as numbers:
+            try:
+                async with asyncio.timeout(100):
+                    n = await numbers
+            except TimeoutError:
+                return await sync()
+            return await drain(n)
+
+    return flow
+
+
+def test_h49_due_and_never_taken_parks_the_run() -> None:
+    """Something is due again and again and no turn moves the log: the run is parked with that reason, and nobody
+    spins.
+    """
+
+    async def main() -> None:
+        world = World()
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            await sleep(5)
+
+        async with world.worker("A") as a:
+            await asyncio.sleep(1)
+            started = await world.start(flow)
+            await asyncio.sleep(2)
+            live = a.shell.runs.enter(started.id)
+            assert live.instance is not None
+            live.instance.fire_due = lambda now: None  # type: ignore[method-assign]
+            await asyncio.sleep(120)
+            info = await started.status()
+            assert info.status == "parked"
+            assert info.parked is not None
+            assert "due and never completed" in info.parked.recorded
+            assert a.calls.count(("store", "load")) < 50
+            a.shell.runs.leave(live)
+
+    run(main)
+
+
+def changed_flow(registry: Registry, *, renamed: bool) -> Any:
+    """Two builds of one workflow: the second calls its first step by another name."""
+
+    @step(registry=registry, name="second" if renamed else "first")
+    async def work() -> str:
+        return "done"
+
+    @workflow(registry=registry)
+    async def flow() -> str:
+        result = await work()
+        async with hook(str, token="t") as words:
+            return result + await words
+
+    return flow
+
+
+def test_h30_h31_h105_a_run_is_parked_and_taken_up_by_a_fitting_build() -> None:
+    """A worker with other code meets the log: parked with both sides and the source line, nothing is written; a worker
+    of the fitting build takes it up by itself.
+    """
+
+    async def main() -> None:
+        world = World(build="old")
+        flow = changed_flow(world.registry, renamed=False)
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(3)
+        before = await world.log(started)
+        world.registry = Registry()
+        changed_flow(world.registry, renamed=True)
+        world.config = World(build="new").config
+        async with world.worker("B"):
+            land_signal(world, "t", "!")
+            await asyncio.sleep(30)
+            info = await started.status()
+            assert info.status == "parked"
+            assert info.parked is not None
+            assert (info.parked.build, info.parked.seq) == ("new", 3)
+            assert "first#1" in info.parked.recorded
+            assert "second#1" in info.parked.asked
+            assert "test_hazards_parking.py" in info.parked.source
+            assert len(await world.log(started)) == len(before) + 1, "only the signal"
+            with pytest.raises(errors.ResultTimeout):
+                await started.result(60)
+        world.registry = Registry()
+        changed_flow(world.registry, renamed=False)
+        world.config = World(build="old").config
+        async with world.worker("C"):
+            assert await started.result(30) == "done!"
+        check(await world.log(started))
+
+    run(main)
+
+
+def test_divergence_can_be_made_to_fail_the_run() -> None:
+    """divergence = "fail": CORRUPTED_EVENT_LOG with both sides in the message."""
+
+    async def main() -> None:
+        world = World(build="old")
+        flow = changed_flow(world.registry, renamed=False)
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(3)
+        world.registry = Registry()
+        changed_flow(world.registry, renamed=True)
+        world.config = World(build="new", divergence="fail").config
+        async with world.worker("B"):
+            land_signal(world, "t", "!")
+            with pytest.raises(errors.RunFailed, match="first#1") as caught:
+                await started.result(60)
+            assert caught.value.code == errors.CORRUPTED_EVENT_LOG
+
+    run(main)
+
+
+def test_h84_a_run_over_its_limits_fails_alone() -> None:
+    """LIMIT_EXCEEDED names the limit, the value and the way out; another run on the worker is unharmed."""
+
+    async def main() -> None:
+        world = World(open_entities_max=10)
+
+        @workflow(registry=world.registry)
+        async def wide(n: int) -> int:
+            await asyncio.gather(*(sleep(1) for _ in range(n)))
+            return n
+
+        async with world.worker("A"):
+            good, bad = await world.start(wide, 10), await world.start(wide, 11)
+            assert await good.result(60) == 10
+            with pytest.raises(errors.RunFailed, match=r"11 is over open_entities_max = 10; .*Semaphore") as caught:
+                await bad.result(60)
+            assert caught.value.code == errors.LIMIT_EXCEEDED
+            assert (await bad.status()).status == RunStatus.failed.name
+
+    run(main)
+
+
+def test_a_workflow_without_code_here_is_released_and_waits() -> None:
+    """Not an error: the tick is offered again until a worker with the code comes."""
+
+    async def main() -> None:
+        world = World()
+        flow = race_flow(world)
+        full, world.registry = world.registry, Registry()
+        async with world.worker("A") as a:
+            started = await world.start(flow)
+            await asyncio.sleep(60)
+            assert a.calls.count(("queue", "release")) > 1
+            assert (await started.status()).status == "pending"
+            world.registry = full
+            async with world.worker("B"):
+                await asyncio.sleep(30)
+                await world.client().resume("t", 1)
+                assert await started.result(60) == "drained 1"
+
+    run(main)
+
+
+@pytest.mark.parametrize("build", ["old", "new"])
+def test_the_last_resort_parks_outside_its_lock(build: str) -> None:
+    """A run under a flood whose code has changed: the turn under the row lock diverges, leaves the lock, and parks."""
+
+    async def main() -> None:
+        world = World(build="old", conflict_limit=1)
+        flow = changed_flow(world.registry, renamed=False)
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(3)
+        if build == "new":
+            world.registry = Registry()
+            changed_flow(world.registry, renamed=True)
+            world.config = World(build="new", conflict_limit=1).config
+        client = world.server.client("test")
+        await client.enqueue([Entry("default", tick_key(started.id))])
+        claimed = await client.claim("default", 1, 10_000)
+        land_signal(world, "t", "!")
+        own = Entry("default", tick_key(started.id))
+        await client.settle(claimed.deliveries[0], [own], lease_ms=10_000, conflicts=1)
+        async with world.worker("B") as b:
+            await asyncio.sleep(5)
+            assert b.seen["tick.locked"] == 1
+            assert (await started.status()).status == ("parked" if build == "new" else "completed")
+
+    run(main)
