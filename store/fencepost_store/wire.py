@@ -33,7 +33,9 @@ _NEVER_PLAIN = frozenset(
     {event_type for event_type, kind in KINDS.items() if kind.ends_run}
     | {EventType.hook_created, EventType.hook_disposed, EventType.hook_received, EventType.step_retrying}
 )
-_ATTEMPT_GUARDED = frozenset({EventType.step_started, EventType.step_failed})
+_COMPARED = frozenset({EventType.step_started, EventType.step_failed, EventType.child_cancel_requested})
+"""Events whose guard looks at more than their entity's creation and their own place in the unique index."""
+
 
 _RUN_NOT_FOUND = FactVerdict(FactOutcome.refused, reason=Reason.run_not_found)
 
@@ -180,11 +182,7 @@ def _plain(batches: Sequence[Batch], hints: list[int]) -> int:
         return 0
     last_visible = 0
     for place, (event, hint) in enumerate(zip(batches[0].events, hints, strict=True), 1):
-        if (
-            event.type in _NEVER_PLAIN
-            or hint == _HINT_AGAIN
-            or (event.type in _ATTEMPT_GUARDED and hint != _HINT_FRESH)
-        ):
+        if event.type in _NEVER_PLAIN or hint == _HINT_AGAIN or (event.type in _COMPARED and hint != _HINT_FRESH):
             return 0
         if event.type in DELIVERED and event.dedupe is not None:
             return 0

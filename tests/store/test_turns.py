@@ -141,7 +141,8 @@ async def test_a_turn_with_one_refused_fact_writes_nothing_and_says_which(world:
 
 
 async def test_decisions_about_what_is_not_open_are_refused(world: World) -> None:
-    run = await world.run(STEP, NewEvent(E.child_created, "c#1"))
+    run = await world.run(STEP, NewEvent(E.child_created, "c#1"), NewEvent(E.child_created, "c#2"))
+    await world.fact(run, NewEvent(E.child_failed, "c#2"))
     await world.turn(run, NewEvent(E.step_cancelled, "s#1"))
     await world.turn(run, NewEvent(E.child_cancel_requested, "c#1"))
     for event, reason in (
@@ -149,6 +150,9 @@ async def test_decisions_about_what_is_not_open_are_refused(world: World) -> Non
         (NewEvent(E.wait_completed, "w#1"), Reason.no_entity),
         (NewEvent(E.hook_disposed, "s#1"), Reason.no_entity),
         (NewEvent(E.child_cancel_requested, "c#1"), Reason.duplicate),
+        (NewEvent(E.child_cancel_requested, "c#2"), Reason.entity_ended),
+        (NewEvent(E.child_completed, "c#2"), Reason.duplicate),
+        (NewEvent(E.child_completed, "c#9"), Reason.no_entity),
     ):
         verdict = await world.turn(run, event)
         assert (verdict.outcome, verdict.facts[0].reason) == (Outcome.refused, reason), event
