@@ -20,8 +20,8 @@ from fencepost.engine.watchdog import feed
 from fencepost.service import notify
 from fencepost.telemetry import note
 
-HANG_SECONDS = 15.0
-"""What a child may take to end beyond drain_seconds before it is killed: more than it grants itself."""
+HANG_SECONDS = 10.0
+"""What a child may take to end beyond drain_seconds before it is killed: handing back is a few round trips."""
 STABLE_SECONDS = 10.0
 """A process that worked for so long and then died did not die of its start."""
 RESTART_SECONDS = 0.1
