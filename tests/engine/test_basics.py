@@ -206,3 +206,34 @@ def test_workflow_time_is_the_time_of_the_last_delivered_event() -> None:
             assert datetime.fromisoformat(second) == datetime.fromtimestamp(events["step_completed"] / 1e6, UTC)
 
     run(main)
+
+
+def test_a_run_past_its_timeout_is_cancelled_cleans_up_and_fails() -> None:
+    """@workflow(timeout=...): the code sees CancelledError, its cleanup steps run, the run fails with TimeoutError."""
+
+    async def main() -> None:
+        world = World()
+        cleaned: list[str] = []
+
+        @step(registry=world.registry)
+        async def clean() -> None:
+            cleaned.append("clean")
+
+        @workflow(registry=world.registry, timeout=100)
+        async def flow() -> None:
+            try:
+                await sleep(10_000)
+            finally:
+                await clean()
+
+        async with world.worker("A"):
+            started = await world.start(flow)
+            loop = asyncio.get_running_loop()
+            before = loop.time()
+            with pytest.raises(errors.RunFailed) as caught:
+                await started.result(200)
+            assert isinstance(caught.value.__cause__, TimeoutError)
+            assert 100 <= loop.time() - before < 102
+            assert cleaned == ["clean"]
+
+    run(main)

@@ -17,6 +17,7 @@ from fencepost.authoring.registry import Registry
 from fencepost.engine.hotpath import after_terminal_fact
 from fencepost.engine.live import LiveRun
 from fencepost.records import StepEnded, unpack
+from fencepost.replay.budget import TurnGuard
 from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
 from fencepost_store.events import EventType
 from fencepost_store.protocol import FactOutcome, FactVerdict, Reason, Run, RunStatus, StoreTrouble
@@ -315,7 +316,7 @@ def test_what_a_terminal_facts_verdict_makes_of_its_message(verdict: FactVerdict
     """Landed: a tick. Ended: a recovering tick. Another attempt: the message is released (None)."""
 
     async def main() -> None:
-        live = LiveRun("r")
+        live = LiveRun("r", TurnGuard())
         live.run = ROW
         assert after_terminal_fact(live, verdict) == entries
 

@@ -41,6 +41,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "reconcile_failed": ("warning", "a reconcile round could not be done: error"),
     "claim_failed": ("warning", "the queue could not be asked for work: queue, error, delay_ms"),
     "handler_failed": ("error", "a bug in fencepost: a message's handler raised; the message is released: key, error"),
+    "health_file_failed": ("warning", "the health file could not be touched: path"),
     "hint_failed": ("debug", "a hint to whoever waits could not be published: channel, error"),
     "child_died": ("error", "a worker process ended unasked; another one takes its place: place, ended, error"),
     "child_killed": ("error", "a worker process did not end in time, or fell silent: pid, seconds"),

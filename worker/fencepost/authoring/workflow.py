@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
@@ -140,8 +141,15 @@ class Workflow(Generic[P, R]):
 
     async def run(self, created: bytes) -> bytes:
         """The root coroutine of a run, see replay.interface.Program."""
-        args, kwargs = self.arguments.decode(unpack(created, RunCreated).input)
-        value = await cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)(*args, **kwargs)
+        record = unpack(created, RunCreated)
+        args, kwargs = self.arguments.decode(record.input)
+        body = cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)
+        if record.timeout is None:
+            value = await body(*args, **kwargs)
+        else:
+            # Durable as any timeout in a workflow; the code is cancelled, cleans up, and the run fails with it.
+            async with asyncio.timeout(record.timeout):
+                value = await body(*args, **kwargs)
         return payload.encode(value, self.arguments.result_type, path=f"result of {self._name}")
 
     def failure(self, error: BaseException) -> bytes:

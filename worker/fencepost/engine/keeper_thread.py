@@ -14,11 +14,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.ports import Ports
 from fencepost.replay.budget import TurnGuard
+from fencepost.service import report_alive
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Queue, QueueTrouble
 
@@ -45,7 +45,7 @@ class KeeperThread:
         renewal_seconds: float,
         replay_budget_seconds: float,
         blocked_seconds: float,
-        health_file: Path | None = None,
+        health_file: str = "",
     ) -> None:
         self._ports = ports
         self._keeper = keeper
@@ -61,6 +61,7 @@ class KeeperThread:
         self._main_thread = 0
         self._pong = 0.0
         self._told = False
+        self._healthy = True
 
     def start(self) -> None:
         """Begin to renew and to watch the calling thread's loop."""
@@ -89,6 +90,8 @@ class KeeperThread:
                     await self._keeper.renew(queue)
                 except QueueTrouble as trouble:
                     note("lease_renewal_failed", error=str(trouble), held=len(self._keeper))
+                if self._healthy and not report_alive(self._health_file):
+                    note("health_file_failed", path=self._health_file)
                 await self._pause(self._renewal)
         finally:
             watch.cancel()
@@ -118,11 +121,11 @@ class KeeperThread:
             blocked = now - self._pong
             if blocked > self._blocked and not self._told:
                 self._told = True
+                self._healthy = False
                 note("loop_blocked", seconds=round(blocked, 1), stack=self._stack())
             elif blocked < self._blocked:
                 self._told = False
-                if self._health_file is not None:
-                    self._health_file.touch()
+                self._healthy = True
 
     def _ping(self) -> None:
         assert self._main is not None

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from fencepost.replay.budget import TurnGuard
 from fencepost.replay.instance import Instance
 from fencepost_queue.protocol import Delivery
 from fencepost_store.events import NewEvent
@@ -35,6 +36,7 @@ class LiveRun:
     it."""
 
     run_id: str
+    guard: TurnGuard
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     instance: Instance | None = None
     run: Run | None = None
@@ -45,18 +47,22 @@ class LiveRun:
     users: int = 0
 
     def drop(self) -> None:
-        """Throw the live instance away; nothing that it asked for leaves its loop."""
+        """Throw the live instance away; nothing that it asked for leaves its loop. Its code's ``finally`` blocks run,
+        so this is watched as a turn is.
+        """
         instance, self.instance = self.instance, None
         if instance is not None:
-            instance.evict()
+            with self.guard.turn(self.run_id):
+                instance.evict()
 
 
 class LiveRuns:
     """The worker's cache of live runs, bounded; the least recently used idle instance goes first."""
 
-    def __init__(self, instances_max: int) -> None:
+    def __init__(self, instances_max: int, guard: TurnGuard) -> None:
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._max = instances_max
+        self._guard = guard
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -65,7 +71,7 @@ class LiveRuns:
         """The run's entry, made if absent, kept from eviction until ``leave``."""
         live = self._runs.get(run_id)
         if live is None:
-            live = self._runs[run_id] = LiveRun(run_id)
+            live = self._runs[run_id] = LiveRun(run_id, self._guard)
         else:
             self._runs.move_to_end(run_id)
         live.users += 1

@@ -25,11 +25,11 @@ class Reconciler:
         self._shell = shell
 
     async def loop(self) -> None:
-        """A round per period, with full jitter around it; trouble is noted and the next period tries again."""
+        """A round per period, or a little sooner, so that workers spread; trouble is noted and the next round tries again."""
         shell = self._shell
         while True:
             period = shell.settings.reconcile_period_seconds
-            await shell.ports.sleep(period * (0.5 + shell.ports.uniform() / 2))
+            await shell.ports.sleep(period * (0.75 + shell.ports.uniform() / 4))
             try:
                 await self.round()
             except (StoreTrouble, QueueTrouble) as trouble:

@@ -8,10 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
-
-from fencepost_store.coalescer import Coalescer
 
 from fencepost.authoring.registry import Registry
 from fencepost.config import Config
@@ -31,6 +28,7 @@ from fencepost.log import Limits, RunLog
 from fencepost.replay.budget import TurnGuard
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Queue
+from fencepost_store.coalescer import Coalescer
 from fencepost_store.protocol import Store
 
 
@@ -85,6 +83,7 @@ def build_shell(
         bytes_max=config.batch_bytes_max,
         spawn=lambda coroutine: ports.spawn(coroutine, "coalescer"),
     )
+    guard = TurnGuard()
     shell = Shell(
         settings=settings,
         ports=ports,
@@ -94,10 +93,10 @@ def build_shell(
         registry=registry,
         clock=DatabaseClock(ports.monotonic),
         keeper=LeaseKeeper(ports.monotonic, config.lease_seconds),
-        runs=LiveRuns(config.cache_instances_max),
+        runs=LiveRuns(config.cache_instances_max, guard),
         slots=Slots(config.concurrency),
         rules=rules_of(config),
-        guard=TurnGuard(),
+        guard=guard,
     )
     return shell, coalescer
 
@@ -160,7 +159,7 @@ class Worker:
             renewal_seconds=config.renewal_seconds,
             replay_budget_seconds=config.replay_budget_seconds,
             blocked_seconds=config.lease_seconds,
-            health_file=Path(config.health_file) if config.health_file else None,
+            health_file=config.health_file,
         )
         keeper.start()
         self._closers.append(keeper.stop)
