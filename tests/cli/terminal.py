@@ -81,7 +81,7 @@ async def retries() -> int:
 
 @workflow
 async def naps() -> None:
-    await sleep(86400)
+    await sleep(100_000)
 
 
 @workflow
