@@ -108,15 +108,17 @@ async def test_h102_facts_of_one_run_are_merged_and_their_verdicts_taken_apart()
     done = Batch(run, None, (NewEvent(E.step_completed, "s#1", attempt=1),), grace=GRACE)
     first = asyncio.create_task(coalescer.append(marker(await world.run(), "m")))
     await settled()
-    batches = [signal(run, "d1"), done, done, signal(run, "d1")]
+    mixed = Batch(run, None, done.events + signal(run, "d2").events, grace=GRACE)
+    batches = [signal(run, "d1"), done, done, signal(run, "d1"), mixed]
     tasks = [asyncio.create_task(coalescer.append(batch)) for batch in batches]
     await settled()
     store.open()
     answers = await asyncio.gather(*tasks)
     await first
     assert [len(call) for call in store.calls] == [1, 1]
-    assert [answer.outcome for answer in answers] == [Outcome.ok, Outcome.ok, Outcome.refused, Outcome.ok]
-    assert [[event.seq for event in answer.events] for answer in answers] == [[4], [5], [], []]
+    ok, refused = Outcome.ok, Outcome.refused
+    assert [answer.outcome for answer in answers] == [ok, ok, refused, ok, ok]
+    assert [[event.seq for event in answer.events] for answer in answers] == [[4], [5], [], [], [6]]
     assert answers[2].facts[0].reason is Reason.entity_ended
     assert (answers[3].facts[0].outcome, answers[3].facts[0].seq) == (FactOutcome.already, 4)
 
