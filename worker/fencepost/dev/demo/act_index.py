@@ -22,7 +22,7 @@ QUEUE = "default"
 PEEK = 100
 """Leased messages come first, and there are no more of them than bodies and turns at once."""
 IN_FLIGHT_MIN = 2
-FREEZES_MAX = 50
+FREEZES_MAX = 20
 
 
 class Missed(Exception):
@@ -118,15 +118,18 @@ async def _kill(stage: Stage, history: History, victim: Member, team: list[Membe
     screen, server = stage.screen, stage.server
     for _ in range(FREEZES_MAX):
         await victim.freeze()
-        await server.still((await server.moment()).now)
+        still = await server.still((await server.moment()).now)
         await history.read()
         held = history.in_flight(victim.owner)
-        if len(held) >= IN_FLIGHT_MIN:
+        if still and len(held) >= IN_FLIGHT_MIN:
             break
         victim.thaw()
         await asyncio.sleep(LOOK_SECONDS)
     else:
-        raise Missed(f"{victim.label} had no {IN_FLIGHT_MIN} bodies in flight at any of {FREEZES_MAX} looks")
+        raise Missed(
+            f"{victim.label} had no {IN_FLIGHT_MIN} bodies in flight, or Postgres was at work for it,"
+            f" at each of {FREEZES_MAX} looks"
+        )
     begun = _begun(history, {member.owner: member.label for member in team})
     done = sum(step.ends for step in history.steps.values())
     screen.step(f"{victim.label} is frozen (SIGSTOP); the log shows {len(held)} bodies of its in flight")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from importlib import resources
 
 import msgspec
 
 from fencepost_store.driver import Connection, connect
 
-STILL_SECONDS = 5.0
+STILL_SECONDS = 1.0
 """A statement of the engine's takes milliseconds."""
 LOOK_SECONDS = 0.005
 
@@ -39,11 +40,16 @@ class Server:
         (row,) = await self._connection.fetch(_sql("moment"))
         return Moment(row["now"], row["transactions"])
 
-    async def still(self, since: int) -> None:
-        """Return when nothing that was sent before ``since`` (microseconds) is under way. Raises TimeoutError."""
-        async with asyncio.timeout(STILL_SECONDS):
-            while await self._at_work(since):  # noqa: ASYNC110 - other sessions' doing, told to nobody
-                await asyncio.sleep(LOOK_SECONDS)
+    async def still(self, since: int) -> bool:
+        """True as soon as nothing that was sent before ``since`` (microseconds) is under way, False if that takes too
+        long: a frozen worker may hold a lock that others wait for.
+        """
+        deadline = time.monotonic() + STILL_SECONDS
+        while await self._at_work(since):
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
 
     async def _at_work(self, since: int) -> int:
         (row,) = await self._connection.fetch(_sql("at_work"), since)
