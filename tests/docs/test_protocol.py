@@ -1,0 +1,96 @@
+"""The documents say what the code says: the tables that are made from it, and those that are written by hand."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.docs import generated
+from tests.docs.markdown import DOCUMENTS, ROOT, read, rows, section
+
+from fencepost import errors
+from fencepost.config import Config, field_names
+from fencepost_queue.states import TRANSITIONS, mermaid
+from fencepost_store.events import EventType
+from fencepost_store.protocol import FactOutcome, Outcome, Reason
+
+PROTOCOL = read("docs/protocol.md")
+
+
+def test_every_event_stands_in_the_table_with_its_kind_and_ordinal() -> None:
+    """The four columns that KINDS decides, event by event, in the order of the numbers."""
+    found = [tuple(row[:4]) for row in rows(section(PROTOCOL, "3. Events"))]
+    assert found == [generated.event_row(event_type) for event_type in EventType]
+
+
+def test_generated_parts_are_current() -> None:
+    """``python -m tests.docs.generated`` writes them anew."""
+    found: list[str] = []
+    for name in DOCUMENTS:
+        text = read(name)
+        assert generated.renewed(text) == text, f"{name} is behind the code"
+        found += generated.names(text)
+    assert {"queue diagram", "queue transitions", "defaults", "error codes"} <= set(found)
+
+
+def test_a_part_that_is_behind_is_noticed() -> None:
+    """A comparison that cannot fail compares nothing."""
+    assert generated.renewed(PROTOCOL.replace("`lease_seconds` | `10.0`", "`lease_seconds` | `11.0`")) == PROTOCOL
+    assert "`lease_seconds` | `10.0`" in PROTOCOL
+
+
+def test_the_states_are_all_there() -> None:
+    """Every row of the queue's table, and the diagram letter by letter."""
+    part = section(PROTOCOL, "5. Queue")
+    assert f"```mermaid\n{mermaid()}```" in part
+    table = {tuple(row) for row in rows(part) if len(row) == 5}
+    assert table == {(t.operation.value, t.before.value, t.when, t.after.value, t.answer) for t in TRANSITIONS}
+
+
+def test_every_setting_stands_with_its_default() -> None:
+    """Also those that the text above the table names with a number."""
+    table = {row[0]: row[1] for row in rows(section(PROTOCOL, "12. Defaults"))}
+    assert table == {f"`{name}`": f"`{getattr(Config(), name)!r}`" for name in field_names()}
+    config = Config()
+    for words, value in (
+        (r"A lease lasts (\d+) s", config.lease_seconds),
+        (r"is renewed every (\d+) s", config.renewal_seconds),
+        (r"After (\d+) conflicts in a row", config.conflict_limit),
+        (r"of its own of at most (\d+) ms", config.lock_budget_ms),
+        (r"once per period \((\d+) s", config.reconcile_period_seconds),
+        (r"the next due time or (\d+) s", config.idle_block_seconds),
+    ):
+        match = re.search(words, PROTOCOL)
+        assert match is not None, words
+        assert float(match[1]) == value, words
+
+
+@pytest.mark.parametrize("kind", [Outcome, FactOutcome, Reason])
+def test_every_verdict_is_explained(kind: type[Outcome] | type[FactOutcome] | type[Reason]) -> None:
+    """By name, in the section of the store."""
+    store = section(PROTOCOL, "4. Store")
+    for member in kind:
+        assert re.search(rf"\b{member.name}\b", store), member
+
+
+def test_every_error_code_is_in_the_table_of_errors() -> None:
+    """Above the generated list, with what leads to it."""
+    told = section(PROTOCOL, "11. Errors").partition("<!-- generated")[0]
+    for code in errors.CODES:
+        assert code in told, code
+
+
+def test_links_lead_somewhere() -> None:
+    """Relative links name files of the checkout; docs/benchmarks.md is made together with its figures."""
+    later = {ROOT / "docs" / "benchmarks.md"}
+    for name in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(name)):
+            path = (ROOT / name).parent / target
+            assert path.resolve().exists() or path.resolve() in later, f"{name} links to {target}"
+
+
+def test_named_files_exist() -> None:
+    """Files of the rooms that the documents name in backquotes."""
+    for name in DOCUMENTS:
+        for path in re.findall(r"`((?:store|queue|worker|tests|deploy|examples|docs|benchmarks)/[\w./-]+)", read(name)):
+            assert (ROOT / path.rstrip("./")).exists(), f"{name} names {path}"
