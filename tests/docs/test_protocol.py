@@ -65,6 +65,17 @@ def test_every_setting_stands_with_its_default() -> None:
         assert float(match[1]) == value, words
 
 
+def test_settings_that_nobody_reads_are_named_and_no_others() -> None:
+    """A setting that is read somewhere beyond its declaration is off the list, and the other way round."""
+    files = [path for path in (ROOT / "worker").rglob("*.py") if path.name != "config.py"]
+    code = "\n".join(path.read_text() for path in files)
+    config = (ROOT / "worker" / "fencepost" / "config.py").read_text().partition("servers_source")[2]
+    unused = {name for name in field_names() if not re.search(rf"\b{name}\b", code + config)}
+    listed = re.search(r"Accepted and not used yet: (.*)", PROTOCOL)
+    told = set(re.findall(r"`(\w+)`", listed[1])) if listed is not None else set[str]()
+    assert told == unused
+
+
 @pytest.mark.parametrize("kind", [Outcome, FactOutcome, Reason])
 def test_every_verdict_is_explained(kind: type[Outcome] | type[FactOutcome] | type[Reason]) -> None:
     """By name, in the section of the store."""
