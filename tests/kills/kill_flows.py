@@ -91,6 +91,13 @@ async def blocked(path: str, seconds: float) -> int:
 
 
 @workflow
+async def long(n: int) -> int:
+    """Takes a second of the worker's loop before its first step, so that a turn of it can be caught at work."""
+    time.sleep(1)  # noqa: ASYNC251 - it is here to block
+    return await slow(n)
+
+
+@workflow
 async def spins() -> None:
     """A workflow that never comes to rest."""
     while True:

@@ -26,7 +26,7 @@ Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year: infinity is not a limit."""
 Count = Annotated[int, Meta(ge=1)]
 Ratio = Annotated[float, Meta(gt=0, le=1)]
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,39}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 QueueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,80}$")]
 
 

@@ -103,8 +103,8 @@ class Alone:
         stop = asyncio.create_task(stopped.wait())
         reading = asyncio.create_task(asyncio.to_thread(_read_all, read))
         try:
-            child.stdin.write(order)
-            child.stdin.close()
+            # The pipe stays open: its end tells the child that this process is gone, by whatever death.
+            child.stdin.write(order + b"\n")
             ended = asyncio.create_task(child.wait())
             await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
@@ -116,6 +116,7 @@ class Alone:
             raise
         finally:
             stop.cancel()
+            child.stdin.close()
         data = await reading
         return msgspec.json.decode(data, type=Report) if code == 0 and data else None
 

@@ -25,7 +25,7 @@ class Reconciler:
         self._shell = shell
 
     async def loop(self) -> None:
-        """A round per period, or a little sooner, so that workers spread; trouble is noted and the next round tries again."""
+        """A round per period, or a little sooner so that workers spread; after trouble the next one tries again."""
         shell = self._shell
         while True:
             period = shell.settings.reconcile_period_seconds

@@ -1,4 +1,4 @@
-"""The child process of a suspect: ``python -m fencepost.engine.suspect FD``; the order comes on standard input, the
+"""The child process of a suspect: ``python -m fencepost.engine.suspect FD``; the order is a line on standard input, the
 report goes to FD.
 """
 
@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 import msgspec
@@ -85,9 +86,16 @@ async def run(order: Order) -> Report:
     return recorder.final()
 
 
+def _end_with_parent() -> None:
+    """The other end of standard input is open for as long as the worker lives; without it nobody renews the lease."""
+    os.read(0, 1)  # not sys.stdin: a thread inside its lock would break the interpreter's end
+    os._exit(1)
+
+
 def main() -> None:
     """Read the order, do it, write the report."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    threading.Thread(target=_end_with_parent, name="fencepost-parent", daemon=True).start()
     sys.path.insert(0, os.getcwd())
     report = asyncio.run(run(order))
     with os.fdopen(int(sys.argv[1]), "wb") as pipe:
