@@ -101,7 +101,7 @@ def test_the_first_signal_drains(terminal: Terminal, flows: str) -> None:
 
 
 def test_what_does_not_end_in_time_is_handed_back(terminal: Terminal, flows: str) -> None:
-    """After drain_seconds; the next worker has it at once, and it counts as no crash."""
+    """H54: after drain_seconds; the next worker has it at once, and it counts as no crash."""
     live = terminal.start("worker", flows, "--drain-seconds", "0")
     live.wait_for(READY)
     folder, run, _ = hold(terminal)

@@ -312,7 +312,7 @@ FAULTS: list[tuple[Callable[[str, int], Fault], float]] = [
 def test_a_fault_at_every_point(
     shape: Shape, signal: Signal, most: int, fault: Callable[[str, int], Fault], bound: float
 ) -> None:
-    """See the module. ``bound``: seconds that a fault may add to the run, at default settings."""
+    """See the module (H40, H41, H56, H108). ``bound``: seconds that a fault may add to the run, at default settings."""
     visits, usual, _ = run(lambda: drive(shape, signal))
     faults = 0
     worst = 0.0

@@ -76,7 +76,7 @@ def test_a_gather_on_one_slot_runs_its_bodies_one_by_one() -> None:
 
 
 def test_a_draining_worker_takes_no_next_step() -> None:
-    """The body under way ends, its result lands, and the next step is left to the other worker."""
+    """H54: the body under way ends, its result lands, and the next step is left to the other worker."""
 
     async def main() -> None:
         world = World()

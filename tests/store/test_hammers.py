@@ -245,7 +245,7 @@ async def test_h15_unsorted_tokens_would_deadlock(postgres_url: str, store: Post
 async def test_h06_a_crash_at_any_statement_of_an_append_leaves_the_run_as_before(
     store: PostgresStore, admin: Admin, namespace: str
 ) -> None:
-    """A trigger on each table that append writes ends the statement there, before and after the row."""
+    """H09 too: a trigger on each table that append writes ends the statement there, before and after the row."""
     run = await new_run(store, NewEvent(E.hook_created, "h#1", token="a"))
     batch = Batch(run, 2, (NewEvent(E.hook_disposed, "h#1"), NewEvent(E.hook_created, "h#2", token="b")))
     plain = Batch(run, 2, (NewEvent(E.marker, "m"),))
