@@ -13,6 +13,10 @@ CREATE FUNCTION {schema}.append(
 ) LANGUAGE plpgsql VOLATILE
 -- Left to itself the planner plans every statement anew in every call, because a short array looks cheaper than an unknown one.
 SET plan_cache_mode = force_generic_plan
+-- Statistics of short logs make it look cheap to read a whole log and filter it; but one run's log may be long. Every look-up in here is of
+-- single rows by all columns of an index, and with these two ways closed nothing undercuts that.
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $body$
 DECLARE
     c_grain CONSTANT bigint := {wake_grain};
@@ -59,13 +63,13 @@ BEGIN
         RETURNING r.updated_at, ARRAY[0::smallint], ARRAY[r.last_seq], ARRAY[r.fence], ARRAY[r.status]
         INTO o_now, o_outcomes, o_last_seqs, o_fences, o_statuses;
         IF FOUND THEN
+            -- A scalar subquery, which no planner turns into a join: a join may read the whole log of the run to make its hash table.
             IF EXISTS (
                 SELECT FROM generate_series(1, v_events) AS n
-                WHERE p_hint[n] = 0 AND p_type[n] BETWEEN 11 AND 44 AND p_type[n] % 10 > 0 AND NOT EXISTS (
-                    SELECT FROM {schema}.events e
+                WHERE p_hint[n] = 0 AND p_type[n] BETWEEN 11 AND 44 AND p_type[n] % 10 > 0 AND (
+                    SELECT e.type FROM {schema}.events e
                     WHERE e.run_id = p_runs[1] AND e.entity = p_entity[n] AND e.ordinal = 0
-                        AND e.type = p_type[n] - p_type[n] % 10
-                )
+                ) IS DISTINCT FROM p_type[n] - p_type[n] % 10
             ) THEN
                 RAISE EXCEPTION 'an event of an entity that was never created' USING ERRCODE = '23505';
             END IF;
@@ -165,7 +169,8 @@ BEGIN
                     END IF;
                 END IF;
                 IF v_type <> 52 THEN
-                    -- At most five look-ups in the unique index, and what this batch itself has said of the entity.
+                    -- At most five look-ups in the unique index, and what this batch itself has said of the entity. OFFSET 0 keeps them
+                    -- single: as one scan for several ordinals they would compete with reading the whole log.
                     v_wanted := CASE v_type
                         WHEN 11 THEN ARRAY[0, c_end, v_attempt, v_attempt - 1, 1 - v_attempt]
                         WHEN 12 THEN ARRAY[0, c_end, v_attempt, v_attempt + 1, -v_attempt]
@@ -177,9 +182,10 @@ BEGIN
                     IF p_hint[i] = 1 THEN
                         OPEN v_places FOR
                             SELECT e.type, e.ordinal, e.seq::bigint AS seq, e.attempt, e.dedupe, e.due
-                            FROM {schema}.events e
-                            WHERE e.run_id = p_runs[b] AND e.entity = v_entity AND e.ordinal = ANY (v_wanted)
-                                AND e.ordinal IS NOT NULL
+                            FROM unnest(v_wanted) AS w (ordinal) CROSS JOIN LATERAL (
+                                SELECT * FROM {schema}.events k
+                                WHERE k.run_id = p_runs[b] AND k.entity = v_entity AND k.ordinal = w.ordinal OFFSET 0
+                            ) e
                             UNION ALL
                             SELECT p_type[u.place], p_ordinal[u.place], -u.place, p_attempt[u.place], p_dedupe[u.place],
                                 o_now + p_due[u.place]
@@ -188,9 +194,10 @@ BEGIN
                     ELSE
                         OPEN v_places FOR
                             SELECT e.type, e.ordinal, e.seq::bigint AS seq, e.attempt, e.dedupe, e.due
-                            FROM {schema}.events e
-                            WHERE e.run_id = p_runs[b] AND e.entity = v_entity AND e.ordinal = ANY (v_wanted)
-                                AND e.ordinal IS NOT NULL;
+                            FROM unnest(v_wanted) AS w (ordinal) CROSS JOIN LATERAL (
+                                SELECT * FROM {schema}.events k
+                                WHERE k.run_id = p_runs[b] AND k.entity = v_entity AND k.ordinal = w.ordinal OFFSET 0
+                            ) e;
                     END IF;
                     LOOP
                         FETCH v_places INTO v_found;
