@@ -1,5 +1,5 @@
-"""The parts of the documents that are made from the code. ``python -m tests.docs.generated`` in the checkout writes them
-anew; a test compares.
+"""The parts of the documents that are made from the code. ``python -m tests.docs.generated`` in the checkout writes
+them anew; a test compares.
 
 A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
 """
@@ -7,8 +7,9 @@ A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from tests.docs.hazard_pages import with_tests
 from tests.docs.markdown import ROOT
 
 from fencepost import errors
@@ -42,7 +43,7 @@ def event_row(event_type: EventType) -> tuple[str, str, str, str]:
     )
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
@@ -106,7 +107,8 @@ def names(text: str) -> list[str]:
 def main() -> None:
     """Write the documents anew."""
     for path in (ROOT / "docs").glob("*.md"):
-        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
+        text = renewed(path.read_text(encoding="utf-8"))
+        path.write_text(with_tests(text) if path.name == "hazards.md" else text, encoding="utf-8")
 
 
 if __name__ == "__main__":
