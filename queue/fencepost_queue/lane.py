@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from fencepost_queue.limits import BELL_TOKENS_MAX, ROUNDS_MAX, WORK_PER_CLAIM
+from fencepost_queue.limits import BELL_TOKENS_MAX, FRONT, ROUNDS_MAX, WORK_PER_CLAIM
 from fencepost_queue.protocol import (
     Claimed,
     Delivery,
@@ -126,7 +126,8 @@ class Lane:
             self._make_ready(now, key, self.messages[key])
         for key in self._first(State.leased, WORK_PER_CLAIM, until=now):
             held = self.messages[key]
-            self._make_ready(now, key, replace(held, crashes=held.crashes + 1, recover=True))
+            # To the front: it has waited its turn already, and whoever waits for it has waited for the lease as well.
+            self._make_ready(now, key, replace(held, crashes=held.crashes + 1, recover=True), first=True)
         chosen: list[str] = []
         room = {Kind.tick: limit, Kind.step: min(steps, limit)}
         for key in self.in_order(State.ready):
@@ -288,10 +289,11 @@ class Lane:
             self.generation or "",
         )
 
-    def _make_ready(self, now: int, key: str, held: Message) -> None:
-        """To the back of ready."""
+    def _make_ready(self, now: int, key: str, held: Message, *, first: bool = False) -> None:
+        """To the back of ready; ``first``: in front of everything that was enqueued."""
         self.counter += 1
-        self.messages[key] = replace(_unleased(held), state=State.ready, at=self.counter, since=now)
+        place = self.counter - FRONT if first else self.counter
+        self.messages[key] = replace(_unleased(held), state=State.ready, at=place, since=now)
         self.ring(kind_of(key))
 
     def _make_delayed(self, now: int, key: str, held: Message, delay_ms: int) -> None:

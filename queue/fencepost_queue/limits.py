@@ -11,6 +11,10 @@ WORK_PER_CLAIM = 128
 """How many due delays, expired leases and stale entries one claim takes up, each. A script stops the whole server while
 it runs: 128 of each take well below a millisecond, and the claim tells by ``next_due_ms`` 0 that there is more."""
 
+FRONT = 2**52
+"""What is taken off the enqueue counter of a message that goes to the front of ready: more than a counter will ever
+reach, and still exact in the doubles that scores are."""
+
 BELL_TOKENS_MAX = 128
 """How many unheard rings a bell keeps. A worker that wakes claims until nothing is left, and a claim that leaves work
 rings again, so more tokens than workers would only wake them in vain."""

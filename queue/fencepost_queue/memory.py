@@ -275,7 +275,7 @@ def _depth(now: int, lane: Lane) -> Depth:
         ready=len(ready),
         leased=len(lane.in_order(State.leased)),
         delayed=len(lane.in_order(State.delayed)),
-        oldest_ready_ms=now - lane.messages[ready[0]].since if ready else None,
+        oldest_ready_ms=now - min(lane.messages[key].since for key in ready) if ready else None,
     )
 
 

@@ -8,12 +8,12 @@ from importlib.resources import files
 
 import msgspec
 
-from fencepost_queue.limits import BELL_TOKENS_MAX, EXPIRE_SCAN_COUNT, ROUNDS_MAX, WORK_PER_CLAIM
+from fencepost_queue.limits import BELL_TOKENS_MAX, EXPIRE_SCAN_COUNT, FRONT, ROUNDS_MAX, WORK_PER_CLAIM
 
 NAMES = ("claim", "depth", "enqueue", "expire", "peek", "release", "renew", "settle", "withdraw")
 
 LIMITS = (
-    f"local ROUNDS_MAX, WORK_PER_CLAIM = {ROUNDS_MAX}, {WORK_PER_CLAIM}\n"
+    f"local ROUNDS_MAX, WORK_PER_CLAIM, FRONT = {ROUNDS_MAX}, {WORK_PER_CLAIM}, {FRONT}\n"
     f"local BELL_TOKENS_MAX, EXPIRE_SCAN_COUNT = {BELL_TOKENS_MAX}, {EXPIRE_SCAN_COUNT}\n"
 )
 

@@ -29,7 +29,8 @@ def _logs_as_before() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction
 def _code_as_before() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
     """A command may load the user's code: neither its modules nor what they registered outlive the test."""
     modules, path = set(sys.modules), list(sys.path)
-    workflows, steps = dict(registry.default.workflows), dict(registry.default.steps)
+    workflows, steps = registry.default.workflows, registry.default.steps
+    registry.default.workflows, registry.default.steps = {}, {}  # other tests' modules are in this process too
     yield
     for name in set(sys.modules) - modules:
         if name.startswith("flows_"):

@@ -231,3 +231,16 @@ async def test_h44_after_a_flush_the_queue_takes_work_as_if_new(server: Server) 
     for key in (TICK, STEP, "t:delayed"):
         assert await place(b, key, recover=True) is EnqueueOutcome.ready
     assert [d.key for d in (await b.claim("q", 9, LEASE_MS)).deliveries] == [TICK, STEP, "t:delayed"]
+
+
+async def test_what_a_dead_worker_held_comes_before_what_waits(server: Server) -> None:
+    """It has waited its turn already; among each other, reclaimed messages keep the order of their leases."""
+    a, b = server.client("a"), server.client("b")
+    for n in range(2):
+        await place(a, f"s:run:held#{n}")
+    await a.claim("q", 2, LEASE_MS)
+    for n in range(5):
+        await place(a, f"s:run:waits#{n}")
+    assert await b.expire("a") == 2
+    claimed = await b.claim("q", 3, LEASE_MS)
+    assert [delivery.key for delivery in claimed.deliveries] == ["s:run:held#0", "s:run:held#1", "s:run:waits#0"]

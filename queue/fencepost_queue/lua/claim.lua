@@ -27,7 +27,8 @@ end
 due(DELAYS, 'd', make_ready)
 due(LEASES, 'l', function(key, message)
   message[CRASHES], message[RECOVER] = message[CRASHES] + 1, 1
-  make_ready(key, message)
+  -- To the front: it has waited its turn already, and whoever waits for it has waited for the lease as well.
+  make_ready_first(key, message)
 end)
 
 local answer = {generation, fresh, -1}

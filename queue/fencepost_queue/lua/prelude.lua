@@ -65,6 +65,13 @@ local function make_ready(key, message)
   ring_for(key)
 end
 
+-- In front of everything that was enqueued; among each other in the order of their coming back.
+local function make_ready_first(key, message)
+  unmark(message)
+  enter(key, message, 'r', redis.call('INCR', COUNTER) - FRONT, now)
+  ring_for(key)
+end
+
 local function make_delayed(key, message, delay)
   unmark(message)
   enter(key, message, 'd', now + delay, 0)
