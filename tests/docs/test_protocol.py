@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from tests.docs import generated
@@ -49,7 +50,7 @@ def test_the_states_are_all_there() -> None:
 
 def test_every_setting_stands_with_its_default() -> None:
     """Also those that the text above the table names with a number."""
-    table = {row[0]: row[1] for row in rows(section(PROTOCOL, "12. Defaults"))}
+    table = {row[0]: row[1] for row in rows(section(PROTOCOL, "9. Defaults"))}
     assert table == {f"`{name}`": f"`{getattr(Config(), name)!r}`" for name in field_names()}
     config = Config()
     for words, value in (
@@ -60,7 +61,7 @@ def test_every_setting_stands_with_its_default() -> None:
         (r"once per period \((\d+) s", config.reconcile_period_seconds),
         (r"the next due time or (\d+) s", config.idle_block_seconds),
     ):
-        match = re.search(words, PROTOCOL)
+        match = re.search(words, " ".join(PROTOCOL.split()))
         assert match is not None, words
         assert float(match[1]) == value, words
 
@@ -71,7 +72,7 @@ def test_settings_that_nobody_reads_are_named_and_no_others() -> None:
     code = "\n".join(path.read_text() for path in files)
     config = (ROOT / "worker" / "fencepost" / "config.py").read_text().partition("servers_source")[2]
     unused = {name for name in field_names() if not re.search(rf"\b{name}\b", code + config)}
-    listed = re.search(r"Accepted and not used yet: (.*)", PROTOCOL)
+    listed = re.search(r"Accepted and not used yet: (.*?)\n\n", PROTOCOL, re.DOTALL)
     told = set(re.findall(r"`(\w+)`", listed[1])) if listed is not None else set[str]()
     assert told == unused
 
@@ -86,9 +87,22 @@ def test_every_verdict_is_explained(kind: type[Outcome] | type[FactOutcome] | ty
 
 def test_every_error_code_is_in_the_table_of_errors() -> None:
     """Above the generated list, with what leads to it."""
-    told = section(PROTOCOL, "11. Errors").partition("<!-- generated")[0]
+    told = section(PROTOCOL, "8. Errors").partition("<!-- generated")[0]
     for code in errors.CODES:
         assert code in told, code
+
+
+def test_what_code_cites_of_this_page_is_there() -> None:
+    """Sections by number, rules by mark."""
+    cited: set[str] = set()
+    for room in ("worker", "queue", "store", "tests"):
+        for path in [*(ROOT / room).rglob("*.py"), *(ROOT / room).rglob("*.lua"), *(ROOT / room).rglob("*.sql")]:
+            if path.parent != Path(__file__).parent:
+                text = re.sub(r"\s+", " ", path.read_text(encoding="utf-8"))
+                cited |= {f"\n## {number}. " for number in re.findall(r"protocol\.md section (\d+)", text)}
+                cited |= set(re.findall(r"\b[FGI]\d{1,2}\b", text))
+    assert {"\n## 6. ", "I5", "F4"} <= cited
+    assert {what for what in cited if not re.search(rf"{re.escape(what)}(?!\d)", PROTOCOL)} == set()
 
 
 def test_links_lead_somewhere() -> None:

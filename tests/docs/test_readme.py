@@ -95,7 +95,7 @@ def test_a_newcomer_can_write_run_and_kill(tmp_path: Path) -> None:
     assert sorted(files) == ["clients.py", "counting.py", "quickstart.py", "script.py", "test_quickstart.py"]
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    promised = re.search(r"^prints `(.*?)`", README, re.MULTILINE)
+    promised = re.search(r"prints `(.*?)`", README)
     assert promised is not None
     with dev(tmp_path, "quickstart", "counting") as screen:
         assert command(tmp_path, "python", "quickstart.py") == promised[1] + "\n"
