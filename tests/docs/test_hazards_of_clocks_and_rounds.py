@@ -85,8 +85,10 @@ async def seconds_of_two_rounds(concurrency: int) -> float:
         types = [event.type for event in await world.log(started)]
         assert types.index(EventType.hook_conflict) < types.index(EventType.hook_received)
         check(await world.log(started))
+        seconds = loop.time() - began
+        await asyncio.sleep(1)  # of the virtual clock: the last handler ends after the hint
         assert a.shell.slots.taken == 0
-        return loop.time() - began
+        return seconds
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
