@@ -177,7 +177,7 @@ class Client:
         self._refuse_other_arguments(started, run, strict)
         if started.created:
             await self._tick(run.run_id, lane)
-        return Run(connected, started.run_id, decode, created=started.created)
+        return Run(connected, started.run_id, decode, created=started.created, fresh=started.created)
 
     @staticmethod
     def _refuse_other_arguments(started: Started, run: NewRun, strict: bool) -> None:

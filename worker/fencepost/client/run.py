@@ -13,8 +13,8 @@ from fencepost import errors
 from fencepost.client.trouble import public_errors
 from fencepost.failure import exception_of
 from fencepost.records import RunFailed, unpack
-from fencepost_store.events import Event, EventType
-from fencepost_store.protocol import Parked
+from fencepost_store.events import KINDS, Event, EventType
+from fencepost_store.protocol import CorruptLog, Parked
 from fencepost_store.protocol import Run as Row
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ R = TypeVar("R")
 
 POLL_SECONDS = 2.0
 """The bound behind the push: a hint may be lost, the row in Postgres is not."""
+
+HINT_CHARS_MAX = 9
+"""Of a hint that is a seq; what is longer is not one of ours."""
 
 
 class RunInfo(msgspec.Struct, frozen=True):
@@ -72,15 +75,24 @@ def instant(microseconds: int) -> datetime:
 
 
 class Run(Generic[R]):
-    """A handle on one run. ``id``: its id. ``created``: False if ``start`` found a run of the same key."""
+    """A handle on one run. ``id``: its id. ``created``: False if ``start`` found a run of the same key. ``fresh``: it
+    was started a moment ago and will hardly have ended, so the first look at it can wait for the subscription.
+    """
 
     def __init__(
-        self, connected: Connected, run_id: str, decode: Callable[[bytes], R], *, created: bool = True
+        self,
+        connected: Connected,
+        run_id: str,
+        decode: Callable[[bytes], R],
+        *,
+        created: bool = True,
+        fresh: bool = False,
     ) -> None:
         self.id = run_id
         self.created = created
         self._connected = connected
         self._decode = decode
+        self._fresh = fresh
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
@@ -99,16 +111,12 @@ class Run(Generic[R]):
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                row = await self._ended_row()
+                event = await self._end()
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise errors.ResultTimeout(self.id, f"within {timeout} s") from error
-        with public_errors():
-            loaded = await self._connected.store.load(self.id, row.last_seq - 1)
-        if loaded is None or not loaded.events:
-            raise errors.RunNotFound(self.id)
-        return self._outcome(loaded.events[-1])
+        return self._outcome(event)
 
     async def events(self, after: int = 0) -> AsyncGenerator[Event]:
         """The run's events above seq ``after``, as they are in the log now. Raises RunNotFound, ServerUnavailable."""
@@ -126,17 +134,40 @@ class Run(Generic[R]):
             raise errors.RunNotFound(self.id)
         return row
 
-    async def _ended_row(self) -> Row:
-        row = await self._row()
-        if row.status.ended:
-            return row
+    async def _end(self) -> Event:
+        """The run's terminal event, as it stands in Postgres. A hint only says where to look."""
+        if not self._fresh:
+            row = await self._row()
+            if row.status.ended:
+                return await self._event(row.last_seq)
+        self._fresh = False
         with public_errors():
             async with self._connected.queue.subscribe(f"ended:{self.id}") as hints:
                 while True:
                     row = await self._row()
                     if row.status.ended:
-                        return row
-                    await hints.next(POLL_SECONDS)
+                        return await self._event(row.last_seq)
+                    hint = await hints.next(POLL_SECONDS)
+                    hinted = await self._hinted(hint) if hint is not None else None
+                    if hinted is not None:
+                        return hinted
+
+    async def _event(self, seq: int) -> Event:
+        with public_errors():
+            loaded = await self._connected.store.load(self.id, seq - 1)
+        if loaded is None or not loaded.events:
+            raise errors.RunNotFound(self.id)
+        return loaded.events[-1]
+
+    async def _hinted(self, hint: bytes) -> Event | None:
+        """The event that a hint points to, if it is the run's end."""
+        if not hint.isdigit() or len(hint) > HINT_CHARS_MAX:
+            return None
+        try:
+            event = await self._event(max(1, int(hint)))
+        except CorruptLog:  # the hint points behind the log's end
+            return None
+        return event if KINDS[event.type].ends_run else None
 
     def _outcome(self, event: Event) -> R:
         if event.type is EventType.run_completed:

@@ -4,6 +4,7 @@ and release.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from fencepost.engine.live import LiveRun
@@ -86,12 +87,27 @@ def start_granted(shell: Shell, live: LiveRun, owed: Owed, settled: Settled) -> 
             shell.start_granted(delivery, live, entity, owed.steps[entity])
 
 
-async def announce_end(shell: Shell, run_id: str, ended: Event | None) -> None:
-    """A hint to whoever waits for the run's result. May be lost: they poll as well."""
+async def settle_and_announce(
+    shell: Shell,
+    delivery: Delivery,
+    entries: Sequence[Entry],
+    ended: Event | None,
+    *,
+    recovered: bool = False,
+    conflicts: int = 0,
+) -> Settled:
+    """Settle, and if the run's end has landed tell whoever waits for it, on the same trip."""
+    settling = settle(shell, delivery, entries, recovered=recovered, conflicts=conflicts)
     if ended is None:
-        return
+        return await settling
+    settled, _ = await asyncio.gather(settling, _announce_end(shell, delivery.key.split(":", 2)[1], ended))
+    return settled
+
+
+async def _announce_end(shell: Shell, run_id: str, ended: Event) -> None:
+    """A hint, the seq of the run's end, to whoever waits for its result. May be lost: they poll as well."""
     channel = f"ended:{run_id}"
     try:
-        await shell.queue.publish(channel, b"")
+        await shell.queue.publish(channel, str(ended.seq).encode())
     except QueueTrouble as trouble:
         note("hint_failed", channel=channel, error=str(trouble))

@@ -13,7 +13,7 @@ import asyncio
 import msgspec
 
 from fencepost.engine.advance import Progress, advance
-from fencepost.engine.handback import announce_end, hand_back, release, settle, start_granted, withdraw
+from fencepost.engine.handback import hand_back, release, settle, settle_and_announce, start_granted, withdraw
 from fencepost.engine.live import Done, LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
@@ -110,7 +110,7 @@ async def _settle_all(
     if owed.cancelled:
         await withdraw(shell, owed)
     first, *rest = messages
-    settled = await settle(shell, first[0], [*entries, *first[1]], recovered=False)
+    settled = await settle_and_announce(shell, first[0], [*entries, *first[1]], owed.ended)
     start_granted(shell, live, owed, settled)
     owed.inline.clear()
     if rest:
@@ -118,7 +118,6 @@ async def _settle_all(
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-    await announce_end(shell, live.run_id, owed.ended)
 
 
 async def _cold(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
 from fencepost.engine.endings import diverged, fail_run
-from fencepost.engine.handback import announce_end, hand_back, release, settle, start_granted, withdraw
+from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted, withdraw
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
@@ -94,10 +94,11 @@ async def _settle(
     try:
         if owed.cancelled:
             await withdraw(shell, owed)
-        settled = await settle(
+        settled = await settle_and_announce(
             shell,
             delivery,
             entries,
+            owed.ended,
             recovered=not conflict,
             conflicts=delivery.conflicts + 1 if conflict else 0,
         )
@@ -105,7 +106,6 @@ async def _settle(
         _give_back(shell, owed)
         raise
     start_granted(shell, live, owed, settled)
-    await announce_end(shell, live.run_id, owed.ended)
     return settled.again
 
 
