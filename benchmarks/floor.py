@@ -11,7 +11,7 @@ import time
 from importlib import resources
 from typing import Any, Protocol, cast
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import uuid_utils
 
 from benchmarks.cases import Case
@@ -37,7 +37,7 @@ class Floor:
 
     async def __aenter__(self) -> Floor:
         for _ in range(CONNECTIONS_MAX):
-            connection = cast(Any, await asyncpg.connect(self._url))
+            connection = await cast(Any, asyncpg).connect(self._url)
             self._connections.append(connection)
             if len(self._connections) == 1:
                 await connection.execute(_sql("floor_schema"))

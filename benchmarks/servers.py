@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import msgspec
 from redis.asyncio import Redis
 
@@ -54,7 +54,7 @@ class Probe:
         self._postgres: Any = None
 
     async def __aenter__(self) -> Probe:
-        self._postgres = cast(Any, await asyncpg.connect(self._postgres_url))
+        self._postgres = await cast(Any, asyncpg).connect(self._postgres_url)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
