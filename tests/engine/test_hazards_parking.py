@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import structlog.testing
 from engine_virtual import run
 from engine_world import World, at_once
 from oracle import check
@@ -15,7 +16,7 @@ from fencepost.authoring.registry import Registry
 from fencepost.payload import encode
 from fencepost_queue.protocol import Entry, tick_key
 from fencepost_store.events import EventType, NewEvent
-from fencepost_store.protocol import Batch, RunStatus
+from fencepost_store.protocol import Batch, CorruptLog, RunStatus
 
 
 def land_signal(world: World, token: str, value: object, delivery: str = "d") -> None:
@@ -222,5 +223,93 @@ def test_the_last_resort_parks_outside_its_lock(build: str) -> None:
             await asyncio.sleep(5)
             assert b.seen["tick.locked"] == 1
             assert (await started.status()).status == ("parked" if build == "new" else "completed")
+
+    run(main)
+
+
+def test_h84_early_warnings_come_once_before_a_limit() -> None:
+    """At 80 % of a limit, one line in the log names it, with value and bound."""
+
+    async def main() -> None:
+        world = World(open_entities_max=10)
+
+        @workflow(registry=world.registry)
+        async def wide(n: int) -> int:
+            for _ in range(3):
+                await asyncio.gather(*(sleep(1) for _ in range(n)))
+            return n
+
+        async with world.worker("A"):
+            with structlog.testing.capture_logs() as logs:
+                assert await (await world.start(wide, 8)).result(60) == 8
+                assert await (await world.start(wide, 9)).result(60) == 9
+        near = [line for line in logs if line["event"] == "limit_near"]
+        assert [(line["limit"], line["value"], line["bound"]) for line in near] == [("open_entities_max", 9, 10)]
+
+    run(main)
+
+
+def test_h36_changed_arguments_are_logged_and_not_parked() -> None:
+    """A deploy adds a default to what a step is given: one line in the log, and the run goes on."""
+
+    async def main() -> None:
+        world = World()
+        client = world.client()
+
+        def build(extra: int) -> Any:
+            registry = Registry()
+
+            @step(registry=registry)
+            async def work(value: dict[str, int]) -> int:
+                return value["a"]
+
+            @workflow(registry=registry)
+            async def flow() -> int:
+                first = await work({"a": 1, "extra": extra})
+                async with hook(int, token="t") as numbers:
+                    return first + await numbers
+
+            world.registry = registry
+            return flow
+
+        flow = build(1)
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(3)
+        build(2)
+        with structlog.testing.capture_logs() as logs:
+            async with world.worker("B"):
+                await client.resume("t", 1)
+                assert await started.result(30) == 2
+        changed = [line for line in logs if line["event"] == "arguments_changed"]
+        assert [line["entities"] for line in changed] == [["work#1"]]
+
+    run(main)
+
+
+def test_h05_a_corrupt_log_parks_its_run() -> None:
+    """A gap is never replayed, never appended to and never retried for ever: the run waits for an operator."""
+
+    async def main() -> None:
+        world = World()
+        flow = race_flow(world)
+        async with world.worker("A") as a:
+            await asyncio.sleep(1)
+            started = await world.start(flow)
+            await asyncio.sleep(1)
+            real = world.memory.load
+
+            async def gap(run_id: str, after_seq: int = 0) -> Any:
+                raise CorruptLog(f"run {run_id}: seq 3 is missing")
+
+            world.memory.load = gap  # type: ignore[method-assign]
+            await world.client().resume("t", 1)
+            await asyncio.sleep(60)
+            info = await started.status()
+            assert info.status == "parked"
+            assert info.parked is not None
+            assert "seq 3 is missing" in info.parked.recorded
+            assert a.calls.count(("queue", "release")) == 0
+            world.memory.load = real  # type: ignore[method-assign]
 
     run(main)

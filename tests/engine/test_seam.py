@@ -289,6 +289,9 @@ async def test_limit_of_open_entities(over: int) -> None:
     else:
         with pytest.raises(LimitExceeded, match="6 is over open_entities_max = 5"):
             await log.append(batch, open_entities=3 + over)
+        # what ends in the same batch makes room
+        ends = tuple(NewEvent(type=EventType.wait_cancelled, entity=f"w#{n}") for n in range(2))
+        log.check(Batch(RUN, 2, (*ends, *batch.events), seen=2), 3 + over)
 
 
 GOOD = Batch(RUN, 2, (step_created("s#1"),), seen=2)

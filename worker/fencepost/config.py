@@ -41,7 +41,7 @@ class ConfigError(Exception):
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """All settings of one process. Units stand last in the names. PROTOCOL terms are explained in ARCHITECTURE.md."""
+    """All settings of one process. Units stand last in the names. Terms: docs/protocol.md, section 1."""
 
     # Where the servers are. Empty: the dev servers of ./.fencepost, never so in production.
     database_url: str = ""

@@ -21,7 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from fencepost_store.events import KINDS, Event, EventType
+from fencepost_store.events import KINDS, Event, EventType, Role
 from fencepost_store.protocol import (
     Batch,
     FactOutcome,
@@ -91,6 +91,7 @@ EVENTS_RESERVE = 2
 """Room that is always left at the end of a log for the run's own ending."""
 
 _OPENS = frozenset({EventType.step_created, EventType.wait_created, EventType.hook_created, EventType.child_created})
+_CLOSES = frozenset(kind for kind, row in KINDS.items() if row.role is Role.terminal and not row.ends_run)
 _RUN_ENDS = frozenset(kind for kind, row in KINDS.items() if row.ends_run)
 
 
@@ -131,7 +132,7 @@ class RunLog:
                     "events in one run",
                     "split the work into several runs",
                 )
-            opened = open_entities + sum(event.type in _OPENS for event in batch.events)
+            opened = open_entities + sum((event.type in _OPENS) - (event.type in _CLOSES) for event in batch.events)
             if opened > self.limits.open_entities_max:
                 raise LimitExceeded(
                     "open_entities_max",

@@ -29,6 +29,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "run_failed": ("info", "a run ended in failure: run, code, message"),
     "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
+    "limit_near": ("warning", "a run comes near one of its limits: run, limit, value, bound"),
+    "log_corrupt": ("error", "a run's log is not dense; the run is parked for an operator: run, error"),
     "workflow_missing": ("warning", "no code for this workflow in this worker; the tick is released: workflow, run"),
     "replay_budget": ("error", "workflow code ran beyond its budget: run, seconds, stack"),
     "suspect_alone": (

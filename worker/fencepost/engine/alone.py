@@ -44,7 +44,9 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Alone:
-    """Runs one suspect at a time, so that it can neither take bystanders with it nor be blamed for them."""
+    """Runs each suspect in a process of its own, so that it can neither take bystanders with it nor be blamed for
+    them; two at a time, for each costs an interpreter.
+    """
 
     def __init__(self, shell: Shell, config: Config, modules: tuple[str, ...]) -> None:
         self._shell = shell

@@ -15,7 +15,7 @@ from fencepost.records import Failure, RunFailed, pack
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.telemetry import note
 from fencepost_store.events import EventType, NewEvent
-from fencepost_store.protocol import Batch, Outcome, Parked
+from fencepost_store.protocol import Batch, CorruptLog, Outcome, Parked
 
 
 async def fail_run(shell: Shell, live: LiveRun, owed: Owed, code: str, error_type: str, message: str) -> None:
@@ -74,3 +74,17 @@ async def diverged(shell: Shell, live: LiveRun, owed: Owed, divergence: ReplayDi
         await fail_run(shell, live, owed, errors.CORRUPTED_EVENT_LOG, "fencepost.ReplayDivergence", str(divergence))
         return True
     return await park(shell, live, divergence)
+
+
+async def park_corrupt(shell: Shell, live: LiveRun, corrupt: CorruptLog) -> None:
+    """A log that is not dense is never replayed and never appended to: an operator must look (I1). The run is parked
+    with what was found; a worker of another build would find the same.
+    """
+    live.drop()
+    row = await shell.store.get(live.run_id)
+    if row is None or row.status.ended:
+        return
+    live.run = row
+    found = Parked(shell.settings.build, row.last_seq, str(corrupt), "a dense log", "the store")
+    await shell.store.park(live.run_id, row.fence, found)
+    note("log_corrupt", run=live.run_id, error=str(corrupt))

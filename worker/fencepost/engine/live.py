@@ -31,9 +31,9 @@ class Done:
 @dataclass(slots=True, eq=False)
 class LiveRun:
     """One run as this worker knows it. ``lock`` covers load to append. ``inbox``: ends of steps that wait for the hot
-    path. ``stuck``: turns in a
-    row that found something due and moved nothing (H49). ``wake_at``: the deadline as this worker last set or read
-    it."""
+    path. ``stuck``: turns in a row that found something due and moved nothing (H49). ``told``: what was logged about
+    the run already, once each. ``wake_at``: the deadline as this worker last set or read it.
+    """
 
     run_id: str
     guard: TurnGuard
@@ -44,6 +44,7 @@ class LiveRun:
     inbox: list[Done] = field(default_factory=list[Done])
     pumping: bool = False
     stuck: int = 0
+    told: set[str] = field(default_factory=set[str])
     users: int = 0
 
     def drop(self) -> None:

@@ -14,9 +14,6 @@ from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
 from fencepost_store.protocol import DueRun, StoreTrouble
 
-BATCH = 200
-"""Runs per statement: bounded work under SKIP LOCKED, so that many workers share a backlog."""
-
 
 class Reconciler:
     """``round`` is one look, ``full`` the sweep after a loss of the queue, ``loop`` does rounds for ever."""
@@ -39,11 +36,12 @@ class Reconciler:
         """Tick what is due, and parked runs of other builds. Returns how many ticks were placed."""
         shell = self._shell
         placed = 0
-        await shell.store.take_parked(shell.settings.build, BATCH)
-        while due := await shell.store.take_due(BATCH, shell.rules.recovery):
+        batch = shell.settings.reconcile_batch
+        await shell.store.take_parked(shell.settings.build, batch)
+        while due := await shell.store.take_due(batch, shell.rules.recovery):
             await self._tick(due)
             placed += len(due)
-            if len(due) < BATCH:
+            if len(due) < batch:
                 break
         if placed:
             note("reconciled", count=placed, full=False)
@@ -57,7 +55,7 @@ class Reconciler:
         placed = 0
         cursor: str | None = None
         try:
-            while page := await shell.store.scan_deadlines(cursor, BATCH):
+            while page := await shell.store.scan_deadlines(cursor, shell.settings.reconcile_batch):
                 await self._tick(page)
                 placed += len(page)
                 cursor = page[-1].run_id

@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True):
     build: str = "dev"
     divergence: str = "park"
     delay_floor_ms: int = 50
+    event_warn_ratio: float = 0.8
+    reconcile_batch: int = 500
     stuck_turns_max: int = 10
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
-from fencepost.engine.endings import diverged, fail_run
+from fencepost.engine.endings import diverged, fail_run, park_corrupt
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted, withdraw
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
@@ -19,7 +19,7 @@ from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
-from fencepost_store.protocol import Batch, Loaded, StoreTrouble, Verdict
+from fencepost_store.protocol import Batch, CorruptLog, Loaded, StoreTrouble, Verdict
 
 MISSING_CODE_DELAY_MS = 10_000
 """Upper end of the delay before a run whose code this worker lacks is offered again; other workers may take it
@@ -151,6 +151,9 @@ async def _replay(
     with shell.guard.turn(live.run_id):
         instance.deliver(loaded.events)
         instance.fire_due(loaded.now)
+    if instance.changed_arguments and "arguments" not in live.told:
+        live.told.add("arguments")
+        note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)
     shell.ports.fault("tick.replayed")
     progress = await advance(shell, live, owed, delivery.token, via)
     if progress is not Progress.quiet:
@@ -173,6 +176,8 @@ async def _outcome(
         return await play
     except ReplayDivergence as divergence:
         return Progress.quiet if await diverged(shell, live, owed, divergence) else Progress.conflict
+    except CorruptLog as corrupt:
+        await park_corrupt(shell, live, corrupt)
     except ReplayBudgetExceeded as exceeded:
         await fail_run(shell, live, owed, errors.REPLAY_TIMEOUT, "fencepost.ReplayBudgetExceeded", str(exceeded))
     except (LimitExceeded, ReplayLimit) as limit:
