@@ -29,10 +29,10 @@ def wait():
     while True:
         signal.pause()
 def tries():
-    with open(order, "a+") as file:
-        file.write("x")
-        file.seek(0)
-        return len(file.read())
+    # One append each, and the place where one's own ended: two children that start at once never get the same number.
+    file = os.open(order, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
+    os.write(file, b"x")
+    return os.lseek(file, 0, os.SEEK_CUR)
 """
 DRAINS = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
 
