@@ -65,6 +65,30 @@ async def test_an_append_reads_no_more_of_a_long_log(
         await store.close()
 
 
+@pytest.mark.parametrize("analyzed_early", [False, True])
+async def test_a_look_up_reads_no_more_of_a_long_log(postgres_url: str, namespace: str, analyzed_early: bool) -> None:
+    """One step of a log of 400: its creation, its start, the start it has not, its end."""
+    store = await postgres_store(postgres_url, namespace)
+    admin = await asyncpg.connect(postgres_url)
+    try:
+        if analyzed_early:
+            for _ in range(50):
+                await started(store)
+            await admin.execute(f'ANALYZE "{namespace}".events, "{namespace}".runs')
+        run_id, last = await started(store)
+        for number in range(1, STEPS + 1):
+            (last,) = await store.append([turn(run_id, last, number)])
+        before = await entries_read(store, admin, namespace)
+        for number in (1, STEPS // 2, STEPS):
+            found = await store.load_entity(run_id, f"a#{number}")
+            assert found is not None
+            assert len(found.events) == 3
+        assert 0 < await entries_read(store, admin, namespace) - before <= 3 * PER_APPEND_MAX
+    finally:
+        await admin.close()
+        await store.close()
+
+
 async def entries_read(store: PostgresStore, admin: asyncpg.Connection, namespace: str) -> int:
     """Index entries and rows that scans of the events have read so far."""
     async with store._shared.use() as held:  # pyright: ignore[reportPrivateUsage] - a backend reports for itself only

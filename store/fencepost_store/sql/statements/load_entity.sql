@@ -6,8 +6,7 @@ FROM {schema}.runs r CROSS JOIN LATERAL (
         array_agg(p.entity) AS entities, array_agg(p.attempt) AS attempts, array_agg(p.at) AS ats, array_agg(p.due) AS dues,
         array_agg(p.token) AS tokens, array_agg(p.dedupe) AS dedupes, array_agg(p.payload) AS payloads
     FROM (
-        SELECT * FROM {schema}.events
-        WHERE run_id = r.run_id AND entity = $2 AND ordinal IS NOT NULL ORDER BY seq
+        SELECT * FROM {schema}.entity_events(r.run_id, $2) ORDER BY seq
     ) p
 ) e
 WHERE r.run_id = $1
