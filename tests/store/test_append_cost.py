@@ -50,7 +50,7 @@ async def test_an_append_reads_no_more_of_a_long_log(
     try:
         if analyzed_early:
             for _ in range(50):
-                await started(store)
+                await store.start(NewRun(str(uuid_utils.uuid7()), "w", "default", b"\1", 10_000_000))
             await admin.execute(f'ANALYZE "{namespace}".events, "{namespace}".runs')
         logs = [await started(store) for _ in range(runs)]
         before = await entries_read(store, admin, namespace)
@@ -73,17 +73,18 @@ async def test_a_look_up_reads_no_more_of_a_long_log(postgres_url: str, namespac
     try:
         if analyzed_early:
             for _ in range(50):
-                await started(store)
+                await store.start(NewRun(str(uuid_utils.uuid7()), "w", "default", b"\1", 10_000_000))
             await admin.execute(f'ANALYZE "{namespace}".events, "{namespace}".runs')
         run_id, last = await started(store)
         for number in range(1, STEPS + 1):
             (last,) = await store.append([turn(run_id, last, number)])
         before = await entries_read(store, admin, namespace)
-        for number in (1, STEPS // 2, STEPS):
+        looked_up = range(1, STEPS, 10)  # often enough for the plan that a server keeps
+        for number in looked_up:
             found = await store.load_entity(run_id, f"a#{number}")
             assert found is not None
             assert len(found.events) == 3
-        assert 0 < await entries_read(store, admin, namespace) - before <= 3 * PER_APPEND_MAX
+        assert 0 < await entries_read(store, admin, namespace) - before <= len(looked_up) * PER_APPEND_MAX
     finally:
         await admin.close()
         await store.close()

@@ -7,20 +7,21 @@ SET enable_seqscan = off
 SET enable_bitmapscan = off
 AS $body$
 DECLARE
-    n integer := 1;
+    v_wanted smallint[] := ARRAY[0, {terminal_ordinal}, 1, -1];
+    v_attempt smallint := 1;
+    v_found integer;
 BEGIN
-    RETURN QUERY SELECT e.* FROM {schema}.events e WHERE e.run_id = p_run AND e.entity = p_entity AND e.ordinal = 0;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
+    -- Creation, end, and each attempt's start and retry for as long as there are any. OFFSET 0 keeps the look-ups single, see append.
     LOOP
-        RETURN QUERY SELECT e.* FROM {schema}.events e WHERE e.run_id = p_run AND e.entity = p_entity AND e.ordinal = n;
-        EXIT WHEN NOT FOUND;
-        RETURN QUERY SELECT e.* FROM {schema}.events e WHERE e.run_id = p_run AND e.entity = p_entity AND e.ordinal = -n;
-        n := n + 1;
+        RETURN QUERY
+            SELECT e.* FROM unnest(v_wanted) AS w (ordinal) CROSS JOIN LATERAL (
+                SELECT * FROM {schema}.events k
+                WHERE k.run_id = p_run AND k.entity = p_entity AND k.ordinal = w.ordinal OFFSET 0
+            ) e;
+        GET DIAGNOSTICS v_found = ROW_COUNT;
+        EXIT WHEN v_found = 0;
+        v_attempt := v_attempt + 1;
+        v_wanted := ARRAY[v_attempt, -v_attempt];
     END LOOP;
-    RETURN QUERY
-        SELECT e.* FROM {schema}.events e
-        WHERE e.run_id = p_run AND e.entity = p_entity AND e.ordinal = {terminal_ordinal};
 END
 $body$
