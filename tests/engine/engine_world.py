@@ -26,6 +26,7 @@ from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
 from fencepost.engine.worker import build_shell, limits_of
 from fencepost.log import RunLog
+from fencepost.payload_codecs import current
 from fencepost_queue.memory import MemoryServer
 from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
 from fencepost_store.events import Event
@@ -255,7 +256,7 @@ class World:
 
         client = Client(self.config)
         log = RunLog(self.store, append, limits_of(self.config))
-        connected = Connected(self.store, self.server.client(f"client{self.clients}"), log, self.config)
+        connected = Connected(self.store, self.server.client(f"client{self.clients}"), log, self.config, current())
         client._connected = connected  # pyright: ignore[reportPrivateUsage] - __aenter__ would dial servers
         return client
 

@@ -86,6 +86,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     open_entities_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     event_warn_ratio: Ratio = 0.8
 
+    # Codecs of user values.
+    payload_codecs: tuple[Literal["zlib", "aes-gcm"], ...] = ()
+    payload_key_file: str = ""
+    payload_keys: str = ""
+
     # Connections.
     store_connections: Annotated[int, Meta(ge=1, le=1000)] = 4
     prepared_statements: bool = True
@@ -105,6 +110,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """Every field with its value, safe to print: passwords taken out of URLs."""
         values: dict[str, object] = msgspec.structs.asdict(self)
         values.update(database_url=redacted_url(self.database_url), redis_url=redacted_url(self.redis_url))
+        values.update(payload_keys="***" if self.payload_keys else "")
         return values
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -251,7 +257,7 @@ def _from_environ(environ: Mapping[str, str]) -> list[tuple[dict[str, Any], str]
 
 def _parsed(name: str, text: str) -> Any:
     """A variable's text in the shape that the field's type wants; msgspec turns numbers in strings into numbers."""
-    if name == "queues":
+    if name in ("queues", "payload_codecs"):
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
 
@@ -278,7 +284,8 @@ def _converted(values: dict[str, Any], sources: dict[str, str]) -> Config:
         try:
             converted[name] = msgspec.convert(value, hints[name], strict=strict)
         except msgspec.ValidationError as error:
-            shown = redacted_url(value) if name.endswith("_url") and isinstance(value, str) else value
+            shown = "***" if name == "payload_keys" else value
+            shown = redacted_url(value) if name.endswith("_url") and isinstance(value, str) else shown
             problem = str(error).replace(" - at `$", f" - at `{name}")
             raise ConfigError(
                 f"{sources[name]}: {name} = {shown!r}: {problem}; its default is {getattr(Config(), name)!r}"

@@ -124,6 +124,18 @@ class PayloadError(FencepostError, ValueError):
     """
 
 
+class PayloadKeyMissing(PayloadError):
+    """A value is encrypted with a key that is not configured here. ``key``: its id. ``other``: there is a key of that
+    id, and it is another one.
+    """
+
+    def __init__(self, key: str, *, other: bool = False) -> None:
+        what = f"a key {key!r} is configured here, but it is another one" if other else "it is not configured here"
+        super().__init__(f"the value is encrypted with key {key!r}, and {what}: add it to the keys of payload_key_file")
+        self.key = key
+        self.other = other
+
+
 class PayloadTooLarge(PayloadError):
     """A value's encoding is larger than the limit. ``size`` and ``limit`` in bytes (0: not known)."""
 

@@ -24,7 +24,7 @@ from typing import Any, cast
 
 import msgspec
 
-from fencepost import errors, payload
+from fencepost import errors, payload, payload_codecs
 from fencepost.records import Failure
 
 DEPTH_MAX = 16
@@ -63,6 +63,21 @@ def failure_of(exc: BaseException, *, code: str = errors.USER_ERROR) -> Failure:
 def exception_of(record: Failure) -> BaseException:
     """The exception that the record stands for, with its chain, and the recorded traceback as a note. Never raises."""
     return _rebuild(record, DEPTH_MAX)
+
+
+def told(record: Failure) -> Failure:
+    """The record with its message and traceback readable; where the key is missing, the message says which. Its causes
+    and members are as they were. Never raises.
+    """
+    if record.sealed is None:
+        return record
+    try:
+        message, trace = payload.decode(record.sealed, list[str], path="the error's message")
+    except payload.PayloadKeyMissing as missing:
+        return _with(record, message=f"<encrypted with key {missing.key!r}, which is not here>", sealed=None)
+    except (payload.PayloadError, ValueError) as error:
+        return _with(record, message=f"<{error}>", sealed=None)
+    return _with(record, message=message, traceback=trace, sealed=None)
 
 
 def run_code(exc: BaseException) -> str:
@@ -132,10 +147,16 @@ class _Writer:
         self.seen.add(id(exc))
         kind = type(exc)
         members = _members(exc)
+        message, trace = self.text(_message(exc)), self.text(_traceback(exc))
+        sealed = None
+        if payload_codecs.current().encrypts:  # a message may quote what the values say
+            sealed = payload.encode([message, trace], list[str])
+            message = trace = ""
         return Failure(
             type=f"{kind.__module__}.{kind.__qualname__}",
-            message=self.text(_message(exc)),
-            traceback=self.text(_traceback(exc)),
+            message=message,
+            traceback=trace,
+            sealed=sealed,
             args=self.state(_arguments(exc)),
             attributes=self.attributes(exc),
             suppress_context=exc.__suppress_context__,
@@ -184,6 +205,7 @@ class _Writer:
 
 
 def _rebuild(record: Failure, depth: int) -> BaseException:
+    record = told(record)
     kind = _find_class(record.type)
     exc = _instance(kind, record, depth) if kind is not None else None
     if exc is None:

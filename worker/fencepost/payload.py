@@ -7,6 +7,9 @@ type leaves something open (``Any``, no annotation at all, ``dict[str, object]``
 extension type, so that it comes back as itself. Dataclasses and other classes of the user's come back as themselves
 only by annotation; under ``Any`` they come back as dicts.
 
+Behind that byte's writer stand the codecs of ``payload_codecs``: what is configured there compresses and encrypts, and
+limits count what is stored.
+
 Stated: an aware datetime comes back as the same instant in UTC, and ``fold`` is not kept. Dicts keep their order. Sets
 are written in the order of their encoded members, so that equal sets have equal bytes in every process.
 """
@@ -19,11 +22,12 @@ from typing import Any, cast
 import msgspec
 import msgspec.inspect
 
+from fencepost import payload_codecs
 from fencepost import payload_marks as marks
 from fencepost import payload_places as places
-from fencepost.errors import PayloadError, PayloadTooLarge
+from fencepost.errors import PayloadError, PayloadKeyMissing, PayloadTooLarge
 
-__all__ = ["PayloadError", "PayloadTooLarge", "decode", "encode"]
+__all__ = ["PayloadError", "PayloadKeyMissing", "PayloadTooLarge", "decode", "encode"]
 
 PLAIN = b"\x02"
 MARKED = b"\x03"
@@ -35,9 +39,26 @@ def encode(value: object, as_type: object = Any, *, path: str = "", limit: int |
     Raises PayloadError (naming the path inside the value) and PayloadTooLarge.
     """
     body, marked = encode_body(value, as_type, path)
-    data = (MARKED if marked else PLAIN) + body
-    check_size(data, limit, path or "value")
+    return stored(body, marked, limit, path or "value")
+
+
+def stored(body: bytes, marked: bool, limit: int | None, path: str) -> bytes:
+    """What ``encode_body`` made, as it goes into the log: codec byte, then the codecs in force, then the limit."""
+    data = payload_codecs.current().coded((MARKED if marked else PLAIN) + body)
+    check_size(data, limit, path)
     return data
+
+
+def opened(data: bytes, path: str) -> bytes:
+    """The reverse: PLAIN or MARKED and the body. Raises PayloadKeyMissing, PayloadError."""
+    if data[:1] != payload_codecs.CODED:
+        return data
+    try:
+        return payload_codecs.current().opened(data)
+    except PayloadKeyMissing:
+        raise
+    except PayloadError as error:
+        raise PayloadError(f"{path or 'value'}: {error}") from error.__cause__
 
 
 def decode(data: bytes, as_type: object = Any, *, path: str = "") -> Any:
@@ -45,6 +66,7 @@ def decode(data: bytes, as_type: object = Any, *, path: str = "") -> Any:
 
     Raises PayloadError naming path, the expected type and what is there.
     """
+    data = opened(data, path)
     tag = data[:1]
     if tag != PLAIN and tag != MARKED:
         raise PayloadError(

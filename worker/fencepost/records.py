@@ -35,7 +35,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     user value, None if they could not be encoded. ``retryable`` False: raised as Fatal, or refused by its nature.
     ``cause`` and ``context``: the chain, as Python has it.
     ``attributes``: of the instance's ``__dict__`` what could be encoded, each a user value. ``exceptions``: the
-    members of an exception group.
+    members of an exception group. ``sealed``: where values are encrypted, the user value ``[message, traceback]``; both
+    are empty here then (``failure.told`` puts them back).
     """
 
     type: str
@@ -50,6 +51,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     context: Failure | None = None
     attributes: dict[str, bytes] = {}
     exceptions: tuple[Failure, ...] = ()
+    sealed: bytes | None = None
 
 
 class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -32,6 +32,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "limit_near": ("warning", "a run comes near one of its limits: run, limit, value, bound"),
     "log_corrupt": ("error", "a run's log is not dense; the run is parked for an operator: run, error"),
     "workflow_missing": ("warning", "no code for this workflow in this worker; the tick is released: workflow, run"),
+    "payload_key_missing": (
+        "warning",
+        "a value is encrypted with a key that this worker does not have; the message is released: key, run",
+    ),
     "replay_budget": ("error", "workflow code ran beyond its budget: run, seconds, stack"),
     "suspect_alone": (
         "warning",

@@ -77,15 +77,16 @@ class Arguments:
             body, one_marked = self._encode_one(value, key, f"kwargs[{key!r}]")
             named[key] = msgspec.Raw(body)
             marked |= one_marked
-        data = (payload.MARKED if marked else payload.PLAIN) + _call_encoder.encode((positional, named))
-        payload.check_size(data, limit, f"the arguments of {self._name}")
-        return data
+        return payload.stored(
+            _call_encoder.encode((positional, named)), marked, limit, f"the arguments of {self._name}"
+        )
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The recorded call, converted by annotation and checked against the signature.
 
         Raises PayloadError, ArgumentError.
         """
+        data = payload.opened(data, f"the arguments of {self._name}")
         tag = data[:1]
         if tag not in (payload.PLAIN, payload.MARKED):
             payload.decode(data, path=f"the arguments of {self._name}")  # raises, and says why

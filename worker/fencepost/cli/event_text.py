@@ -8,7 +8,8 @@ import msgspec
 
 from fencepost import payload
 from fencepost.cli.output import iso, moment, plain, shown, span
-from fencepost.errors import PayloadError
+from fencepost.errors import PayloadError, PayloadKeyMissing
+from fencepost.failure import told
 from fencepost.records import (
     RECORD_TAG,
     Failure,
@@ -51,9 +52,13 @@ def record_of(event: Event) -> msgspec.Struct | None:
 
 
 def value_of(data: bytes) -> Any:
-    """A user's value in what JSON knows. What cannot be read (another codec, an encrypted value) is shown as bytes."""
+    """A user's value in what JSON knows. What is encrypted with a key that is not configured here says which one;
+    what cannot be read otherwise is shown as bytes.
+    """
     try:
         return plain(payload.decode(data))
+    except PayloadKeyMissing as missing:
+        return {"encrypted_with_key": missing.key}
     except PayloadError:
         return plain(data)
 
@@ -89,10 +94,11 @@ def _payload_json(event: Event) -> object:
 
 def _record_json(record: msgspec.Struct) -> dict[str, Any]:
     """A record's fields. What is ``bytes`` in a record is a user's value."""
-    told: dict[str, Any] = {}
-    for name, value in msgspec.structs.asdict(record).items():
-        told[name] = _field_json(value)
-    return told
+    if isinstance(record, Failure):
+        record = told(record)
+    fields = {name: _field_json(value) for name, value in msgspec.structs.asdict(record).items()}
+    fields.pop("sealed", None)
+    return fields
 
 
 def _field_json(value: Any) -> object:
@@ -144,5 +150,6 @@ def call_text(data: bytes) -> str:
 
 def failure_text(error: Failure) -> str:
     """Type, message and, unless it is the user's own, whose fault it was."""
+    error = told(error)
     code = "" if error.code == "USER_ERROR" else f" [{error.code}]"
     return f"{error.type}: {error.message}{code}"

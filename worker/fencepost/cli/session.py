@@ -56,7 +56,12 @@ class Session:
         """Run a command's coroutine, with logs in place."""
         import asyncio
 
+        from fencepost import payload_codecs
+        from fencepost.payload_keys import codecs_of
+
         self.log()
+        # For what the command shows as well; put back when it ends, for a test may run several in one process.
+        click.get_current_context().find_root().with_resource(payload_codecs.using(codecs_of(self.config())))
         return asyncio.run(coroutine)
 
     @asynccontextmanager
@@ -101,12 +106,14 @@ def _check_names(config: Config) -> None:
     from urllib.parse import urlsplit
 
     from fencepost.config import ConfigError, redacted_url
+    from fencepost.payload_keys import codecs_of
     from fencepost_store.statements import valid_namespace
 
     try:
         valid_namespace(config.namespace)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    codecs_of(config)
     for name, url in (("database_url", config.database_url), ("redis_url", config.redis_url)):
         try:
             _ = urlsplit(url).port

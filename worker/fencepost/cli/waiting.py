@@ -9,6 +9,7 @@ from typing import Any
 
 from fencepost.cli.event_text import call_text, event_json, failure_text, record_of
 from fencepost.cli.output import iso, moment, span
+from fencepost.failure import told as readable
 from fencepost.records import HookCreated, RunFailed, StepCreated, StepEnded
 from fencepost.replay.fold import OpenWork, StepState
 from fencepost_store.events import Event, EventType
@@ -102,7 +103,8 @@ def _step(entity: str, step: StepState, retrying: Event | None, loaded: Loaded) 
     more: list[str] = [f"called as {name}{call}"] if call else []
     last = record_of(retrying) if retrying is not None else None
     if isinstance(last, StepEnded):
-        told["error"] = {"type": last.error.type, "code": last.error.code, "message": last.error.message}
+        error = readable(last.error)
+        told["error"] = {"type": error.type, "code": error.code, "message": error.message}
         more.append(f"last error: {failure_text(last.error)}")
     if step.retry_due is not None:
         state = f"attempt {step.started + 1} {_when(step.retry_due, loaded.now)}, after {step.failures} that failed"

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
 import uuid_utils
+from msgspec.structs import replace
 
-from fencepost import errors, payload
+from fencepost import errors, payload, payload_codecs
 from fencepost.authoring.workflow import Workflow
 from fencepost.client.run import Run, RunInfo, info_of
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
 from fencepost.log import Landed, Limits, NotWritten, RunLog
-from fencepost.records import RunCreated, pack
+from fencepost.payload_keys import codecs_of
+from fencepost.records import RunCreated, pack, unpack
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
 from fencepost_store.events import EventType, NewEvent
@@ -50,6 +52,7 @@ class Connected:
     queue: Queue
     log: RunLog
     config: Config
+    codecs: payload_codecs.Codecs = payload_codecs.NONE
 
 
 class Client:
@@ -78,6 +81,7 @@ class Client:
     async def __aenter__(self) -> Client:
         config = self._given or load_config(self._config_file, os.environ, **self._overrides)
         config = with_servers(config)
+        codecs = codecs_of(config)
         with public_errors():
             store = await open_store(config)
             try:
@@ -90,7 +94,7 @@ class Client:
             return (await store.append([batch]))[0]
 
         limits = Limits(config.payload_bytes_max, config.events_max, config.open_entities_max)
-        self._connected = Connected(store, queue, RunLog(store, append, limits), config)
+        self._connected = Connected(store, queue, RunLog(store, append, limits), config, codecs)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -154,10 +158,12 @@ class Client:
         limit = connected.config.payload_bytes_max
         if isinstance(workflow, Workflow):
             found = cast("Workflow[..., Any]", workflow)
-            name, created = found.name, found.encode_input(args, kwargs, limit=limit)
+            with payload_codecs.using(connected.codecs):
+                name, created = found.name, found.encode_input(args, kwargs, limit=limit)
             lane, decode = queue or found.queue or DEFAULT_QUEUE, found.decode_result
         elif isinstance(workflow, str):
-            data = payload.encode([list(args), kwargs], path=f"arguments of {workflow}", limit=limit)
+            with payload_codecs.using(connected.codecs):
+                data = payload.encode([list(args), kwargs], path=f"arguments of {workflow}", limit=limit)
             name, created = workflow, pack(RunCreated(data))
             lane, decode = queue or DEFAULT_QUEUE, payload.decode
         else:
@@ -179,9 +185,14 @@ class Client:
             await self._tick(run.run_id, lane)
         return Run(connected, started.run_id, decode, created=started.created, fresh=started.created)
 
-    @staticmethod
-    def _refuse_other_arguments(started: Started, run: NewRun, strict: bool) -> None:
-        if strict and not started.created and started.payload != run.payload:
+    def _refuse_other_arguments(self, started: Started, run: NewRun, strict: bool) -> None:
+        if not strict or started.created or started.payload == run.payload:
+            return
+        first, asked = unpack(started.payload, RunCreated), unpack(run.payload, RunCreated)
+        with payload_codecs.using(self._open.codecs):
+            # Encrypted values have other bytes each time.
+            same = payload.opened(first.input, "the first run's arguments") == payload.opened(asked.input, "")
+        if not same or replace(first, input=b"") != replace(asked, input=b""):
             raise errors.StartConflict(run.workflow, run.key or "", started.run_id)
 
     @overload
@@ -201,7 +212,8 @@ class Client:
         yet, disposed, or its run has ended), PayloadError, PayloadTooLarge.
         """
         connected = self._open
-        data = payload.encode(value, path=f"payload for {token}", limit=connected.config.payload_bytes_max)
+        with payload_codecs.using(connected.codecs):
+            data = payload.encode(value, path=f"payload for {token}", limit=connected.config.payload_bytes_max)
         delivery = id or str(uuid_utils.uuid7())
         with public_errors():
             hook = await connected.store.find_hook(token)

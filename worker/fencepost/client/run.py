@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from fencepost import errors
+from fencepost import errors, payload_codecs
 from fencepost.client.trouble import public_errors
-from fencepost.failure import exception_of
+from fencepost.failure import exception_of, told
 from fencepost.records import RunFailed, unpack
 from fencepost_store.events import KINDS, Event, EventType
 from fencepost_store.protocol import CorruptLog, Parked
@@ -171,10 +171,12 @@ class Run(Generic[R]):
 
     def _outcome(self, event: Event) -> R:
         if event.type is EventType.run_completed:
-            return self._decode(event.payload)
+            with payload_codecs.using(self._connected.codecs):
+                return self._decode(event.payload)
         if event.type is EventType.run_failed:
-            failure = unpack(event.payload, RunFailed).error
-            cause: Any = exception_of(failure)
+            with payload_codecs.using(self._connected.codecs):
+                failure = told(unpack(event.payload, RunFailed).error)
+                cause: Any = exception_of(failure)
             raise errors.RunFailed(
                 self.id, failure.message, code=failure.code, type=failure.type, traceback=failure.traceback
             ) from cause

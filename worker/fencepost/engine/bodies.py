@@ -15,7 +15,7 @@ import anyio
 import anyio.to_process
 import msgspec
 
-from fencepost import errors
+from fencepost import errors, payload_codecs
 from fencepost.authoring.context import StepContext, use_step_context
 from fencepost.authoring.process import call_encoded, outcome_of
 from fencepost.authoring.registry import Registry
@@ -156,6 +156,10 @@ async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: S
 
 
 async def _in_process(step: Step[..., Any], args: bytes, context: StepContext) -> bytes:
+    try:
+        args = payload_codecs.current().opened(args)  # the other process has no keys
+    except errors.PayloadError as error:
+        raise _Ours(error, errors.PAYLOAD_ERROR) from error
     call = functools.partial(call_encoded, step.fn.__module__, step.fn.__qualname__, args, context)
     try:
         answer = await anyio.to_process.run_sync(call, cancellable=True)
@@ -163,7 +167,7 @@ async def _in_process(step: Step[..., Any], args: bytes, context: StepContext) -
         died = errors.StepCrashed(f"the process of step {step.name!r} died before the body ended")
         died.__cause__ = error
         raise _Ours(died, errors.STEP_CRASHED) from error
-    return outcome_of(answer)
+    return payload_codecs.current().coded(outcome_of(answer))
 
 
 def _error(ports: Ports, attempt: Attempt, error: BaseException, code: str) -> NewEvent:

@@ -15,6 +15,7 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
 from fencepost.log import Landed, NotWritten, Written
+from fencepost.payload_codecs import current, key_missing_in
 from fencepost.records import StepCreated, StepStarted, pack, unpack
 from fencepost.replay.fold import OpenWork, StepState
 from fencepost.telemetry import note
@@ -24,6 +25,9 @@ from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, St
 
 LOOKUPS_MAX = 5
 """How often one delivery looks its step up again after another took its attempt; then the message is released."""
+
+MISSING_KEY_DELAY_MS = 10_000
+"""Upper end of the delay before a step whose arguments this worker cannot decrypt is offered again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,11 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             return None
         number = state.started + 1
         created = unpack(state.created.payload, StepCreated)
+        missing = key_missing_in(created.args, current())
+        if missing is not None:
+            note("payload_key_missing", key=missing, run=live.run_id)
+            await release(shell, delivery, shell.jitter_ms(MISSING_KEY_DELAY_MS))
+            return None
         attempt = _attempt(shell, live, delivery, entity, created, number, state.failures)
         if delivery.proofs >= shell.settings.poison_proofs:
             note("poisoned", key=delivery.key)

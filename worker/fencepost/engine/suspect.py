@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fencepost import payload_codecs
 from fencepost.authoring import registry
 from fencepost.connections import open_store
 from fencepost.engine.alone import Order, Report
@@ -20,6 +21,7 @@ from fencepost.engine.ports import real_ports
 from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
 from fencepost.engine.worker import build_shell
+from fencepost.payload_keys import codecs_of
 from fencepost_queue.protocol import Delivery, Entry, Queue, Settled, SettleOutcome
 
 
@@ -68,6 +70,7 @@ async def run(order: Order) -> Report:
     """Deal with the one message."""
     for name in order.modules:
         importlib.import_module(name)
+    payload_codecs.install(codecs_of(order.config))
     store = await open_store(order.config)
     recorder = Recorder(order.delivery.token.rpartition(".")[0])
     queue: Queue = recorder  # type: ignore[assignment]

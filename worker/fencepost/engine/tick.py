@@ -13,6 +13,7 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.log import Append, LimitExceeded
+from fencepost.payload_codecs import current, key_missing_in
 from fencepost.replay.fold import OpenWork
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
@@ -64,7 +65,7 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
     except BaseException:
         _give_back(shell, owed)
         raise
-    if verdict is None:  # the workflow's code is not in this worker
+    if verdict is None:  # this worker lacks the workflow's code, or a key
         await release(shell, delivery, shell.jitter_ms(MISSING_CODE_DELAY_MS))
         return None
     return await _settle(shell, live, owed, delivery, verdict, entries)
@@ -124,7 +125,7 @@ def _give_back(shell: Shell, owed: Owed) -> None:
 async def _with_loaded(
     shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, loaded: Loaded | None, via: Append | None
 ) -> Progress | None:
-    """Steps 2 to 5 of a turn. None: this worker lacks the code."""
+    """Steps 2 to 5 of a turn. None: this worker lacks the code, or a key that the run's values are encrypted with."""
     if loaded is None:
         live.run = None
         return Progress.quiet  # pruned, or never committed: nobody is owed anything
@@ -134,6 +135,11 @@ async def _with_loaded(
     if loaded.run.status.ended:
         await _after_end(shell, live, owed, loaded)
         return Progress.quiet
+    missing = next(filter(None, (key_missing_in(event.payload, current()) for event in loaded.events)), None)
+    if missing is not None:
+        note("payload_key_missing", key=missing, run=live.run_id)
+        live.drop()
+        return None
     if live.instance is None:
         program = shell.registry.find_workflow(loaded.run.workflow)
         if program is None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from fencepost import payload_codecs
 from fencepost.authoring.registry import Registry
 from fencepost.config import Config
 from fencepost.connections import open_queue, open_store
@@ -25,6 +26,7 @@ from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Settings, Shell
 from fencepost.engine.slots import Slots
 from fencepost.log import Limits, RunLog
+from fencepost.payload_keys import codecs_of
 from fencepost.replay.budget import TurnGuard
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Queue
@@ -142,6 +144,7 @@ class Worker:
     async def _start(self) -> None:
         """Connect, read the clock, start the keeper, and only then consume (H54)."""
         config, ports = self.config, self._ports
+        payload_codecs.install(codecs_of(config))
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(config.concurrency + 4, thread_name_prefix="fencepost-step")
         )

@@ -18,7 +18,8 @@ from typing import Protocol
 
 import msgspec
 
-from fencepost import records
+from fencepost import payload_codecs, records
+from fencepost.errors import PayloadError
 from fencepost_store.events import Event, EventType, NewEvent
 
 
@@ -133,6 +134,21 @@ def name_in(kind: EventType, payload: bytes) -> str | None:
         return records.unpack(payload, record).name
     except msgspec.MsgspecError:
         return None
+
+
+def same_call(ask: Ask, event: Event) -> bool:
+    """True if a step's recorded arguments, once opened, are those that are asked for, and all else is equal too. Equal
+    values that are encrypted have other bytes each time.
+    """
+    if ask.type is not EventType.step_created or payload_codecs.CODED not in event.payload:
+        return False
+    try:
+        recorded, asked = (records.unpack(data, records.StepCreated) for data in (event.payload, ask.payload))
+        opened = [payload_codecs.current().opened(record.args) for record in (recorded, asked)]
+    except (msgspec.MsgspecError, PayloadError):
+        return False
+    bare = [msgspec.structs.replace(record, args=b"") for record in (recorded, asked)]
+    return opened[0] == opened[1] and bare[0] == bare[1]
 
 
 def same_name(ask: Ask, event: Event) -> bool:
