@@ -7,13 +7,13 @@ from typing import Any
 
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
-from fencepost.engine.endings import diverged, fail_run, park_corrupt
-from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted, withdraw
+from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
+from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
+from fencepost.engine.stopping import withdraw
 from fencepost.log import Append, LimitExceeded
-from fencepost.replay.fold import OpenWork
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
@@ -81,6 +81,8 @@ def _entries(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdic
     if live.run is None:
         return []
     recovered = delivery.recover and verdict is Progress.quiet
+    if recovered and live.instance is not None:
+        owed.repeat_cancelled(live, live.instance.work)
     entries = follow_ups(shell, live, owed, recover=recovered)
     if verdict is Progress.conflict:
         entries.append(own_tick(live.run_id, live.run.queue, recover=delivery.recover))
@@ -93,7 +95,7 @@ async def _settle(
     conflict = verdict is Progress.conflict
     try:
         if owed.cancelled:
-            await withdraw(shell, owed)
+            await withdraw(shell, owed.cancelled)
         settled = await settle_and_announce(
             shell,
             delivery,
@@ -132,8 +134,9 @@ async def _with_loaded(
     live.run = loaded.run
     live.wake_at = loaded.run.wake_at
     if loaded.run.status.ended:
-        await _after_end(shell, live, owed, loaded)
+        await after_end(shell, live, owed, loaded)
         return Progress.quiet
+    grace_over(live, loaded)
     if live.instance is None:
         program = shell.registry.find_workflow(loaded.run.workflow)
         if program is None:
@@ -174,6 +177,8 @@ async def _outcome(
     """
     try:
         return await play
+    except GraceOver as over:
+        await terminate(shell, live, owed, over.reason)
     except ReplayDivergence as divergence:
         return Progress.quiet if await diverged(shell, live, owed, divergence) else Progress.conflict
     except CorruptLog as corrupt:
@@ -206,24 +211,6 @@ async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) 
     )
     live.stuck = 0
     return Progress.quiet if await diverged(shell, live, owed, reason) else Progress.conflict
-
-
-async def _after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> None:
-    """The duties of a run that has ended: withdraw what is still open, clear the deadline."""
-    if live.instance is not None:
-        live.drop()
-    full = loaded
-    if loaded.events and loaded.events[0].seq != 1:
-        reloaded = await shell.store.load(live.run_id, 0)
-        full = reloaded if reloaded is not None else loaded
-    work = OpenWork()
-    for event in full.events:
-        work.apply(event)
-    owed.end_steps(live, work)
-    if loaded.run.wake_at is not None:
-        verdict = await shell.store.touch(live.run_id, loaded.run.fence, loaded.run.last_seq, None)
-        shell.clock.read(verdict.now)
-    owed.ended = work.ended
 
 
 async def _poisoned(shell: Shell, live: LiveRun, owed: Owed) -> None:
