@@ -216,13 +216,15 @@ class Lane:
             self.ring(kind_of(key))
         return len(mine)
 
-    def withdraw(self, key: str) -> None:
-        """What nobody has begun goes; what is leased is marked for its owner's next renewal."""
+    def withdraw(self, key: str) -> str | None:
+        """What nobody has begun goes; what is leased is marked for its owner's next renewal, and its token answered."""
         held = self.messages.get(key)
         if held is not None and held.state is State.leased:
             self.messages[key] = replace(held, withdrawn=True)
-        elif held is not None:
+            return held.token
+        if held is not None:
             del self.messages[key]
+        return None
 
     def in_order(self, state: State) -> list[str]:
         """Keys in one state, in the order of their set."""

@@ -199,10 +199,9 @@ class MemoryQueue:
         now = self._server.clock_ms()
         return self._rung(sum(lane.expire(now, owner) for lane in self._server.lanes.values()))
 
-    async def withdraw(self, queue: str, keys: Sequence[str]) -> None:
+    async def withdraw(self, queue: str, keys: Sequence[str]) -> list[str]:
         lane = self._server.lanes.get(queue, Lane(queue))
-        for key in keys:
-            lane.withdraw(key)
+        return [token for key in keys if (token := lane.withdraw(key)) is not None]
 
     async def depth(self) -> list[Depth]:
         now = self._server.clock_ms()

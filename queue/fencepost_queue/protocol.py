@@ -193,9 +193,9 @@ class Queue(Protocol):
         """
         ...
 
-    async def withdraw(self, queue: str, keys: Sequence[str]) -> None:
+    async def withdraw(self, queue: str, keys: Sequence[str]) -> list[str]:
         """The work is not wanted any more: delayed or ready messages go, leased ones are marked, so that the next
-        renewal tells.
+        renewal tells. Answers the tokens of those, for who would tell their owners sooner.
         """
         ...
 

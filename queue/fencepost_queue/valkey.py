@@ -186,9 +186,11 @@ class ValkeyQueue:
                     break
         return ended
 
-    async def withdraw(self, queue: str, keys: Sequence[str]) -> None:
+    async def withdraw(self, queue: str, keys: Sequence[str]) -> list[str]:
+        begun: list[str] = []
         for lane, mine in grouped(keys, lambda key: self._lane(queue, key)):
-            await self._run("withdraw", lane, *mine)
+            begun += [token.decode() for token in await self._run("withdraw", lane, *mine)]
+        return begun
 
     async def depth(self) -> list[Depth]:
         return [depth_of(lane, await self._run("depth", lane)) for lane in await self._known_lanes()]

@@ -54,18 +54,19 @@ def bare_environ() -> dict[str, str]:
 
 
 def check_both(folder: Path, environ: dict[str, str]) -> None:
-    """Run the two programs and look at what they print."""
+    """Run the programs and look at what they print."""
     assert program(folder, environ, "quickstart.py") == "['Hello, Ada!', 'Hello, Grace!']\n"
     printed = program(folder, environ, "order.py")
     assert printed.startswith("order-")
     assert printed.endswith(" shipped, receipt for 1200, approved by Ada\n")
+    assert program(folder, environ, "trip.py") == "cancelled: customer asked\n"
 
 
 def test_on_the_dev_servers_of_the_folder(tmp_path: Path) -> None:
     """One terminal with ``fencepost dev``, another with the program."""
     folder = copied(tmp_path)
     try:
-        with serving(folder, bare_environ(), "dev", "quickstart", "order"):
+        with serving(folder, bare_environ(), "dev", "quickstart", "order", "trip"):
             check_both(folder, bare_environ())
     finally:
         erase(folder / STATE_DIR)  # as root, Postgres has its data outside of a folder that is closed to others
@@ -82,5 +83,5 @@ def test_on_given_servers(tmp_path: Path, postgres_url: str, valkey_url: str, na
     }
     migrate = [sys.executable, "-m", "fencepost", "db", "migrate"]
     subprocess.run(migrate, env=environ, check=True, capture_output=True, timeout=SECONDS)
-    with serving(folder, environ, "worker", "quickstart", "order"):
+    with serving(folder, environ, "worker", "quickstart", "order", "trip"):
         check_both(folder, environ)

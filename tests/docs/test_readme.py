@@ -84,9 +84,10 @@ def test_the_quickstart_is_the_example() -> None:
     assert shown()["quickstart.py"] == "\n".join(source.splitlines()[start - 1 :]) + "\n"
 
 
-def test_the_order_is_a_part_of_the_example() -> None:
+def test_parts_of_examples_are_in_them() -> None:
     """Letter by letter."""
-    assert shown()["examples/order.py"] in (ROOT / "examples" / "order.py").read_text()
+    for name in ("examples/order.py", "examples/trip.py"):
+        assert shown()[name] in (ROOT / name).read_text()
 
 
 def test_a_newcomer_can_write_run_and_kill(tmp_path: Path) -> None:

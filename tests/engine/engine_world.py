@@ -23,6 +23,7 @@ from fencepost.engine.ports import Ports, new_run_id
 from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Shell
 from fencepost.engine.steps import handle_step
+from fencepost.engine.stopping import listen
 from fencepost.engine.tick import handle_tick
 from fencepost.engine.worker import build_shell, limits_of
 from fencepost.log import RunLog
@@ -156,7 +157,9 @@ class Member:
         """Read the clock and consume."""
         self.shell.clock.read(await self.shell.store.now())
         loops: list[Coroutine[Any, Any, None]] = [self.claims.loop(queue) for queue in self._queues]
-        self._loops = [self._spawn(loop, "loop") for loop in [*loops, self.reconciler.loop(), self._keep()]]
+        self._loops = [
+            self._spawn(loop, "loop") for loop in [*loops, self.reconciler.loop(), self._keep(), listen(self.shell)]
+        ]
 
     async def drain(self) -> None:
         """Stop as on SIGTERM with no time left: claim nothing more, hand back what is at work."""

@@ -19,6 +19,8 @@ from oracle import check
 
 from fencepost import hook, sleep, step, workflow
 from fencepost.authoring.workflow import Workflow
+from fencepost.client.run import Run
+from fencepost.errors import RunCancelled
 from fencepost.payload import encode
 from fencepost_queue.protocol import QueueTrouble
 from fencepost_store.events import EventType, NewEvent
@@ -54,6 +56,22 @@ async def _signals(world: World) -> None:
                 break
             except LookupError:
                 await asyncio.sleep(0.5)
+
+
+async def _cancels(world: World) -> None:
+    await asyncio.sleep(0.5)
+    client = world.client()
+    (started,) = await client.list()
+    await client.run(started.id).cancel("4", grace=60)
+
+
+async def _answer(started: Run[Any]) -> int:
+    """The result, or the reason that stands for it."""
+    try:
+        return await started.result(600)
+    except RunCancelled as error:
+        expected = (await started.status()).workflow == "out_of_grace"
+        return int(error.detail) if error.terminated is expected else -1
 
 
 def sequence(world: World, bodies: Bodies) -> Workflow[..., Any]:
@@ -169,6 +187,50 @@ def contended(world: World, bodies: Bodies) -> Workflow[..., Any]:
     return main
 
 
+def cancelled(world: World, bodies: Bodies) -> Workflow[..., Any]:
+    """Cancelled from outside while its steps run; cleans up with a step and a sleep, and ends cancelled. The answer is
+    the reason.
+    """
+
+    @step(registry=world.registry)
+    async def work(n: int) -> None:
+        bodies[f"work{n}"] += 1
+        await asyncio.sleep(5_000)
+
+    @step(registry=world.registry)
+    async def undo() -> None:
+        bodies["undo"] += 1
+        await asyncio.sleep(0.2)
+
+    @workflow(registry=world.registry)
+    async def main() -> None:
+        try:
+            await asyncio.gather(work(1), work(2))
+        finally:
+            await sleep(1)
+            await undo()
+
+    return main
+
+
+def out_of_grace(world: World, bodies: Bodies) -> Workflow[..., Any]:
+    """Its cleanup outlasts the grace that the cancellation gave: terminated."""
+
+    @step(registry=world.registry)
+    async def work(n: int) -> None:
+        bodies[f"work{n}"] += 1
+        await asyncio.sleep(5_000)
+
+    @workflow(registry=world.registry, name="out_of_grace")
+    async def main() -> None:
+        try:
+            await work(1)
+        finally:
+            await work(2)
+
+    return main
+
+
 SHAPES: list[tuple[Shape, Signal, int]] = [
     (sequence, _none, 2),
     (sequence_with_pending_wait, _none, 2),
@@ -176,6 +238,8 @@ SHAPES: list[tuple[Shape, Signal, int]] = [
     (retry_and_sleep, _none, 5),
     (race, _signals, 2),
     (contended, _none, 2),
+    (cancelled, _cancels, 2),
+    (out_of_grace, _cancels, 3),
 ]
 
 
@@ -201,7 +265,7 @@ async def drive(shape: Shape, signal: Signal, fault: Fault | None = None) -> Dri
         began = loop.time()
         started = await world.start(flow)
         sending = asyncio.ensure_future(signal(world))
-        result = asyncio.ensure_future(started.result(600))
+        result = asyncio.ensure_future(_answer(started))
         if fault is not None:
             await a.crashed.wait()
             began = loop.time()

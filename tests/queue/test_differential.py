@@ -30,7 +30,7 @@ TABLE = {(row.operation, row.before, row.after) for row in TRANSITIONS}
 OUTCOMES: set[object] = {
     *EnqueueOutcome,
     *SettleOutcome,
-    *((name, True) for name in ("fresh", "withdrawn", "lost", "expired", "recover", "released")),
+    *((name, True) for name in ("fresh", "withdrawn", "begun", "lost", "expired", "recover", "released")),
     *(("released", False), ("crashes", 0), ("crashes", 2)),
 }
 
@@ -181,8 +181,11 @@ class Differential:
     async def withdraw(self) -> None:
         lane, key = self.random.choice(LANES), self.random.choice(KEYS)
         model, real = self.client()
-        await model.withdraw(lane, [key])
-        await real.withdraw(lane, [key])
+        mine, theirs = await model.withdraw(lane, [key]), await real.withdraw(lane, [key])
+        told = [pair for pair in self.pairs if pair.model.token in mine]
+        assert told == [pair for pair in self.pairs if pair.real.token in theirs]
+        assert len(mine) == len(theirs)
+        self.outcomes.add(("begun", bool(told)))
         await self.compare(Operation.withdraw, [Entry(lane, key)])
 
     async def expire(self) -> None:

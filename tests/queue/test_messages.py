@@ -165,7 +165,7 @@ async def test_withdrawn_work_that_nobody_has_begun_is_gone(server: Server) -> N
     a = server.client("a")
     await place(a, STEP)
     await place(a, "s:run:charge#2", delay_ms=1000)
-    await a.withdraw("q", [STEP, "s:run:charge#2", "s:run:never#1"])
+    assert await a.withdraw("q", [STEP, "s:run:charge#2", "s:run:never#1"]) == []
     assert await server.messages("q") == {}
     assert await nothing(a)
 
@@ -175,7 +175,7 @@ async def test_the_owner_of_withdrawn_work_is_told_by_its_next_renewal(server: S
     await place(a, STEP)
     delivery = await take(a)
     assert (await a.renew([delivery], LEASE_MS)).withdrawn == ()
-    await a.withdraw("q", [STEP])
+    assert await server.client("b").withdraw("q", [STEP, "s:run:never#1"]) == [delivery.token]
     renewal = await a.renew([delivery], LEASE_MS)
     assert (renewal.withdrawn, renewal.lost) == ((delivery.token,), ())
 

@@ -227,9 +227,20 @@ class _RunError(FencepostError):
 
 
 class RunCancelled(_RunError):
-    """The run was cancelled or terminated; ``detail`` is the reason that was given."""
+    """The run was cancelled, or terminated (``terminated`` is True: its code was not asked, or did not end in time).
+
+    ``detail`` is the reason that was given, empty if there was none.
+    """
 
     wording = "run {run_id} was cancelled"
+
+    def __init__(self, run_id: str, detail: str = "", *, terminated: bool = False) -> None:
+        super().__init__(run_id, detail)
+        self.terminated = terminated
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text.replace("was cancelled", "was terminated", 1) if self.terminated else text
 
 
 class RunNotFound(_RunError, LookupError):

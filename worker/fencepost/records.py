@@ -109,6 +109,19 @@ class RunFailed(msgspec.Struct, frozen=True, omit_defaults=True):
     error: Failure
 
 
+class CancelRequested(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``grace``: microseconds from the event's ``at`` until the engine terminates the run (None: never)."""
+
+    reason: str = ""
+    grace: int | None = None
+
+
+class RunStopped(msgspec.Struct, frozen=True, omit_defaults=True):
+    """run_cancelled and run_terminated. ``reason``: of the request."""
+
+    reason: str = ""
+
+
 _decoders: dict[type, msgspec.msgpack.Decoder[msgspec.Struct]] = {}
 _encoder = msgspec.msgpack.Encoder()
 R = TypeVar("R", bound=msgspec.Struct)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from fencepost.authoring.workflow import Workflow
@@ -41,6 +42,14 @@ class Run(Generic[R]):
         ResultTimeout.
         """
         return self._client.call(self._run.result(timeout))
+
+    def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
+        """See ``fencepost.client.Run.cancel``."""
+        self._client.call(self._run.cancel(reason, grace=grace, id=id))
+
+    def terminate(self, reason: str = "") -> None:
+        """See ``fencepost.client.Run.terminate``."""
+        self._client.call(self._run.terminate(reason))
 
     def events(self, after: int = 0) -> list[Event]:
         """The run's events above seq ``after``."""

@@ -49,6 +49,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "handler_failed": ("error", "a bug in fencepost: a message's handler raised; the message is released: key, error"),
     "health_file_failed": ("warning", "the health file could not be touched: path"),
     "hint_failed": ("debug", "a hint to whoever waits could not be published: channel, error"),
+    "hints_unheard": ("warning", "hints to stop work cannot be listened for; renewals tell meanwhile: error"),
+    "run_terminated": ("info", "the grace of a run's cancellation is over; the run was ended: run, reason"),
     "child_died": ("error", "a worker process ended unasked; another one takes its place: place, ended, error"),
     "child_killed": ("error", "a worker process did not end in time, or fell silent: pid, seconds"),
     "leases_expired": ("info", "the supervisor ended the leases of a dead process: owner, count"),

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fencepost.errors import NotInWorkflow
+
+
+class Abandoned:
+    """A flag that is raised once, from any thread: nobody waits for the attempt's result any more."""
+
+    __slots__ = ("raised",)
+
+    def __init__(self) -> None:
+        self.raised = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +27,16 @@ class StepContext:
     step_id: str
     workflow: str
     attempt: int
+    abandoned: Abandoned = field(default_factory=Abandoned, repr=False, compare=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """True once nobody waits for this attempt's result any more: its run was cancelled or has ended, the workflow
+        gave the step up, its timeout is over, or the worker has lost it. A ``def`` body runs in a thread that nothing
+        can stop: look here between two pieces of work, and return. An ``async def`` body gets a CancelledError where it
+        waits, a ``process=True`` body's process is killed.
+        """
+        return self.abandoned.raised
 
     @property
     def idempotency_key(self) -> str:

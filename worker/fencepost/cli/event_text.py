@@ -12,11 +12,13 @@ from fencepost.errors import PayloadError, PayloadKeyMissing
 from fencepost.failure import told
 from fencepost.records import (
     RECORD_TAG,
+    CancelRequested,
     Failure,
     HookCreated,
     RunCreated,
     RunFailed,
     RunStarted,
+    RunStopped,
     StepCreated,
     StepEnded,
     StepStarted,
@@ -29,6 +31,8 @@ RECORDS: dict[EventType, type[msgspec.Struct]] = {
     EventType.run_created: RunCreated,
     EventType.run_started: RunStarted,
     EventType.run_failed: RunFailed,
+    EventType.run_cancelled: RunStopped,
+    EventType.run_terminated: RunStopped,
     EventType.step_created: StepCreated,
     EventType.step_started: StepStarted,
     EventType.step_retrying: StepEnded,
@@ -36,6 +40,7 @@ RECORDS: dict[EventType, type[msgspec.Struct]] = {
     EventType.wait_created: WaitCreated,
     EventType.hook_created: HookCreated,
     EventType.hook_conflict: HookCreated,
+    EventType.cancel_requested: CancelRequested,
 }
 """What stands in an event's payload, where it is a record; else it is a user's value."""
 
@@ -121,6 +126,11 @@ def detail(event: Event) -> str:
             return call_text(data)
         case RunStarted(worker=worker, build=build):
             return f"worker {worker}" + (f", build {build}" if build else "")
+        case RunStopped(reason=reason):
+            return reason
+        case CancelRequested(reason=reason, grace=grace):
+            limit = [] if grace is None else [f"terminated {span(grace / 1e6)} later"]
+            return "; ".join([*([reason] if reason else []), *limit])
         case RunFailed(error=error) | StepEnded(error=error):
             due = f"; again {span((event.due - event.at) / 1e6)} later" if event.due is not None else ""
             return failure_text(error) + due

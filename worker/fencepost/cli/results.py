@@ -26,7 +26,8 @@ async def outcome(run: Run[Any], seconds: float | None) -> dict[str, Any]:
         told = {"code": error.code, "type": error.type, "message": error.message, "traceback": error.traceback}
         return {"status": "failed", "error": told}
     except RunCancelled as error:
-        return {"status": "cancelled", "error": {"code": "", "type": "", "message": str(error), "traceback": ""}}
+        told = {"code": "", "type": "", "message": error.detail, "traceback": ""}
+        return {"status": "terminated" if error.terminated else "cancelled", "error": told}
     return {"status": "completed", "result": plain(value)}
 
 
@@ -41,6 +42,7 @@ def show(told: dict[str, Any], as_json: bool) -> None:
         error = told["error"]
         kind = f"{error['type']}: " if error["type"] else ""
         code = f" ({error['code']})" if error["code"] else ""
-        click.echo(f"run {told['id']} {told['status']}{code}: {kind}{error['message']}", err=True)
+        what = f": {kind}{error['message']}" if kind or error["message"] else ""
+        click.echo(f"run {told['id']} {told['status']}{code}{what}", err=True)
     if failed:
         sys.exit(FAILED)

@@ -1,4 +1,4 @@
-"""``fencepost runs``: what runs there are, what happened in them, and what they wait for."""
+"""``fencepost runs``: what runs there are, what happened in them, what they wait for, and ending them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ COMMANDS = {
     "show": ("Show a run and the timeline of its log.", "fencepost.cli.runs_show:show"),
     "events": ("Show a run's log, event by event.", "fencepost.cli.runs_show:events"),
     "why": ("Say what a run waits for.", "fencepost.cli.runs_why:why"),
+    "cancel": ("Ask a run to end: its code may clean up.", "fencepost.cli.runs_stop:cancel"),
+    "terminate": ("End a run at once, without asking its code.", "fencepost.cli.runs_stop:terminate"),
     "result": ("Wait for a run's end and show its result.", "fencepost.cli.runs_list:result"),
 }
 
 
 @click.group(cls=LazyGroup, table=COMMANDS)
 def runs() -> None:
-    """List and inspect runs."""
+    """List, inspect and end runs."""

@@ -10,7 +10,7 @@ from typing import Any
 from fencepost.cli.event_text import call_text, event_json, failure_text, record_of
 from fencepost.cli.output import iso, moment, span
 from fencepost.failure import told as readable
-from fencepost.records import HookCreated, RunFailed, StepCreated, StepEnded
+from fencepost.records import HookCreated, RunFailed, RunStopped, StepCreated, StepEnded
 from fencepost.replay.fold import OpenWork, StepState
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import Loaded, Parked, RunStatus
@@ -43,6 +43,9 @@ def waiting(loaded: Loaded) -> list[Wait]:
     found += [_wait(name, due, loaded.now) for name, due in work.waits.items()]
     found += _hooks(work, loaded.events)
     found += [_child(name, event) for name, event in work.children.items()]
+    if work.terminate_at is not None:
+        text = f"the end of its cancellation's grace: terminated {_when(work.terminate_at, loaded.now)}"
+        found.append(Wait(text, {"kind": "grace", "due": iso(moment(work.terminate_at))}))
     if not found:
         text = "its next turn: nothing is open, so a worker has the workflow's code to run"
         found.append(Wait(text, {"kind": "turn"}))
@@ -62,6 +65,8 @@ def queues_of(loaded: Loaded) -> list[str]:
 def _ended(event: Event) -> Wait:
     record = record_of(event)
     why = f": {failure_text(record.error)}" if isinstance(record, RunFailed) else ""
+    if isinstance(record, RunStopped) and record.reason:
+        why = f": {record.reason}"
     text = f"nothing: {event.type.name} at {iso(moment(event.at))}{why}"
     return Wait(text, {"kind": "nothing", "ended": event_json(event)})
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from fencepost import errors, payload_codecs
+from fencepost.client import stopping
 from fencepost.client.trouble import public_errors
 from fencepost.failure import exception_of, told
-from fencepost.records import RunFailed, unpack
+from fencepost.records import RunFailed, RunStopped, unpack
 from fencepost_store.events import KINDS, Event, EventType
 from fencepost_store.protocol import CorruptLog, Parked
 from fencepost_store.protocol import Run as Row
@@ -118,6 +119,23 @@ class Run(Generic[R]):
             raise errors.ResultTimeout(self.id, f"within {timeout} s") from error
         return self._outcome(event)
 
+    async def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
+        """Ask the run to end: its code gets a CancelledError where it waits, and may clean up with steps, sleeps and
+        runs as anywhere else. If the error leaves the code, the run is cancelled; code that catches it and returns
+        completes. Asking again raises it again.
+
+        ``grace``: seconds after which the run is terminated if it has not ended; kept in the log, so it holds across
+        restarts. A later request may shorten it. ``id``: the same id is accepted once. When this returns, the request
+        is in the log. Raises RunNotFound, RunEnded, ArgumentError, ServerUnavailable.
+        """
+        await stopping.cancel(self._connected, self.id, reason, grace, id)
+
+    async def terminate(self, reason: str = "") -> None:
+        """End the run now, without asking its code: nothing of it is cleaned up, what its steps have under way is
+        stopped. When this returns, the run has ended. Raises RunNotFound, RunEnded, ArgumentError, ServerUnavailable.
+        """
+        await stopping.terminate(self._connected, self.id, reason)
+
     async def events(self, after: int = 0) -> AsyncGenerator[Event]:
         """The run's events above seq ``after``, as they are in the log now. Raises RunNotFound, ServerUnavailable."""
         with public_errors():
@@ -180,4 +198,9 @@ class Run(Generic[R]):
             raise errors.RunFailed(
                 self.id, failure.message, code=failure.code, type=failure.type, traceback=failure.traceback
             ) from cause
-        raise errors.RunCancelled(self.id, event.type.name.removeprefix("run_"))
+        raise errors.RunCancelled(self.id, _reason_of(event), terminated=event.type is EventType.run_terminated)
+
+
+def _reason_of(event: Event) -> str:
+    """Of a run_cancelled or run_terminated; empty if none was given."""
+    return unpack(event.payload, RunStopped).reason if event.payload else ""

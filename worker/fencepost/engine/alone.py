@@ -17,6 +17,7 @@ import msgspec
 from fencepost.config import Config
 from fencepost.engine.handback import release, settle
 from fencepost.engine.shell import Shell
+from fencepost.engine.stopping import withdraw
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry
 
@@ -61,11 +62,17 @@ class Alone:
             stopped = asyncio.Event()
             loop = asyncio.get_running_loop()
 
+            reasons: list[str] = []
+
             def stop(why: str) -> None:
+                reasons.append(why)
                 loop.call_soon_threadsafe(stopped.set)
 
             shell.keeper.watch(delivery.token, stop)
             report = await self._child(delivery, stopped)
+            if "withdrawn" in reasons:
+                await settle(shell, delivery)  # the log has the step's end, nothing more is owed
+                return
             if stopped.is_set():
                 shell.keeper.drop(delivery.token)
                 return
@@ -77,8 +84,7 @@ class Alone:
 
     async def _carry_out(self, delivery: Delivery, report: Report) -> None:
         shell = self._shell
-        for queue, key in report.withdrawn:
-            await shell.queue.withdraw(queue, [key])
+        await withdraw(shell, report.withdrawn)
         if not report.settled:
             await release(shell, delivery, report.delay_ms)
             return

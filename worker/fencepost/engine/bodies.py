@@ -119,7 +119,11 @@ async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt) -> bytes:
                 payload = await _in_process(step, attempt.created.args, context)
             else:
                 payload = await _here(ports, step, attempt, context)
+    except asyncio.CancelledError:
+        context.abandoned.raised = True  # for a thread that goes on
+        raise
     except TimeoutError as error:
+        context.abandoned.raised = True
         if not limit.expired():
             raise
         timeout = errors.StepTimeout(

@@ -12,10 +12,12 @@ from fencepost.engine.owed import Owed
 from fencepost.engine.shell import Shell
 from fencepost.log import Landed
 from fencepost.records import Failure, RunFailed, pack
+from fencepost.replay.cancelling import request_of, sooner, stopped
+from fencepost.replay.fold import OpenWork
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.telemetry import note
 from fencepost_store.events import EventType, NewEvent
-from fencepost_store.protocol import Batch, CorruptLog, Outcome, Parked
+from fencepost_store.protocol import Batch, CorruptLog, Loaded, Outcome, Parked
 
 
 async def fail_run(shell: Shell, live: LiveRun, owed: Owed, code: str, error_type: str, message: str) -> None:
@@ -30,6 +32,59 @@ async def fail_run(shell: Shell, live: LiveRun, owed: Owed, code: str, error_typ
         if live.instance is not None:
             owed.end_steps(live, live.instance.work)
     live.drop()
+
+
+class GraceOver(Exception):
+    """The run was asked to cancel, and the time it was given is over. Says so out of a turn, whatever lock it holds."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def grace_over(live: LiveRun, loaded: Loaded) -> None:
+    """Raise GraceOver if a cancellation's grace has ended by the database clock. Asked before the workflow's code is:
+    a run whose code is missing, or does not fit its log, or swallows its cancellation, ends all the same.
+    """
+    for event in loaded.events:
+        if event.type is EventType.cancel_requested:
+            until = sooner(live.terminate_at, event)
+            if until != live.terminate_at:
+                live.terminate_at, live.terminate_for = until, request_of(event).reason
+    if live.terminate_at is not None and live.terminate_at <= loaded.now:
+        raise GraceOver(live.terminate_for)
+
+
+async def terminate(shell: Shell, live: LiveRun, owed: Owed, reason: str) -> None:
+    """End the run, and do the duties of its end. If it had ended already, those are all there is to do."""
+    event = NewEvent(type=EventType.run_terminated, payload=stopped(reason))
+    written = await shell.log.append(Batch(run_id=live.run_id, fence=None, events=(event,), grace=shell.rules.grace))
+    live.drop()
+    if isinstance(written, Landed):
+        owed.ended = written.events[-1]
+        note("run_terminated", run=live.run_id, reason=reason)
+    loaded = await shell.store.load(live.run_id, 0)
+    if loaded is not None:
+        live.run = loaded.run
+        await after_end(shell, live, owed, loaded)
+
+
+async def after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> None:
+    """The duties of a run that has ended: withdraw what is still open, clear the deadline."""
+    if live.instance is not None:
+        live.drop()
+    full = loaded
+    if loaded.events and loaded.events[0].seq != 1:
+        reloaded = await shell.store.load(live.run_id, 0)
+        full = reloaded if reloaded is not None else loaded
+    work = OpenWork()
+    for event in full.events:
+        work.apply(event)
+    owed.end_steps(live, work)
+    if loaded.run.wake_at is not None:
+        verdict = await shell.store.touch(live.run_id, loaded.run.fence, loaded.run.last_seq, None)
+        shell.clock.read(verdict.now)
+    owed.ended = work.ended
 
 
 async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence) -> bool:
@@ -52,6 +107,8 @@ async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence) -> boo
     if verdict.outcome is Outcome.conflict:
         note("fence_conflict", run=live.run_id, fence=fence)
         return False
+    if live.terminate_at is not None:  # parking takes the deadline away, and the grace goes on
+        await shell.store.touch(live.run_id, verdict.fence, verdict.last_seq, live.terminate_at)
     note(
         "run_parked",
         run=live.run_id,

@@ -63,17 +63,6 @@ async def hand_back(shell: Shell, delivery: Delivery, trouble: Exception) -> Non
     await release(shell, delivery, delay)
 
 
-async def withdraw(shell: Shell, owed: Owed) -> None:
-    """Tell the queue which step messages are not wanted any more. Comes before the settle; repeated by recovery if it
-    is lost.
-    """
-    by_queue: dict[str, list[str]] = {}
-    for queue, key in owed.cancelled:
-        by_queue.setdefault(queue, []).append(key)
-    for queue, keys in by_queue.items():
-        await shell.queue.withdraw(queue, keys)
-
-
 def start_granted(shell: Shell, live: LiveRun, owed: Owed, settled: Settled) -> None:
     """Start the bodies whose messages were leased to us; give back the slots of those that were not (somebody has the
     message: F4).

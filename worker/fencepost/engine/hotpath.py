@@ -13,10 +13,11 @@ import asyncio
 import msgspec
 
 from fencepost.engine.advance import Progress, advance
-from fencepost.engine.handback import hand_back, release, settle, settle_and_announce, start_granted, withdraw
+from fencepost.engine.handback import hand_back, release, settle, settle_and_announce, start_granted
 from fencepost.engine.live import Done, LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
+from fencepost.engine.stopping import withdraw
 from fencepost.log import Landed, LimitExceeded, NotWritten, Written
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
@@ -108,7 +109,7 @@ async def _settle_all(
 ) -> None:
     """Settle every message; the first carries what all owe, so that nothing is removed before that is placed."""
     if owed.cancelled:
-        await withdraw(shell, owed)
+        await withdraw(shell, owed.cancelled)
     first, *rest = messages
     settled = await settle_and_announce(shell, first[0], [*entries, *first[1]], owed.ended)
     start_granted(shell, live, owed, settled)

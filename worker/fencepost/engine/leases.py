@@ -21,12 +21,13 @@ class Held:
     """A lease of ours. ``renewed_at``: monotonic seconds, taken before the call that granted it was sent.
     ``on_lost(why)``: called once, in the keeper's
     thread, when the lease is gone or the work is not wanted any more. ``until``: no renewal beyond this (the step's
-    own deadline)."""
+    own deadline). ``unwanted``: a hint said so before anybody watched."""
 
     delivery: Delivery
     renewed_at: float
     on_lost: Callable[[str], None] | None = None
     until: float | None = None
+    unwanted: bool = False
 
 
 class LeaseKeeper:
@@ -52,12 +53,26 @@ class LeaseKeeper:
             self._held[delivery.token] = Held(delivery, since)
 
     def watch(self, token: str, on_lost: Callable[[str], None] | None, until: float | None = None) -> None:
-        """Tell ``on_lost`` when this lease is lost or withdrawn."""
+        """Tell ``on_lost`` when this lease is lost or withdrawn: at once, if a hint has said so already."""
         with self._lock:
             held = self._held.get(token)
             if held is not None:
                 held.on_lost = on_lost
                 held.until = until
+        if held is not None and held.unwanted:
+            self.withdrawn(token)
+
+    def withdrawn(self, token: str) -> None:
+        """A hint: the work under this lease is not wanted any more. Without it the next renewal says the same."""
+        with self._lock:
+            held = self._held.get(token)
+            if held is None:
+                return
+            held.unwanted = True
+            callback, held.on_lost = held.on_lost, None
+        if callback is not None:
+            note("lease_withdrawn", key=held.delivery.key)
+            callback("withdrawn")
 
     def drop(self, token: str) -> None:
         """Forget the lease: settled, released, or walked away from."""
@@ -106,7 +121,10 @@ class LeaseKeeper:
                     held.renewed_at = started
                 told.append((held, why))
         for held, why in told:
-            note("lease_" + why, key=held.delivery.key)
-            callback, held.on_lost = held.on_lost, None
+            with self._lock:
+                callback, held.on_lost = held.on_lost, None
+                held.unwanted = held.unwanted or why == "withdrawn"
             if callback is not None:
                 callback(why)
+            if callback is not None or why == "lost":
+                note("lease_" + why, key=held.delivery.key)

@@ -32,7 +32,9 @@ class Done:
 class LiveRun:
     """One run as this worker knows it. ``lock`` covers load to append. ``inbox``: ends of steps that wait for the hot
     path. ``stuck``: turns in a row that found something due and moved nothing (H49). ``told``: what was logged about
-    the run already, once each. ``wake_at``: the deadline as this worker last set or read it.
+    the run already, once each. ``wake_at``: the deadline as this worker last set or read it. ``terminate_at``,
+    ``terminate_for``: the end of the cancellation's grace, and its reason, as far as loads have shown (the instance may
+    stop short of it).
     """
 
     run_id: str
@@ -41,6 +43,8 @@ class LiveRun:
     instance: Instance | None = None
     run: Run | None = None
     wake_at: int | None = None
+    terminate_at: int | None = None
+    terminate_for: str = ""
     inbox: list[Done] = field(default_factory=list[Done])
     pumping: bool = False
     stuck: int = 0

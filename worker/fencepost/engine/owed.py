@@ -44,6 +44,13 @@ class Owed:
         for entity in work.steps:
             self.cancelled.append((_queue_of(live, work, entity), step_key(live.run_id, entity)))
 
+    def repeat_cancelled(self, live: LiveRun, work: OpenWork) -> None:
+        """A turn with ``recover``: who cancelled these steps may have died before it could say so (H101)."""
+        assert live.run is not None
+        for entity, created in work.cancelled_steps.items():
+            queue = unpack(created.payload, StepCreated).queue or live.run.queue
+            self.cancelled.append((queue, step_key(live.run_id, entity)))
+
 
 def _queue_of(live: LiveRun, work: OpenWork, entity: str) -> str:
     state = work.steps.get(entity)
@@ -85,7 +92,7 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
                 delay = 0 if state.retry_due is None else delay_ms(state.retry_due, now, floor)
                 queue = unpack(state.created.payload, StepCreated).queue or run.queue
                 entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
-    due = min(work.waits.values(), default=None)
+    due = min((*work.waits.values(), *(() if work.terminate_at is None else (work.terminate_at,))), default=None)
     if due is not None and due - now < shell.rules.near:
         entries.append(Entry(queue=run.queue, key=tick_key(live.run_id), delay_ms=delay_ms(due, now, floor)))
     return entries

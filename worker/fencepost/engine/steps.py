@@ -205,7 +205,9 @@ async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Att
         await asyncio.shield(release(shell, delivery))
         raise
     shell.keeper.watch(delivery.token, None)
-    if event.type is EventType.step_retrying:
+    if "withdrawn" in stopped:  # the body ended in its own way: what it came to would be refused (H14)
+        await _stopped(shell, live, delivery, "withdrawn")
+    elif event.type is EventType.step_retrying:
         await _retrying(shell, live, delivery, event)
     else:
         await complete(shell, live, delivery, event)

@@ -52,9 +52,10 @@ class Recorder:
         self.report = Report(False, delay_ms=delay_ms, withdrawn=tuple(self._withdrawn))
         return True
 
-    async def withdraw(self, queue: str, keys: Sequence[str]) -> None:
-        """Take down."""
+    async def withdraw(self, queue: str, keys: Sequence[str]) -> list[str]:
+        """Take down; the parent tells the owners."""
         self._withdrawn += [(queue, key) for key in keys]
+        return []
 
     async def publish(self, channel: str, message: bytes) -> None:
         """Take down."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
-from fencepost.engine.endings import diverged, fail_run, park_corrupt
-from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted, withdraw
+from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
+from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
+from fencepost.engine.stopping import withdraw
 from fencepost.log import Append, LimitExceeded
 from fencepost.payload_codecs import current, key_missing_in
-from fencepost.replay.fold import OpenWork
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
@@ -82,6 +82,8 @@ def _entries(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdic
     if live.run is None:
         return []
     recovered = delivery.recover and verdict is Progress.quiet
+    if recovered and live.instance is not None:
+        owed.repeat_cancelled(live, live.instance.work)
     entries = follow_ups(shell, live, owed, recover=recovered)
     if verdict is Progress.conflict:
         entries.append(own_tick(live.run_id, live.run.queue, recover=delivery.recover))
@@ -94,7 +96,7 @@ async def _settle(
     conflict = verdict is Progress.conflict
     try:
         if owed.cancelled:
-            await withdraw(shell, owed)
+            await withdraw(shell, owed.cancelled)
         settled = await settle_and_announce(
             shell,
             delivery,
@@ -133,8 +135,9 @@ async def _with_loaded(
     live.run = loaded.run
     live.wake_at = loaded.run.wake_at
     if loaded.run.status.ended:
-        await _after_end(shell, live, owed, loaded)
+        await after_end(shell, live, owed, loaded)
         return Progress.quiet
+    grace_over(live, loaded)
     missing = next(filter(None, (key_missing_in(event.payload, current()) for event in loaded.events)), None)
     if missing is not None:
         note("payload_key_missing", key=missing, run=live.run_id)
@@ -180,6 +183,8 @@ async def _outcome(
     """
     try:
         return await play
+    except GraceOver as over:
+        await terminate(shell, live, owed, over.reason)
     except ReplayDivergence as divergence:
         return Progress.quiet if await diverged(shell, live, owed, divergence) else Progress.conflict
     except CorruptLog as corrupt:
@@ -212,24 +217,6 @@ async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) 
     )
     live.stuck = 0
     return Progress.quiet if await diverged(shell, live, owed, reason) else Progress.conflict
-
-
-async def _after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> None:
-    """The duties of a run that has ended: withdraw what is still open, clear the deadline."""
-    if live.instance is not None:
-        live.drop()
-    full = loaded
-    if loaded.events and loaded.events[0].seq != 1:
-        reloaded = await shell.store.load(live.run_id, 0)
-        full = reloaded if reloaded is not None else loaded
-    work = OpenWork()
-    for event in full.events:
-        work.apply(event)
-    owed.end_steps(live, work)
-    if loaded.run.wake_at is not None:
-        verdict = await shell.store.touch(live.run_id, loaded.run.fence, loaded.run.last_seq, None)
-        shell.clock.read(verdict.now)
-    owed.ended = work.ended
 
 
 async def _poisoned(shell: Shell, live: LiveRun, owed: Owed) -> None:

@@ -25,6 +25,7 @@ from fencepost.engine.ports import Ports, real_ports
 from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Settings, Shell
 from fencepost.engine.slots import Slots
+from fencepost.engine.stopping import listen
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
 from fencepost.replay.budget import TurnGuard
@@ -174,6 +175,7 @@ class Worker:
         for name in config.queues:
             self._loop(self.claims.loop(name), f"claims of {name}")
         self._loop(reconciler.loop(), "reconciler")
+        self._loop(listen(shell), "hints")
         note("worker_started", owner=queue.owner, queues=list(config.queues), build=config.build)
 
     def _loop(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 
 from fencepost import records
+from fencepost.replay.cancelling import stopped
 from fencepost.replay.interface import Program
 from fencepost.replay.limits import Evicted, ReplayBudgetExceeded
 from fencepost.replay.tasks import WorkflowTask
@@ -16,13 +17,15 @@ ESCAPES = frozenset({"MAX_DELIVERIES_EXCEEDED", "REPLAY_TIMEOUT", "LIMIT_EXCEEDE
 """Codes of run_failed as a fact: written by an escape hatch, whatever the code was doing."""
 
 
-def ending_of(root: WorkflowTask, program: Program, *, cancel_requested: bool) -> NewEvent:
-    """The run's terminal decision. Raises what must not become a user's error: ReplayBudgetExceeded."""
+def ending_of(root: WorkflowTask, program: Program, *, cancelled_for: str | None) -> NewEvent:
+    """The run's terminal decision. ``cancelled_for``: the reason, if it was asked to cancel. Raises what must not
+    become a user's error: ReplayBudgetExceeded.
+    """
     try:
         error = root.exception()
     except asyncio.CancelledError as cancelled:
-        if cancel_requested:
-            return NewEvent(EventType.run_cancelled)
+        if cancelled_for is not None:
+            return NewEvent(EventType.run_cancelled, payload=stopped(cancelled_for))
         error = cancelled
     if error is None:
         return NewEvent(EventType.run_completed, payload=root.result())

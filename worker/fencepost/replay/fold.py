@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fencepost.replay.cancelling import sooner
 from fencepost_store.events import KINDS, Event, EventType
+
+CANCELLED_MAX = 10_000
+"""Cancelled steps that are remembered, the newest: as many as a run may have open and give up in one turn."""
 
 
 @dataclass(slots=True)
@@ -26,7 +30,8 @@ class StepState:
 @dataclass(slots=True)
 class OpenWork:
     """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``fence``: that
-    of the last visible one.
+    of the last visible one. ``cancelled_steps``: their creations, by id. ``terminate_at`` (microseconds, database
+    clock): when the grace of the run's cancellation is over; None: there is none.
     """
 
     seen: int = 0
@@ -36,7 +41,8 @@ class OpenWork:
     waits: dict[str, int] = field(default_factory=dict[str, int])
     hooks: dict[str, str] = field(default_factory=dict[str, str])
     children: dict[str, Event] = field(default_factory=dict[str, Event])
-    cancelled_steps: list[str] = field(default_factory=list[str])
+    cancelled_steps: dict[str, Event] = field(default_factory=dict[str, Event])
+    terminate_at: int | None = None
     created: Event | None = None
     started: bool = False
     ended: Event | None = None
@@ -66,8 +72,10 @@ class OpenWork:
                     step.retry_due = event.due
                     step.failures += 1
             case EventType.step_cancelled:
-                self.steps.pop(event.entity, None)
-                self.cancelled_steps.append(event.entity)
+                if (step := self.steps.pop(event.entity, None)) is not None:
+                    self.cancelled_steps[event.entity] = step.created
+                    if len(self.cancelled_steps) > CANCELLED_MAX:
+                        del self.cancelled_steps[next(iter(self.cancelled_steps))]
             case EventType.wait_created:
                 self.waits[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
@@ -84,5 +92,7 @@ class OpenWork:
                 self.created = event
             case EventType.run_started:
                 self.started = True
+            case EventType.cancel_requested:
+                self.terminate_at = sooner(self.terminate_at, event)
             case _:
                 pass

@@ -25,6 +25,7 @@ from fencepost import payload_codecs
 from fencepost.replay import asyncio_patches
 from fencepost.replay.asking import EVICTING, RETURNED, AskingFace
 from fencepost.replay.asks import Ask, State, same_call, same_name
+from fencepost.replay.cancelling import request_of
 from fencepost.replay.divergence import diverged
 from fencepost.replay.endings import ending_of, is_escape
 from fencepost.replay.eviction import wind_down
@@ -63,7 +64,7 @@ class Instance(AskingFace, Driven):
         self.queue = queue
         self.changed_arguments: list[str] = []
         self._usable = True
-        self._cancel_requested = False
+        self._cancelled_for: str | None = None  # the first request's reason, once there is one
         self._root: WorkflowTask | None = None
         self._ending: NewEvent | None = None
         self._anticipated: deque[NewEvent] = deque()
@@ -199,8 +200,10 @@ class Instance(AskingFace, Driven):
             raise self._diverged(event)
         if self._ending is None:
             self._advance(event.at)
-            self._cancel_requested = True
-            self._root.cancel()
+            reason = request_of(event).reason
+            if self._cancelled_for is None:
+                self._cancelled_for = reason
+            self._root.cancel(reason or None)
             self._rest()
 
     # Events the code caused.
@@ -298,7 +301,7 @@ class Instance(AskingFace, Driven):
             if ask.type in _CREATIONS:
                 ask.dropped = True  # nobody is left to await it
                 self._open.pop(ask.entity).finish()
-        self._ending = ending_of(self._root, self._program, cancel_requested=self._cancel_requested)
+        self._ending = ending_of(self._root, self._program, cancelled_for=self._cancelled_for)
 
     def _landed(self, event: Event) -> bool:
         """True if this is the landed copy of the first anticipated event, which is then forgotten."""
