@@ -17,7 +17,7 @@ from engine_virtual import run
 from engine_world import Member, World, at_once
 from oracle import check
 
-from fencepost import hook, sleep, step, workflow
+from fencepost import hook, patched, sleep, step, workflow
 from fencepost.authoring.workflow import Workflow
 from fencepost.payload import encode
 from fencepost_queue.protocol import QueueTrouble
@@ -169,6 +169,28 @@ def contended(world: World, bodies: Bodies) -> Workflow[..., Any]:
     return main
 
 
+def patches(world: World, bodies: Bodies) -> Workflow[..., Any]:
+    """Changes of the code: between steps, in parallel tasks, beside a hook whose signals move the fence anywhere."""
+
+    @step(registry=world.registry)
+    async def one(n: int) -> int:
+        bodies[f"one{n}"] += 1
+        return n
+
+    async def branch(n: int) -> int:
+        return await one(n) if patched(f"b{n}") else 100
+
+    @workflow(registry=world.registry)
+    async def main() -> int:
+        async with hook(int, token="spare"):
+            a = await one(1)
+            a += await one(2) if patched("middle") else 100
+            b = sum(await asyncio.gather(branch(3), branch(4)))
+            return a + b - 6 if patched("last") and patched("middle") else 100
+
+    return main
+
+
 SHAPES: list[tuple[Shape, Signal, int]] = [
     (sequence, _none, 2),
     (sequence_with_pending_wait, _none, 2),
@@ -176,6 +198,7 @@ SHAPES: list[tuple[Shape, Signal, int]] = [
     (retry_and_sleep, _none, 5),
     (race, _signals, 2),
     (contended, _none, 2),
+    (patches, _none, 2),
 ]
 
 

@@ -14,6 +14,7 @@ from fencepost.replay.identity import PATH, TaskPath, seed_of
 from fencepost.replay.interface import Asking, Program
 from fencepost.replay.limits import Evicted
 from fencepost.replay.loop import Handler, WorkflowLoop
+from fencepost.replay.patches import PREFIX, Patches
 from fencepost.replay.tasks import StepFuture
 from fencepost.replay.timers import PAYLOADS, WorkflowTimer, name_of
 from fencepost_store.events import EventType
@@ -45,6 +46,7 @@ class AskingFace(Asking):
         self._path = TaskPath("")
         self._open: dict[str, Ask] = {}
         self._outstanding = Outstanding()
+        self._patches = Patches()
         self.loop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property
@@ -101,6 +103,21 @@ class AskingFace(Asking):
         ask.owner = channel
         self._ask(ask)
         return channel
+
+    def patched(self, patch: str, *, retired: bool) -> bool:
+        """Whether the run takes part in a change of the code. Raises Evicted when nothing can be asked any more."""
+        self.refuse_when_closed()
+        entity = PREFIX + patch
+        if retired:
+            self._patches.retire(entity)
+            return True
+        known = self._patches.known(entity)
+        if known is not None:
+            return known
+        found = self._patches.answer(entity, self._outstanding)
+        if found:
+            self._outstanding.add(Ask(EventType.marker, entity, b"", asking(2)))
+        return found
 
     def wait(self, timer: WorkflowTimer, due: int) -> None:
         """Ask for wait_created: the loop's timers come here."""
