@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,18 +19,24 @@ from tests.docs.markdown import blocks, read
 from fencepost.authoring import registry
 from fencepost.authoring.registry import Registry
 from fencepost.client.run import Run
+from fencepost.history import lines, recorded
 from fencepost_store.events import EventType
 
 
 def build(monkeypatch: pytest.MonkeyPatch, version: int) -> Registry:
     """What a file of the page registers."""
     name = f"billing_v{version}.py"
-    (source,) = [text for text in blocks(read("docs/changing-code.md"), "python") if text.startswith(f"# {name}\n")]
     made = Registry()
     monkeypatch.setattr(registry, "default", made)
-    exec(compile(source, name, "exec"), {"__name__": f"billing_v{version}"})
+    exec(compile(shown(name), name, "exec"), {"__name__": f"billing_v{version}"})
     monkeypatch.undo()
     return made
+
+
+def shown(name: str) -> str:
+    """A file of the page."""
+    (source,) = [text for text in blocks(read("docs/changing-code.md"), "python") if text.startswith(f"# {name}\n")]
+    return source
 
 
 def deploy(world: World, monkeypatch: pytest.MonkeyPatch, version: int) -> None:
@@ -107,3 +118,31 @@ def test_the_build_before_parks_what_it_does_not_know(monkeypatch: pytest.Monkey
             assert await new.result(60) == NEW.format(1)
 
     run(main)
+
+
+def test_the_page_s_own_test_says_what_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Histories of the first two builds, held against each: only the retired one does not fit the oldest."""
+
+    async def main() -> None:
+        world = World()
+        for version in (1, 2):
+            deploy(world, monkeypatch, version)
+            async with world.worker(f"W{version}"):
+                waits = await bill(world, version)
+                loaded = await world.store.load(waits.id)
+                assert loaded is not None
+                text = b"\n".join(lines(recorded(loaded.run, loaded.events)))
+                (tmp_path / "histories" / f"v{version}.jsonl").write_bytes(text)
+
+    (tmp_path / "histories").mkdir()
+    (tmp_path / "test_histories.py").write_text(shown("test_histories.py"))
+    run(main)
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", "-p", "no:cacheprovider"]
+    for version, failed in ((1, "v2"), (2, ""), (3, "v1")):
+        (tmp_path / "billing.py").write_text(shown(f"billing_v{version}.py"))
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environ)
+        words = re.findall(r"^FAILED .*histories/(\w+)\.jsonl", done.stdout, re.MULTILINE)
+        assert words == ([failed] if failed else []), done.stdout
+        assert ("HistoryDiffers: run " in done.stdout) == bool(failed)
+        assert f"{1 if failed else 2} passed" in done.stdout, done.stdout

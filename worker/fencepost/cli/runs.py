@@ -11,6 +11,7 @@ COMMANDS = {
     "show": ("Show a run and the timeline of its log.", "fencepost.cli.runs_show:show"),
     "events": ("Show a run's log, event by event.", "fencepost.cli.runs_show:events"),
     "why": ("Say what a run waits for.", "fencepost.cli.runs_why:why"),
+    "export": ("Write runs with their logs, to be replayed elsewhere.", "fencepost.cli.histories:export"),
     "result": ("Wait for a run's end and show its result.", "fencepost.cli.runs_list:result"),
 }
 

@@ -78,6 +78,11 @@ class Instance(AskingFace, Driven):
         """True when the code has returned or failed (whether or not the log knows)."""
         return self._ending is not None
 
+    @property
+    def ending(self) -> NewEvent | None:
+        """The run's end as the code has it, if it has ended."""
+        return self._ending
+
     def deliver(self, events: Sequence[Event]) -> None:
         """Events of the log, each to quiescence. Raises ReplayDivergence, ReplayLimit, and what the replay budget
         raises."""
