@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from fencepost.replay.asks import Ask, Outstanding, State
-from fencepost.replay.divergence import asking
+from fencepost.replay.divergence import asking, line_of
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, TaskPath, seed_of
 from fencepost.replay.interface import Asking, Program
@@ -33,11 +33,12 @@ RETURNED = "the workflow has returned: await its tasks before returning, for wha
 
 class AskingFace(Asking):
     """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so
-    logs would be repetitions."""
+    logs would be repetitions. ``rehearsing``: all of it is."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
         self.replaying = False
         self.evicted = False
+        self.rehearsing = False
         self._run_id = run_id
         self._program = program
         self._now = 0
@@ -67,7 +68,7 @@ class AskingFace(Asking):
     @property
     def muted(self) -> bool:
         """True while log lines of the workflow's code would be repetitions or noise."""
-        return self.replaying or self._evicting
+        return self.replaying or self.rehearsing or self._evicting
 
     def time(self) -> int:
         """Workflow time, microseconds."""
@@ -137,6 +138,11 @@ class AskingFace(Asking):
             ask.state = State.withdrawn
             ask.withdrawal = Ask(_WITHDRAWALS[ask.type], ask.entity, b"", asking(2))
             self._outstanding.add(ask.withdrawal)
+
+    def asked_at(self, entity: str) -> str:
+        """``file:line`` of the code that asks for it now; empty if it does not."""
+        lines = [line_of(ask.code, ask.lasti) for ask in self._outstanding if ask.entity == entity]
+        return lines[0] if lines else ""
 
     def refuse_when_closed(self) -> None:
         """Raises Evicted when nothing can be asked any more."""

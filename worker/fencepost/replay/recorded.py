@@ -36,6 +36,7 @@ class Fit:
 def fit(run_id: str, program: Program, events: Sequence[Event], *, queue: str = "default") -> Fit:
     """Replay the log from its first event. What the code asks for beyond the log is no difference."""
     instance = Instance(run_id, program, queue=queue)
+    instance.rehearsing = True
     difference = None
     try:
         instance.deliver(events)
