@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import structlog
 from engine_virtual import run
-from engine_world import World
+from engine_world import World, at_once
 from oracle import check
 
 from fencepost import hook, patched, sleep, step, workflow
 from fencepost.authoring.workflow import Workflow
+from fencepost.payload import encode
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import Batch
 
 Flow = Callable[[World], Workflow[..., Any]]
 
@@ -172,3 +175,36 @@ def test_two_workers_trace_the_same_of_the_same_log() -> None:
     assert [line[0] for line in lines] == sorted({line[0] for line in lines}), "one line per turn"
     assert len({line[1] for line in lines}) == len(lines), "another log, another digest"
     assert lines[-1][3] == ("wait_completed sleep#1", "run_failed")
+
+
+def test_a_signal_that_lands_meanwhile_is_a_conflict_and_no_difference() -> None:
+    """The second replay is of what the turn has seen, whatever stands behind it by now."""
+
+    async def main() -> None:
+        world = World(check_replay=True)
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            async with hook(int, token="t") as numbers:
+                try:
+                    async with asyncio.timeout(5):
+                        return f"got {await numbers}"
+                except TimeoutError:
+                    return "late"
+
+        async with world.worker("A") as a:
+            started = await world.start(flow)
+            await asyncio.sleep(3)
+
+            def land() -> None:
+                listening = at_once(world.store.find_hook("t"))
+                assert listening is not None
+                signal = NewEvent(EventType.hook_received, listening.entity, dedupe="d", payload=encode(7))
+                at_once(world.store.append([Batch(run_id=started.id, fence=None, events=(signal,))]))
+
+            a.at("tick.replayed", a.seen["tick.replayed"] + 1, land)
+            assert await started.result(60) == "got 7"
+            shape = await world.shape(started)
+            assert "wait_completed timeout#1" not in shape, "the turn that fired it lost its fence"
+
+    run(main)
