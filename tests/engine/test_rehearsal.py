@@ -181,7 +181,7 @@ def test_a_signal_that_lands_meanwhile_is_a_conflict_and_no_difference() -> None
     """The second replay is of what the turn has seen, whatever stands behind it by now."""
 
     async def main() -> None:
-        world = World(check_replay=True)
+        world = World(check_replay=True, divergence="fail")  # which no fence would hold up
 
         @workflow(registry=world.registry)
         async def flow() -> str:
