@@ -75,6 +75,44 @@ def ended_well(live: Live) -> None:
     assert "Traceback" not in live.text
 
 
+def test_a_reload_names_the_open_runs_that_do_not_fit(project: Terminal) -> None:
+    """With both sides; the code that fits again says nothing, and the run that was parked meanwhile goes on."""
+    live = project.start("dev", "shop")
+    live.wait_for("ready: workflows:")
+    run = json.loads(project("start", "approve", '"ann"', "--json").stdout)["id"]
+    eventually(lambda: "approve:ann" in project("runs", "why", run).stdout)
+
+    changed = FLOWS.replace("    async with hook(dict", "    await sleep(100_000)\n    async with hook(dict")
+    (project.folder / "shop.py").write_text(changed)
+    live.wait_for("reloaded: workflows:")
+    live.wait_for("open runs that this code does not fit:")
+    assert run in live.wait_for("does not fit, at seq 3:")
+    assert "hook_created hook#1" in live.wait_for("the log has")
+    assert "wait_created sleep#1" in live.wait_for("the code asks for")
+    assert project("hooks", "resume", "approve:ann", '{"ok": true}').exit_code == 0
+    live.wait_for("run_parked")
+
+    (project.folder / "shop.py").write_text(FLOWS)
+    live.wait_for("reloaded: workflows:")
+    assert project("runs", "result", run, "--timeout", "20").exit_code == 0
+    ended_well(live)
+    assert live.text.count("does not fit:") == 1
+
+
+def test_dev_replays_every_turn_twice(project: Terminal) -> None:
+    """Code that is not deterministic is parked at once, and goes on when it is mended."""
+    wrong = FLOWS.replace("    return await double(order.id)\n", "    return await double(time.time_ns())\n")
+    (project.folder / "shop.py").write_text(wrong)
+    live = project.start("dev", "shop")
+    live.wait_for("ready: workflows:")
+    run = json.loads(project("start", "fulfil", '{"id": 21}', "--json").stdout)["id"]
+    assert "not deterministic" in live.wait_for("run_parked")
+    (project.folder / "shop.py").write_text(FLOWS)
+    live.wait_for("reloaded: workflows:")
+    assert project("runs", "result", run, "--timeout", "20").stdout == "42\n"
+    ended_well(live)
+
+
 def test_kill_9_of_dev_leaves_nothing(project: Terminal) -> None:
     """Neither worker nor servers."""
     live = project.start("dev", "shop")

@@ -13,6 +13,7 @@ DOCUMENTS = (
     "docs/protocol.md",
     "docs/hazards.md",
     "docs/operations.md",
+    "docs/changing-code.md",
 )
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fencepost.authoring.context import StepContext, current
     from fencepost.authoring.hook import Hook, hook
+    from fencepost.authoring.patch import patched
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
     from fencepost.authoring.time import now, random, sleep, uuid4
@@ -81,6 +82,7 @@ __all__ = [
     "current",
     "hook",
     "now",
+    "patched",
     "random",
     "sleep",
     "step",
@@ -98,6 +100,7 @@ _HOMES = {
     "current": "fencepost.authoring.context",
     "hook": "fencepost.authoring.hook",
     "now": "fencepost.authoring.time",
+    "patched": "fencepost.authoring.patch",
     "random": "fencepost.authoring.time",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",

@@ -79,6 +79,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     lock_budget_ms: Count = 250
     replay_budget_seconds: Positive = 10.0
     cache_instances_max: Annotated[int, Meta(ge=0)] = 1000
+    check_replay: bool = False
+    trace: bool = False
 
     # Limits of a run.
     payload_bytes_max: Annotated[int, Meta(ge=1024, le=268_435_456)] = 1_048_576

@@ -27,6 +27,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "warning",
         "log and code disagree; the run waits for a fitting build: run, seq, recorded, asked, source",
     ),
+    "turn_traced": ("info", "trace: what a turn saw and decided: run, seq, log, decision (digests), events"),
     "run_failed": ("info", "a run ended in failure: run, code, message"),
     "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
     "limit_near": ("warning", "a run comes near one of its limits: run, limit, value, bound"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import uuid
 from typing import cast
 
 import msgspec
@@ -24,7 +25,10 @@ def main() -> int:
     order = msgspec.json.decode(line, type=Order)
     configure_logs(cast("Format", order.log_format), order.log_level)
     try:
-        serve(order.config, order.modules, link.tell, parent=link)
+        config = order.config
+        if order.own_build:
+            config = msgspec.structs.replace(config, build=f"{config.build}-{uuid.uuid4().hex[:8]}")
+        serve(config, order.modules, link.tell, parent=link)
     except Exception as error:
         known = explain(error)
         if known is None:

@@ -22,11 +22,21 @@ DRAIN_SECONDS = 2.0
 @click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
 @click.option("--queues", metavar="A,B", help="The queues to serve. [default: default]")
 @click.option("--no-reload", is_flag=True, help="Do not watch the project's files.")
+@click.option("--no-check-replay", is_flag=True, help="Do not replay every turn twice and compare.")
+@click.option("--trace", is_flag=True, default=None, help="Log digests of what each turn saw and decided.")
 @click.pass_obj
-def dev(session: Session, modules: tuple[str, ...], queues: str | None, no_reload: bool) -> None:
+def dev(
+    session: Session,
+    modules: tuple[str, ...],
+    queues: str | None,
+    no_reload: bool,
+    no_check_replay: bool,
+    trace: bool | None,
+) -> None:
     """Start Postgres and Valkey in ./.fencepost, and a worker with MODULE... that restarts when its code changes.
 
-    Other commands in this folder find the servers while this runs. Ctrl-C ends all of it; the data stays.
+    Other commands in this folder find the servers while this runs. Ctrl-C ends all of it; the data stays. Every turn is
+    replayed twice and compared, and after each reload the open runs that the new code does not fit are named.
     """
     from fencepost.cli.worker import names
     from fencepost.dev.servers import STATE_DIR, start
@@ -40,10 +50,11 @@ def dev(session: Session, modules: tuple[str, ...], queues: str | None, no_reloa
         if getattr(given, setting):
             click.echo(f"note: {setting} is configured, and left alone: dev uses its own servers", err=True)
     with start(STATE_DIR) as servers:
-        config = session.config(queues=names(queues), processes=1, drain_seconds=DRAIN_SECONDS)
+        config = session.config(queues=names(queues), processes=1, drain_seconds=DRAIN_SECONDS, trace=trace)
         from msgspec.structs import replace
 
         config = replace(config, database_url=servers.postgres_url, redis_url=servers.redis_url)
+        config = replace(config, check_replay=not no_check_replay)
         session.log("info")
         from fencepost_store.migrations import migrate
 
@@ -51,9 +62,21 @@ def dev(session: Session, modules: tuple[str, ...], queues: str | None, no_reloa
         click.echo(f"Postgres  {servers.postgres_url}")
         click.echo(f"Valkey    {servers.redis_url}")
         click.echo(f"data      {servers.state_dir}{'' if servers.owned else '  (run by another process)'}")
+        from fencepost.cli.misfits import Misfits
         from fencepost.cli.supervising import supervise
 
-        supervise(config, modules, session, _tell_ready, restarted=_tell_again, changed=None if no_reload else changed)
+        misfits = Misfits(config, modules)
+
+        def ready(words: list[Ready]) -> None:
+            _tell_ready(words)
+            misfits.look()
+
+        def again(word: Ready) -> None:
+            _tell_again(word)
+            misfits.look()
+
+        watch = None if no_reload else changed
+        supervise(config, modules, session, ready, restarted=again, changed=watch, own_builds=True)
 
 
 async def changed(files: dict[str, int]) -> str:

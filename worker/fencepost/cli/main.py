@@ -20,6 +20,7 @@ COMMANDS = {
     "worker": ("Run workflows and steps: the daemon.", "fencepost.cli.worker:worker"),
     "start": ("Start a run.", "fencepost.cli.start:start"),
     "runs": ("List and inspect runs.", "fencepost.cli.runs:runs"),
+    "replay": ("Check recorded runs against the code at hand.", "fencepost.cli.histories:replay"),
     "hooks": ("Send signals to runs that wait for them.", "fencepost.cli.hooks:hooks"),
     "queue": ("See how much work waits.", "fencepost.cli.queue:queue"),
     "db": ("Create, upgrade and check the schema in Postgres.", "fencepost.cli.db:db"),

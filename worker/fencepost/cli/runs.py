@@ -13,6 +13,7 @@ COMMANDS = {
     "why": ("Say what a run waits for.", "fencepost.cli.runs_why:why"),
     "cancel": ("Ask a run to end: its code may clean up.", "fencepost.cli.runs_stop:cancel"),
     "terminate": ("End a run at once, without asking its code.", "fencepost.cli.runs_stop:terminate"),
+    "export": ("Write runs with their logs, to be replayed elsewhere.", "fencepost.cli.histories:export"),
     "result": ("Wait for a run's end and show its result.", "fencepost.cli.runs_list:result"),
 }
 

@@ -36,6 +36,8 @@ class Order(msgspec.Struct, frozen=True):
     modules: tuple[str, ...]
     log_format: str
     log_level: str
+    own_build: bool = False
+    """Each process is a build of its own: its code may be another."""
 
 
 def supervise(
@@ -46,22 +48,24 @@ def supervise(
     *,
     restarted: Callable[[Ready], None] = lambda word: None,
     changed: Callable[[dict[str, int]], Awaitable[str]] | None = None,
+    own_builds: bool = False,
 ) -> None:
-    """Run worker processes until told to stop. Raises Ended. ``ready``, ``restarted``, ``changed``: see Hooks."""
-    outcome = asyncio.run(_supervise(config, modules, session, ready, restarted, changed))
+    """Run worker processes until told to stop. Raises Ended. ``ready``, ``restarted``, ``changed``: see Hooks.
+    ``own_builds``: what one process has parked, the next one takes up.
+    """
+    order = Order(config, modules, session.log_format, session.log_level or "info", own_builds)
+    outcome = asyncio.run(_supervise(config, order, ready, restarted, changed))
     if outcome.code:
         raise Ended(outcome.message, outcome.code)
 
 
 async def _supervise(
     config: Config,
-    modules: tuple[str, ...],
-    session: Session,
+    order: Order,
     ready: Callable[[list[Ready]], None],
     restarted: Callable[[Ready], None],
     changed: Callable[[dict[str, int]], Awaitable[str]] | None,
 ) -> Outcome:
-    order = Order(config, modules, session.log_format, session.log_level or "info")
     expiry = Expiry(config)
     preparing: list[asyncio.Task[None]] = []
 

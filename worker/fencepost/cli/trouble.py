@@ -14,6 +14,7 @@ FAILED, USAGE, NOT_FOUND, CANNOT_CONNECT, REFUSED = 1, 2, 3, 4, 5
 CLASSES: tuple[tuple[str, str, int], ...] = (
     ("fencepost.config", "ConfigError", USAGE),
     ("fencepost.cli.session", "NoServers", CANNOT_CONNECT),
+    ("fencepost.history", "HistoryError", USAGE),
     ("fencepost.engine.loading", "LoadError", USAGE),
     ("fencepost.cli.arguments", "BadArgument", USAGE),
     ("fencepost.cli.supervising", "Ended", FAILED),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--concurrency", type=click.IntRange(1, 100_000), help="Step bodies at once per process. [default: 64]")
 @click.option("--drain-seconds", type=click.FloatRange(0, 86_400), help="What running bodies get to end. [default: 25]")
 @click.option("--build", metavar="ID", help="Which code this is, such as a git commit.")
+@click.option("--trace", is_flag=True, default=None, help="Log digests of what each turn saw and decided.")
 @click.option(
     "--no-supervisor",
     is_flag=True,
@@ -33,6 +34,7 @@ def worker(
     concurrency: int | None,
     drain_seconds: float | None,
     build: str | None,
+    trace: bool | None,
     no_supervisor: bool,
 ) -> None:
     """Run the workflows and steps of MODULE... until told to stop.
@@ -46,6 +48,7 @@ def worker(
         concurrency=concurrency,
         drain_seconds=drain_seconds,
         build=build,
+        trace=trace,
     )
     session.log("info")
     if no_supervisor:

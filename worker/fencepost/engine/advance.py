@@ -11,6 +11,7 @@ import enum
 from fencepost.engine.deadline import deadline
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
+from fencepost.engine.rehearsal import rehearse
 from fencepost.engine.shell import Shell
 from fencepost.log import Append, Landed, NotWritten
 from fencepost.records import RunStarted, StepCreated, StepStarted, pack, unpack
@@ -43,6 +44,7 @@ async def advance(shell: Shell, live: LiveRun, owed: Owed, token: str, via: Appe
             return Progress.quiet if owed.landed or via is not None else await _touch(shell, live, instance)
         kept = False
         try:
+            await rehearse(shell, live, instance, via)
             if not shell.keeper.fresh(token):
                 note("turn_walked_away", run=live.run_id)
                 return Progress.stale

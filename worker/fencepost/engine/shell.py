@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True):
     event_warn_ratio: float = 0.8
     reconcile_batch: int = 500
     stuck_turns_max: int = 10
+    check_replay: bool = False
+    trace: bool = False
 
 
 def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepCreated) -> None:

@@ -54,6 +54,8 @@ def settings_of(config: Config) -> Settings:
         cache_instances_max=config.cache_instances_max,
         build=config.build,
         divergence=config.divergence,
+        check_replay=config.check_replay,
+        trace=config.trace,
         event_warn_ratio=config.event_warn_ratio,
         reconcile_batch=config.reconcile_batch,
     )

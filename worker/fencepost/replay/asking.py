@@ -8,12 +8,13 @@ from typing import Any
 import structlog
 
 from fencepost.replay.asks import Ask, Outstanding, State
-from fencepost.replay.divergence import asking
+from fencepost.replay.divergence import asking, line_of
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, TaskPath, seed_of
 from fencepost.replay.interface import Asking, Program
 from fencepost.replay.limits import Evicted
 from fencepost.replay.loop import Handler, WorkflowLoop
+from fencepost.replay.patches import PREFIX, Patches
 from fencepost.replay.tasks import StepFuture
 from fencepost.replay.timers import PAYLOADS, WorkflowTimer, name_of
 from fencepost_store.events import EventType
@@ -32,11 +33,12 @@ RETURNED = "the workflow has returned: await its tasks before returning, for wha
 
 class AskingFace(Asking):
     """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so
-    logs would be repetitions."""
+    logs would be repetitions. ``rehearsing``: all of it is."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
         self.replaying = False
         self.evicted = False
+        self.rehearsing = False
         self._run_id = run_id
         self._program = program
         self._now = 0
@@ -45,6 +47,7 @@ class AskingFace(Asking):
         self._path = TaskPath("")
         self._open: dict[str, Ask] = {}
         self._outstanding = Outstanding()
+        self._patches = Patches()
         self.loop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property
@@ -65,7 +68,7 @@ class AskingFace(Asking):
     @property
     def muted(self) -> bool:
         """True while log lines of the workflow's code would be repetitions or noise."""
-        return self.replaying or self._evicting
+        return self.replaying or self.rehearsing or self._evicting
 
     def time(self) -> int:
         """Workflow time, microseconds."""
@@ -102,6 +105,21 @@ class AskingFace(Asking):
         self._ask(ask)
         return channel
 
+    def patched(self, patch: str, *, retired: bool) -> bool:
+        """Whether the run takes part in a change of the code. Raises Evicted when nothing can be asked any more."""
+        self.refuse_when_closed()
+        entity = PREFIX + patch
+        if retired:
+            self._patches.retire(entity)
+            return True
+        known = self._patches.known(entity)
+        if known is not None:
+            return known
+        found = self._patches.answer(entity, self._outstanding)
+        if found:
+            self._outstanding.add(Ask(EventType.marker, entity, b"", asking(2)))
+        return found
+
     def wait(self, timer: WorkflowTimer, due: int) -> None:
         """Ask for wait_created: the loop's timers come here."""
         name = name_of(timer._callback)  # pyright: ignore[reportPrivateUsage]
@@ -120,6 +138,11 @@ class AskingFace(Asking):
             ask.state = State.withdrawn
             ask.withdrawal = Ask(_WITHDRAWALS[ask.type], ask.entity, b"", asking(2))
             self._outstanding.add(ask.withdrawal)
+
+    def asked_at(self, entity: str) -> str:
+        """``file:line`` of the code that asks for it now; empty if it does not."""
+        lines = [line_of(ask.code, ask.lasti) for ask in self._outstanding if ask.entity == entity]
+        return lines[0] if lines else ""
 
     def refuse_when_closed(self) -> None:
         """Raises Evicted when nothing can be asked any more."""

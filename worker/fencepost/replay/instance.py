@@ -41,7 +41,8 @@ CHANGED_MAX = 100
 """How many entities with changed arguments are remembered: enough to tell a deploy from an accident."""
 
 _DECISIONS = frozenset(kind for kind, row in KINDS.items() if row.decision)
-_CREATIONS = frozenset(kind for kind in _DECISIONS if KINDS[kind].role is Role.creation)
+_CREATIONS = frozenset(kind for kind in _DECISIONS if KINDS[kind].role is Role.creation) - {EventType.marker}
+"""What somebody awaits. A marker is awaited by nobody and lands also when the code has returned."""
 _BEHIND_ANTICIPATED = frozenset(kind for kind, row in KINDS.items() if row.visible) - {
     EventType.run_started,
     EventType.step_completed,
@@ -78,6 +79,11 @@ class Instance(AskingFace, Driven):
         """True when the code has returned or failed (whether or not the log knows)."""
         return self._ending is not None
 
+    @property
+    def ending(self) -> NewEvent | None:
+        """The run's end as the code has it, if it has ended."""
+        return self._ending
+
     def deliver(self, events: Sequence[Event]) -> None:
         """Events of the log, each to quiescence. Raises ReplayDivergence, ReplayLimit, and what the replay budget
         raises."""
@@ -86,8 +92,11 @@ class Instance(AskingFace, Driven):
 
     def _deliver(self, events: Sequence[Event]) -> None:
         repeated = _last_decision(events)
+        patches = self._patches
+        patches.events = events
         try:
             for index, event in enumerate(events):
+                patches.index = index
                 self.replaying = index < repeated
                 self.work.apply(event)
                 if self._anticipated and event.type in _BEHIND_ANTICIPATED:
@@ -95,6 +104,7 @@ class Instance(AskingFace, Driven):
                 _HANDLERS[event.type](self, event)
         finally:
             self.replaying = False
+            patches.events = ()  # a live instance does not hold its log
 
     def anticipate(self, event: NewEvent) -> None:
         """Deliver a step's end that is not in the log yet. Raises ValueError if the step is not open in the log."""
@@ -218,6 +228,11 @@ class Instance(AskingFace, Driven):
             ask.due = event.due
             self._due_count += 1
             heapq.heappush(self._due, (event.due, self._due_count, ask))
+
+    def _marker(self, event: Event) -> None:
+        if not self._patches.retired(event.entity):
+            self._expect(event)
+            self._outstanding.take()
 
     def _withdrawn(self, event: Event) -> None:
         self._expect(event)
@@ -352,6 +367,7 @@ _TABLE: dict[EventType, Callable[[Instance, Event], None]] = {
     EventType.wait_created: Instance._created,
     EventType.hook_created: Instance._created,
     EventType.hook_conflict: Instance._conflict,
+    EventType.marker: Instance._marker,
     EventType.step_cancelled: Instance._withdrawn,
     EventType.wait_cancelled: Instance._withdrawn,
     EventType.hook_disposed: Instance._withdrawn,

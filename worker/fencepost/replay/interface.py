@@ -58,8 +58,8 @@ class Driven(Protocol):
     """The fold of what was delivered from the log (anticipated events are not in it until they have landed)."""
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Events of the log, in seq order, each to quiescence. One that was anticipated is not delivered twice. Raises
-        ReplayDivergence. Enters the loop once.
+        """Events of the log, in seq order, each to quiescence. One that was anticipated is not delivered twice. All
+        that are known at once: ``patched`` looks ahead. Raises ReplayDivergence. Enters the loop once.
         """
         ...
 
@@ -142,6 +142,10 @@ class Asking(Protocol):
 
     def hook(self, entity: str, token: str, payload: bytes) -> HookChannel:
         """Ask for hook_created."""
+        ...
+
+    def patched(self, patch: str, *, retired: bool) -> bool:
+        """Whether the run takes part in a change of the code; may ask for its marker. ``retired``: without asking."""
         ...
 
     def seed(self, entity: str) -> bytes:
