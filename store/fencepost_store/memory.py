@@ -19,6 +19,7 @@ from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, lowered
 from fencepost_store.protocol import (
+    TRACED_HOOKS,
     Batch,
     CorruptLog,
     DueRun,
@@ -36,6 +37,7 @@ from fencepost_store.protocol import (
     RunStatus,
     Started,
     StoreTrouble,
+    TokenTrace,
     Verdict,
 )
 
@@ -84,6 +86,40 @@ class _Tables:
                 f"run {ledger.run.run_id}: the caller has seen seq {after_seq}, the log ends at {ledger.run.last_seq}"
             )
         return Loaded(ledger.run, tuple(ledger.events[after_seq:]), self.clock())
+
+    def trace(self, token: str, delivery: str | None) -> TokenTrace | None:
+        named = [
+            (event.at, run_id, event.seq, event)
+            for run_id, ledger in self.ledgers.items()
+            for event in ledger.events
+            if event.type is EventType.hook_created and event.token == token
+        ]
+        found = sorted(named)[::-1][:TRACED_HOOKS]
+        owner = self.tokens.get(token)
+        live = [one for one in named if owner == (one[1], one[3].entity)]
+        if not found:
+            return None
+        taken = [
+            (received.at, run_id)
+            for _, run_id, _, created in [*live, *found]
+            if delivery is not None
+            and (received := self.ledgers[run_id].deliveries.get(delivery)) is not None
+            and (received.type, received.entity) == (EventType.hook_received, created.entity)
+        ]
+        _, run_id, _, event = (live or found)[0]
+        run = self.ledgers[run_id].run
+        return TokenTrace(
+            token=token,
+            run_id=run_id,
+            entity=event.entity,
+            workflow=run.workflow,
+            queue=run.queue,
+            status=run.status,
+            at=event.at,
+            payload=event.payload,
+            live=bool(live),
+            taken_by=max(taken)[1] if taken else None,
+        )
 
 
 class MemoryStore:
@@ -204,6 +240,10 @@ class MemoryStore:
             return None
         run_id, entity = held
         return LiveHook(token, run_id, entity, self._tables.ledgers[run_id].run.queue)
+
+    async def trace_token(self, token: str, delivery: str | None = None) -> TokenTrace | None:
+        """See Store.trace_token."""
+        return self._tables.trace(token, delivery)
 
     async def get(self, run_id: str) -> Run | None:
         """See Store.get."""

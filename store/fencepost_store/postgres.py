@@ -27,9 +27,10 @@ from fencepost_store.protocol import (
     RunStatus,
     Started,
     StoreTrouble,
+    TokenTrace,
     Verdict,
 )
-from fencepost_store.rows import due_of, events_of, page_of, run_of
+from fencepost_store.rows import due_of, events_of, page_of, run_of, trace_of
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating
 from fencepost_store.wire import arguments, verdicts
@@ -157,6 +158,11 @@ class PostgresStore:
         """See Store.find_hook."""
         row = await self._one("find_hook", token) if "\0" not in token else None
         return None if row is None else LiveHook(row["token"], str(row["run_id"]), row["entity"], row["queue"])
+
+    async def trace_token(self, token: str, delivery: str | None = None) -> TokenTrace | None:
+        """See Store.trace_token."""
+        row = await self._one("trace_token", token, delivery) if "\0" not in token + (delivery or "") else None
+        return None if row is None else trace_of(row, token)
 
     async def get(self, run_id: str) -> Run | None:
         """See Store.get."""

@@ -187,6 +187,30 @@ class LiveHook(msgspec.Struct, frozen=True):
     queue: str
 
 
+TRACED_HOOKS = 100
+"""How many of a token's hooks that are gone, the newest first, a trace looks at. A token that is used in a loop has
+many; nobody sends again what was accepted so many hooks ago."""
+
+
+class TokenTrace(msgspec.Struct, frozen=True):
+    """What became of a token. The hook is the one that listens on it, or else the newest that did (``live`` False).
+
+    ``at`` and ``payload`` are those of its hook_created; ``status`` is its run's. ``taken_by``: the run that has taken
+    the delivery in through one of the token's hooks, live or gone, if any.
+    """
+
+    token: str
+    run_id: str
+    entity: str
+    workflow: str
+    queue: str
+    status: RunStatus
+    at: int
+    payload: bytes
+    live: bool
+    taken_by: str | None
+
+
 class DueRun(msgspec.Struct, frozen=True):
     """A run that wants a tick."""
 
@@ -262,6 +286,13 @@ class Store(Protocol):
 
     async def find_hook(self, token: str) -> LiveHook | None:
         """Who listens on the token, if anybody."""
+        ...
+
+    async def trace_token(self, token: str, delivery: str | None = None) -> TokenTrace | None:
+        """What became of the token and of a delivery through it, from one snapshot; None if no log names it.
+
+        Hooks that are gone count by the time of their creation, at most TRACED_HOOKS of them.
+        """
         ...
 
     async def get(self, run_id: str) -> Run | None:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fencepost_store.events import Event, EventType
-from fencepost_store.protocol import CorruptLog, DueRun, Parked, Run, RunStatus, StoreTrouble
+from fencepost_store.protocol import CorruptLog, DueRun, Parked, Run, RunStatus, StoreTrouble, TokenTrace
 
 _TYPES = {int(event_type): event_type for event_type in EventType}
 _STATUSES = {int(status): status for status in RunStatus}
@@ -16,15 +16,12 @@ _STATUSES = {int(status): status for status in RunStatus}
 
 def run_of(row: Any) -> Run:
     """A row of ``runs``."""
-    status = _STATUSES.get(row["status"])
-    if status is None:
-        raise StoreTrouble(f"run {row['run_id']} has status {row['status']}, which this version does not know")
     parked = row["parked"]
     return Run(
         run_id=str(row["run_id"]),
         workflow=row["workflow"],
         queue=row["queue"],
-        status=status,
+        status=_status_of(row),
         last_seq=row["last_seq"],
         fence=row["fence"],
         wake_at=row["wake_at"],
@@ -39,6 +36,23 @@ def run_of(row: Any) -> Run:
 def due_of(row: Any) -> DueRun:
     """A run that wants a tick."""
     return DueRun(str(row["run_id"]), row["queue"], row["wake_at"])
+
+
+def trace_of(row: Any, token: str) -> TokenTrace:
+    """What became of a token."""
+    taken_by = row["taken_by"]
+    return TokenTrace(
+        token=token,
+        run_id=str(row["run_id"]),
+        entity=row["entity"],
+        workflow=row["workflow"],
+        queue=row["queue"],
+        status=_status_of(row),
+        at=row["at"],
+        payload=row["payload"],
+        live=row["live"],
+        taken_by=None if taken_by is None else str(taken_by),
+    )
 
 
 def page_of(row: Any, run_id: str, after_seq: int) -> tuple[Event, ...]:
@@ -74,3 +88,10 @@ def events_of(row: Any, seqs: Any, run_id: str) -> tuple[Event, ...]:
         raise CorruptLog(
             f"run {run_id}: event type {error.args[0]} is not in the event table of this version"
         ) from None
+
+
+def _status_of(row: Any) -> RunStatus:
+    status = _STATUSES.get(row["status"])
+    if status is None:
+        raise StoreTrouble(f"run {row['run_id']} has status {row['status']}, which this version does not know")
+    return status

@@ -12,7 +12,7 @@ from importlib import resources
 
 from fencepost_store.events import KINDS, TERMINAL_ORDINAL
 from fencepost_store.ledger import WAKE_GRAIN
-from fencepost_store.protocol import Reason
+from fencepost_store.protocol import TRACED_HOOKS, Reason
 
 NAMESPACE_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _RESERVED = frozenset({"public", "information_schema"})
@@ -71,6 +71,7 @@ def _vocabulary() -> dict[str, str]:
     words = {
         "wake_grain": str(WAKE_GRAIN),
         "terminal_ordinal": str(TERMINAL_ORDINAL),
+        "traced_hooks": str(TRACED_HOOKS),
         "run_endings": ", ".join(str(int(event_type)) for event_type, kind in KINDS.items() if kind.ends_run),
         "invisible": ", ".join(str(int(event_type)) for event_type, kind in KINDS.items() if not kind.visible),
     }

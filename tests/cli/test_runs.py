@@ -146,6 +146,7 @@ def test_show_and_events_tell_the_log(worked: Terminal) -> None:
     assert told["events"][0]["payload"] == {
         "input": [[{"id": 5, "note": "café"}], {}],
         "attributes": {},
+        "secret": "***",
         "timeout": None,
     }
     assert told["events"][-1]["payload"] == 10

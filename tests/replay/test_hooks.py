@@ -222,3 +222,25 @@ def test_h24_an_anyio_timeout_around_a_hook_withdraws_it() -> None:
     bench.turn()
     send(bench, "mine")
     assert bench.output() == [True, "mine"]
+
+
+def test_news_of_a_conflict_waits_for_what_was_asked_beside_it() -> None:
+    """The code leaves at the conflict, while a step of the same batch is in the log already: it is given up there, and
+    the log and the code agree."""
+
+    async def flow(w: W) -> object:
+        async def listen() -> object:
+            async with w.hook("t") as hook:
+                return await hook.next()
+
+        tasks = [asyncio.create_task(listen()), asyncio.create_task(w.step("s"))]
+        try:
+            return await tasks[0]
+        except Conflict:
+            return "out"
+
+    bench = Bench(flow, taken=frozenset({"t"}))
+    assert bench.turn()[0].startswith("hook_created")
+    (cancelled, completed_) = bench.asked()
+    assert (cancelled.split()[0], completed_) == ("step_cancelled", "run_completed")
+    assert bench.output() == "out"

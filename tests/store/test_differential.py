@@ -83,6 +83,9 @@ class Pair:
             await self.both("load", run_id)
         for token in TOKENS:
             await self.both("find_hook", token)
+            for delivery in (None, "a", "b"):
+                if await self.both("trace_token", token, delivery) is not None:
+                    self.seen["traced"] += 1
 
     def event(self, log: Sequence[Event]) -> NewEvent:
         """Any event, sensible or not; more often one that follows from the log."""
@@ -250,7 +253,11 @@ async def test_model_and_postgres_agree(postgres_world: World, fixed: int | None
     await start(pair)
     wanted = {operation.__name__ for operation in OPERATIONS}
     wanted |= {outcome.value for outcome in Outcome} | {outcome.value for outcome in FactOutcome}
-    wanted |= {reason.value for reason in Reason} | {"unstorable", "started", "found", "given up", "clock", "due taken"}
+    wanted |= (
+        {reason.value for reason in Reason}
+        | {"unstorable", "started", "found", "given up", "clock", "due taken"}
+        | {"traced"}
+    )
     wanted |= {kind.name for kind in E if kind is not E.run_created}
     for step in range(STEPS_MAX):
         operation = pair.random.choices(list(OPERATIONS), list(OPERATIONS.values()))[0]

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from fencepost.authoring.step import Step, step
     from fencepost.authoring.time import now, random, sleep, uuid4
     from fencepost.authoring.workflow import Workflow, workflow
-    from fencepost.client import Client
+    from fencepost.client import Client, HookInfo
     from fencepost.errors import (
         ArgumentError,
         DuplicateName,
         Fatal,
         FencepostError,
         HookConflict,
+        HookDisposed,
         HookNotFound,
+        HookRunEnded,
         NotInWorkflow,
         PayloadError,
         PayloadKeyMissing,
@@ -55,7 +57,10 @@ __all__ = [
     "FencepostError",
     "Hook",
     "HookConflict",
+    "HookDisposed",
+    "HookInfo",
     "HookNotFound",
+    "HookRunEnded",
     "NotInWorkflow",
     "PayloadError",
     "PayloadKeyMissing",
@@ -93,6 +98,7 @@ __all__ = [
 _HOMES = {
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
+    "HookInfo": "fencepost.client",
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",

@@ -164,18 +164,37 @@ class DuplicateName(FencepostError, ValueError):
 
 
 class HookNotFound(FencepostError, LookupError):
-    """No run listens on the token (not yet, or no longer)."""
+    """No run listens on the token. If one did, HookDisposed or HookRunEnded, which are HookNotFound too."""
 
     def __init__(self, token: str) -> None:
         super().__init__(token)
         self.token = token
 
     def __str__(self) -> str:
-        return f"no run listens on the hook token {self.token!r}: not yet, or its run has disposed it or ended"
+        return f"no run listens on the hook token {self.token!r}: not yet, or its run was pruned"
+
+
+class HookDisposed(HookNotFound):
+    """The run that listened on the token has closed its hook and goes on. ``run_id``: that run's id."""
+
+    def __init__(self, token: str, run_id: str) -> None:
+        super().__init__(token)
+        self.args = (token, run_id)
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        return f"run {self.run_id} has closed its hook {self.token!r}: nobody listens on this token now"
+
+
+class HookRunEnded(HookDisposed):
+    """The run that listened on the token has ended. ``run_id``: that run's id."""
+
+    def __str__(self) -> str:
+        return f"run {self.run_id}, which listened on the hook token {self.token!r}, has ended"
 
 
 class HookConflict(FencepostError):
-    """Another run holds the token; raised in the workflow where the hook is awaited. ``owner``: that run's id."""
+    """Another hook holds the token; raised in the workflow where the hook is awaited. ``owner``: that run's id."""
 
     def __init__(self, token: str, owner: str) -> None:
         super().__init__(token, owner)

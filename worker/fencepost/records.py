@@ -55,11 +55,13 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``input``: the user value ``[args, kwargs]``. ``timeout``: seconds (None: unbounded)."""
+    """``input``: the user value ``[args, kwargs]``. ``timeout``: seconds (None: unbounded). ``secret``: random bytes in
+    hex, drawn by the client once; what the default tokens of hooks are derived from."""
 
     input: bytes
     attributes: dict[str, str] = {}
     timeout: float | None = None
+    secret: str = ""
 
 
 class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,9 +100,12 @@ class WaitCreated(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HookCreated(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``name``: the payload type's name, for people."""
+    """``name``: the payload type's name, for people. ``metadata``: a user value for senders (None: none was given).
+    ``http``: webhooks may reach it."""
 
     name: str
+    metadata: bytes | None = None
+    http: bool = False
 
 
 class RunFailed(msgspec.Struct, frozen=True, omit_defaults=True):

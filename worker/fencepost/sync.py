@@ -14,8 +14,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
+from fencepost.client import HookInfo, RunInfo
 from fencepost.client import Run as AsyncRun
-from fencepost.client import RunInfo
 from fencepost_store.events import Event
 
 P = ParamSpec("P")
@@ -127,9 +127,13 @@ class Client:
         """A handle on a run that was started elsewhere."""
         return Run(self, self._client.run(run_id) if workflow is None else self._client.run(run_id, workflow))
 
-    def resume(self, token: str, value: object = None, *, id: str | None = None) -> str:
+    def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
         """See ``fencepost.Client.resume``."""
-        return self.call(self._client.resume(token, value, id=id))
+        return self.call(self._client.resume(token, value, id=id, http=http))
+
+    def hook(self, token: str) -> HookInfo:
+        """See ``fencepost.Client.hook``."""
+        return self.call(self._client.hook(token))
 
     def get(self, run_id: str) -> RunInfo:
         """A run's row. Raises RunNotFound."""

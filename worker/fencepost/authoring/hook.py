@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Mapping
 from types import TracebackType, UnionType
 from typing import Any, Generic, TypeVar, cast, overload
 
@@ -17,16 +17,29 @@ T = TypeVar("T")
 
 
 @overload
-def hook(as_type: type[T], token: str | None = None) -> Hook[T]: ...
+def hook(
+    as_type: type[T], token: str | None = ..., *, metadata: Mapping[str, object] | None = ..., http: bool = ...
+) -> Hook[T]: ...
 @overload
-def hook(as_type: UnionType, token: str | None = None) -> Hook[Any]: ...  # what mypy takes `int | str` for
+def hook(  # what mypy takes `int | str` for
+    as_type: UnionType, token: str | None = ..., *, metadata: Mapping[str, object] | None = ..., http: bool = ...
+) -> Hook[Any]: ...
 @overload
-def hook(*, token: str | None = None) -> Hook[Any]: ...
-def hook(as_type: Any = Any, token: str | None = None) -> Hook[Any]:
+def hook(*, token: str | None = ..., metadata: Mapping[str, object] | None = ..., http: bool = ...) -> Hook[Any]: ...
+def hook(
+    as_type: Any = Any,
+    token: str | None = None,
+    *,
+    metadata: Mapping[str, object] | None = None,
+    http: bool = False,
+) -> Hook[Any]:
     """Listen for payloads of a type, from now until the hook is closed, its ``async with`` is left, or the run ends.
 
-    ``token`` is what senders name; by default 128 bits derived from the run's id and the place in the code: not
-    guessable without the run's id, and no secret to whoever has it. Raises NotInWorkflow elsewhere.
+    ``token`` is what senders name; by default 128 bits that nobody can guess, also not from the run's id: they are
+    derived from random bytes that stand in the run's log. ``metadata`` is for senders, who get it from
+    ``client.hook(token)``. ``http``: webhooks (``fencepost.web.webhooks``) may reach it.
+
+    Raises NotInWorkflow elsewhere, PayloadError for metadata that cannot be encoded.
     """
     asking = interface.current()
     if asking is None:
@@ -34,8 +47,9 @@ def hook(as_type: Any = Any, token: str | None = None) -> Hook[Any]:
             "hook() is for workflows; to send a payload to one, use `await client.resume(token, payload)`"
         )
     entity = asking.new_id("hook")
-    chosen = token if token is not None else asking.seed(entity)[:16].hex()
-    return Hook(asking, entity, chosen, as_type)
+    chosen = token if token is not None else asking.secret(entity)[:16].hex()
+    told = None if metadata is None else payload.encode(dict(metadata), path=f"metadata of hook {chosen!r}")
+    return Hook(asking, entity, chosen, as_type, HookCreated(places.type_name(as_type), told, http))
 
 
 class Hook(Generic[T]):
@@ -47,14 +61,25 @@ class Hook(Generic[T]):
     Awaiting raises HookConflict if another run holds the token, and PayloadError if a payload is not of the type.
     """
 
-    def __init__(self, asking: interface.Asking, entity: str, token: str, as_type: Any) -> None:
+    def __init__(self, asking: interface.Asking, entity: str, token: str, as_type: Any, record: HookCreated) -> None:
         self.token = token
         self._type = as_type
         self._closed = False
         self._conflict_with: str | None = None
         codec = payload.codec_of(as_type, f"hook {token!r}")
         del codec  # built now, so that a type that cannot be decoded is refused here and not when somebody has sent one
-        self._channel = asking.hook(entity, token, pack(HookCreated(places.type_name(as_type))))
+        self._channel = asking.hook(entity, token, pack(record))
+
+    async def conflict(self) -> HookConflict | None:
+        """None as soon as the token is this hook's; the HookConflict that awaiting would raise if another hook holds
+        it. Waits for no payload, and raises nothing for the conflict."""
+        if self._closed:
+            raise NotInWorkflow(f"the hook {self.token!r} is closed: ask it inside its `async with`")
+        event = await self._channel.settled()
+        if event is None:
+            return None
+        self._conflict_with = event.dedupe or "unknown"
+        return HookConflict(self.token, self._conflict_with)
 
     def close(self) -> None:
         """Stop listening: later payloads are refused to their senders. Idempotent."""

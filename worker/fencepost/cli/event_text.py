@@ -45,6 +45,10 @@ RECORDS: dict[EventType, type[msgspec.Struct]] = {
 """What stands in an event's payload, where it is a record; else it is a user's value."""
 
 
+SECRETS = frozenset({"secret"})
+"""Fields that are not shown: who has a run's secret can compute the tokens of its hooks before they exist."""
+
+
 def record_of(event: Event) -> msgspec.Struct | None:
     """The event's record; None if it has none, or one that this version cannot read."""
     kind = RECORDS.get(event.type)
@@ -101,7 +105,9 @@ def _record_json(record: msgspec.Struct) -> dict[str, Any]:
     """A record's fields. What is ``bytes`` in a record is a user's value."""
     if isinstance(record, Failure):
         record = told(record)
-    fields = {name: _field_json(value) for name, value in msgspec.structs.asdict(record).items()}
+    fields: dict[str, Any] = {}
+    for name, value in msgspec.structs.asdict(record).items():
+        fields[name] = _field_json(value) if name not in SECRETS or not value else "***"
     fields.pop("sealed", None)
     return fields
 

@@ -2,5 +2,6 @@
 
 from fencepost.client.client import Client
 from fencepost.client.run import Run, RunInfo
+from fencepost.client.signals import HookInfo
 
-__all__ = ["Client", "Run", "RunInfo"]
+__all__ = ["Client", "HookInfo", "Run", "RunInfo"]

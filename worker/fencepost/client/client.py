@@ -14,24 +14,23 @@ from msgspec.structs import replace
 from fencepost import errors, payload, payload_codecs
 from fencepost.authoring.workflow import Workflow
 from fencepost.client.run import Run, RunInfo, info_of
+from fencepost.client.secret import with_secret
+from fencepost.client.signals import HookInfo, deliver, look
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
-from fencepost.log import Landed, Limits, NotWritten, RunLog
+from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
 from fencepost.records import RunCreated, pack, unpack
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
-from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import (
     Batch,
-    FactOutcome,
     NewRun,
     RunFilter,
     RunStatus,
     Started,
     Store,
-    StoreTrouble,
     Verdict,
 )
 
@@ -40,8 +39,6 @@ R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 DEFAULT_QUEUE = "default"
-RESUME_TRIES = 3
-"""A signal whose reply was lost is sent again under the same delivery id; the log recognises it (H103)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +171,7 @@ class Client:
             run_id=str(uuid_utils.uuid7()),
             workflow=name,
             queue=lane,
-            payload=created,
+            payload=with_secret(created),
             grace=int(connected.config.grace_seconds * 1_000_000),
             key=key,
         )
@@ -186,13 +183,13 @@ class Client:
         return Run(connected, started.run_id, decode, created=started.created, fresh=started.created)
 
     def _refuse_other_arguments(self, started: Started, run: NewRun, strict: bool) -> None:
-        if not strict or started.created or started.payload == run.payload:
+        if not strict or started.created:
             return
         first, asked = unpack(started.payload, RunCreated), unpack(run.payload, RunCreated)
         with payload_codecs.using(self._open.codecs):
             # Encrypted values have other bytes each time.
             same = payload.opened(first.input, "the first run's arguments") == payload.opened(asked.input, "")
-        if not same or replace(first, input=b"") != replace(asked, input=b""):
+        if not same or replace(first, input=b"", secret="") != replace(asked, input=b"", secret=""):
             raise errors.StartConflict(run.workflow, run.key or "", started.run_id)
 
     @overload
@@ -204,40 +201,32 @@ class Client:
         decode: Callable[[bytes], Any] = payload.decode if workflow is None else workflow.decode_result
         return Run(self._open, run_id, decode)
 
-    async def resume(self, token: str, value: object = None, *, id: str | None = None) -> str:
+    async def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
         """Send a payload to whoever listens on the hook ``token``; returns the run's id.
 
-        ``id``: the sender's delivery id; the same id is accepted once, however often it is sent. When this returns,
-        the signal is in the log. Raises HookNotFound (not
-        yet, disposed, or its run has ended), PayloadError, PayloadTooLarge.
+        ``id``: the sender's delivery id; the same id is accepted once, however often it is sent, and is answered as the
+        first time also when the hook has gone since. ``http``: only to a hook that was declared so, for endpoints that
+        pass on what anybody sends. When this returns, the signal is in the log.
+
+        Raises HookNotFound if nobody listens, as HookDisposed or HookRunEnded if somebody did; PayloadError,
+        PayloadTooLarge.
         """
         connected = self._open
         with payload_codecs.using(connected.codecs):
             data = payload.encode(value, path=f"payload for {token}", limit=connected.config.payload_bytes_max)
         delivery = id or str(uuid_utils.uuid7())
         with public_errors():
-            hook = await connected.store.find_hook(token)
-            if hook is None:
-                raise errors.HookNotFound(token)
-            event = NewEvent(type=EventType.hook_received, entity=hook.entity, dedupe=delivery, payload=data)
-            grace = int(connected.config.grace_seconds * 1_000_000)
-            await self._signal(Batch(run_id=hook.run_id, fence=None, events=(event,), grace=grace), token)
-        await self._tick(hook.run_id, hook.queue)
-        return hook.run_id
+            run_id, queue = await deliver(connected, token, data, delivery, http=http)
+        if queue is not None:
+            await self._tick(run_id, queue)
+        return run_id
 
-    async def _signal(self, batch: Batch, token: str) -> None:
-        for left in reversed(range(RESUME_TRIES)):
-            try:
-                written = await self._open.log.append(batch)
-            except StoreTrouble:
-                if left == 0:
-                    raise
-                continue
-            accepted = (FactOutcome.landed, FactOutcome.already)
-            if isinstance(written, NotWritten) or written.facts[0].outcome not in accepted:
-                raise errors.HookNotFound(token)
-            assert isinstance(written, Landed) or written.facts
-            return
+    async def hook(self, token: str) -> HookInfo:
+        """The open hook of a token: its run, its payload's type, its metadata. Raises HookNotFound, HookDisposed,
+        HookRunEnded.
+        """
+        with public_errors():
+            return await look(self._open, token)
 
     async def _tick(self, run_id: str, queue: str) -> None:
         try:

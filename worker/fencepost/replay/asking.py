@@ -10,7 +10,7 @@ import structlog
 from fencepost.replay.asks import Ask, Outstanding, State
 from fencepost.replay.divergence import asking, line_of
 from fencepost.replay.hooks import Channel
-from fencepost.replay.identity import PATH, TaskPath, seed_of
+from fencepost.replay.identity import PATH, TaskPath, secret_of, seed_of
 from fencepost.replay.interface import Asking, Program
 from fencepost.replay.limits import Evicted
 from fencepost.replay.loop import Handler, WorkflowLoop
@@ -42,6 +42,7 @@ class AskingFace(Asking):
         self._run_id = run_id
         self._program = program
         self._now = 0
+        self._secret = b""
         self._evicting = False
         self._closed = ""  # why nothing can be asked any more; empty while it can
         self._path = TaskPath("")
@@ -81,6 +82,10 @@ class AskingFace(Asking):
     def seed(self, entity: str) -> bytes:
         """32 bytes of run id and entity."""
         return seed_of(self._run_id, entity)
+
+    def secret(self, entity: str) -> bytes:
+        """32 bytes of run id, entity and the run's recorded secret."""
+        return secret_of(self._secret, self._run_id, entity)
 
     def step(self, entity: str, payload: bytes) -> asyncio.Future[Any]:
         """Ask for step_created. Raises Evicted when nothing can be asked any more."""

@@ -47,6 +47,7 @@ class Ask:
         "dropped",
         "due",
         "entity",
+        "landed",
         "lasti",
         "owner",
         "payload",
@@ -67,6 +68,7 @@ class Ask:
         self.owner: Owner | None = None
         self.state = State.asked
         self.dropped = False
+        self.landed = False
         self.withdrawal: Ask | None = None
         self.code, self.lasti = source
 
@@ -107,7 +109,11 @@ class Outstanding:
 
     def take(self) -> None:
         """The first one has landed."""
-        self._asks.popleft()
+        self._asks.popleft().landed = True
+
+    def last(self) -> Ask | None:
+        """The one that was asked last, if any."""
+        return next((ask for ask in reversed(self._asks) if not ask.dropped), None)
 
     def clear(self) -> None:
         """Nothing is asked any more (eviction)."""

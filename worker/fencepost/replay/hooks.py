@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from fencepost.replay.tasks import HookFuture
-from fencepost_store.events import Event
+from fencepost.replay.tasks import HookFuture, WorkflowFuture
+from fencepost_store.events import Event, EventType
 
 if TYPE_CHECKING:
     from fencepost.replay.asking import AskingFace
@@ -16,14 +16,16 @@ if TYPE_CHECKING:
 class Channel:
     """Implements ``interface.HookChannel``. ``ask`` is the hook's creation (None: it has ended)."""
 
-    __slots__ = ("_buffer", "_closed", "_conflict", "_instance", "_waiters", "ask")
+    __slots__ = ("_buffer", "_closed", "_conflict", "_created", "_instance", "_waiters", "_watchers", "ask")
 
     def __init__(self, instance: AskingFace, ask: Ask) -> None:
         self._instance = instance
         self.ask: Ask | None = ask
         self._buffer: deque[Event] = deque()
         self._waiters: deque[HookFuture] = deque()
+        self._watchers: deque[WorkflowFuture] = deque()
         self._conflict: Event | None = None
+        self._created = False
         self._closed = False
 
     def next(self) -> HookFuture:
@@ -41,6 +43,18 @@ class Channel:
             self._pump()
         return future
 
+    def settled(self) -> WorkflowFuture:
+        """None once the hook is in the log, or its hook_conflict event. Raises as ``next`` does."""
+        self._instance.refuse_when_closed()
+        if self._closed:
+            raise RuntimeError("the hook is closed: ask it inside its `async with` block")
+        future = WorkflowFuture(loop=self._instance.loop)
+        if self._created or self._conflict is not None:
+            future.set_result(self._conflict)
+        else:
+            self._watchers.append(future)
+        return future
+
     def close(self) -> None:
         """Dispose. Whoever still awaits gets a RuntimeError, for nothing will ever come."""
         if self._closed:
@@ -49,10 +63,11 @@ class Channel:
         self._buffer.clear()
         if self.ask is not None:
             self._instance.withdraw(self.ask)
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        for waiter in (*self._waiters, *self._watchers):
             if not waiter.done():
                 waiter.set_exception(RuntimeError("the hook was closed while it was awaited"))
+        self._waiters.clear()
+        self._watchers.clear()
 
     def receive(self, event: Event) -> None:
         """A payload from the log. (After a close the ask is withdrawn, and the instance does not come here.)"""
@@ -65,13 +80,21 @@ class Channel:
             self._buffer.appendleft(event)
             self._pump()
 
-    def conflicted(self, event: Event) -> None:
-        """Another run holds the token."""
-        self._conflict = event
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(event)
+    def hear(self, event: Event) -> bool:
+        """What became of the creation: hook_created, or hook_conflict as another hook holds the token. True if that
+        woke anybody up."""
+        woken = list(self._watchers)
+        self._watchers.clear()
+        if event.type is EventType.hook_conflict:
+            self._conflict = event
+            woken += self._waiters
+            self._waiters.clear()
+        else:
+            self._created = True
+        woken = [future for future in woken if not future.done()]
+        for future in woken:
+            future.set_result(self._conflict)
+        return bool(woken)
 
     def _pump(self) -> None:
         waiters, buffer = self._waiters, self._buffer

@@ -14,6 +14,10 @@ from __future__ import annotations
 import contextvars
 from hashlib import blake2b
 
+import msgspec
+
+from fencepost import records
+
 ID_CHARS_MAX = 200
 PATH_CHARS_MAX = 90
 NAME_CHARS_MAX = 90  # path + name + "#" + the digits of a counter stay below ID_CHARS_MAX
@@ -59,6 +63,26 @@ PATH: contextvars.ContextVar[TaskPath] = contextvars.ContextVar("fencepost_task_
 def seed_of(run_id: str, entity: str) -> bytes:
     """32 bytes that depend on both and nothing else."""
     return blake2b(entity.encode(), digest_size=32, key=run_id.encode()[:64], person=b"fencepost-seed").digest()
+
+
+def secret_of(secret: bytes, run_id: str, entity: str) -> bytes:
+    """32 bytes that nobody can tell without the run's secret: a keyed hash of the ids."""
+    text = f"{run_id}/{entity}".encode()
+    return blake2b(text, digest_size=32, key=secret[:64], person=b"fencepost-token").digest()
+
+
+def secret_in(created: bytes) -> bytes:
+    """The secret in a run_created payload; empty if it has none."""
+    try:
+        return bytes.fromhex(records.unpack(created, _Secret).secret)
+    except (msgspec.MsgspecError, ValueError):
+        return b""
+
+
+class _Secret(msgspec.Struct, frozen=True):
+    """The one field of records.RunCreated that is of interest here: the rest may be long, and is not decoded."""
+
+    secret: str = ""
 
 
 def _shortened(name: str) -> str:

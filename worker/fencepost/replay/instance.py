@@ -8,6 +8,9 @@ is asked and withdrawn between two looks leaves no trace.
 The log in turn checks the code. Batches are atomic and ordered, so an event that the code caused must be the first
 thing it asked for that has not landed: same type, same entity, same name; else ReplayDivergence. Facts need an entity
 that is open. Facts that land after the code has returned and before its end has landed are noticed by nobody.
+
+What became of a hook's creation the code hears when all that it had asked for by then has landed too. That was in one
+batch with the hook, so it comes next in the log, whatever the news would have made the code withdraw.
 """
 
 # The table at the end names the class's own private methods.
@@ -31,7 +34,7 @@ from fencepost.replay.endings import ending_of, is_escape
 from fencepost.replay.eviction import wind_down
 from fencepost.replay.fold import OpenWork
 from fencepost.replay.hooks import Channel
-from fencepost.replay.identity import PATH
+from fencepost.replay.identity import PATH, secret_in
 from fencepost.replay.interface import Driven, Program, ReplayDivergence
 from fencepost.replay.tasks import StepFuture, WorkflowTask
 from fencepost.replay.timers import WorkflowTimer
@@ -71,6 +74,7 @@ class Instance(AskingFace, Driven):
         self._anticipated: deque[NewEvent] = deque()
         self._due: list[tuple[int, int, Ask]] = []
         self._due_count = 0
+        self._news: deque[tuple[Ask | None, Channel, Event]] = deque()
 
     # What the engine calls.
 
@@ -102,6 +106,8 @@ class Instance(AskingFace, Driven):
                 if self._anticipated and event.type in _BEHIND_ANTICIPATED:
                     raise self._overtaken(event)
                 _HANDLERS[event.type](self, event)
+                if self._news:
+                    self._tell()
         finally:
             self.replaying = False
             patches.events = ()  # a live instance does not hold its log
@@ -158,6 +164,7 @@ class Instance(AskingFace, Driven):
         self._open.clear()
         self._due.clear()
         self._anticipated.clear()
+        self._news.clear()
         self._root = None
 
     # Events the code did not cause.
@@ -166,6 +173,7 @@ class Instance(AskingFace, Driven):
         if self._root is not None:
             raise self._diverged(event)
         self._advance(event.at)
+        self._secret = secret_in(event.payload)
         context = contextvars.Context()
         context.run(PATH.set, self._path)
         payload_codecs.carry_into(context)
@@ -228,6 +236,8 @@ class Instance(AskingFace, Driven):
             ask.due = event.due
             self._due_count += 1
             heapq.heappush(self._due, (event.due, self._due_count, ask))
+        elif isinstance(ask.owner, Channel):
+            self._news.append((self._outstanding.last(), ask.owner, event))
 
     def _marker(self, event: Event) -> None:
         if not self._patches.retired(event.entity):
@@ -247,10 +257,19 @@ class Instance(AskingFace, Driven):
         del self._open[ask.entity]
         channel = ask.owner
         ask.finish()
-        if self._ending is None and isinstance(channel, Channel):
-            self._advance(event.at)
-            channel.conflicted(event)
-            self._rest()
+        if isinstance(channel, Channel):
+            self._news.append((self._outstanding.last(), channel, event))
+
+    def _tell(self) -> None:
+        """Tell hooks what became of their creations, in log order, as far as what stood beside them has landed."""
+        while self._news:
+            last, channel, event = self._news[0]
+            if last is not None and not (last.landed or last.dropped):
+                return
+            self._news.popleft()
+            if self._ending is None and channel.hear(event):
+                self._advance(event.at)
+                self._rest()
 
     def _wait_completed(self, event: Event) -> None:
         if self._landed(event):

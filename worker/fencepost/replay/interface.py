@@ -99,6 +99,10 @@ class HookChannel(Protocol):
         """
         ...
 
+    def settled(self) -> asyncio.Future[Event | None]:
+        """None once the creation is in the log, the hook_conflict event if that landed in its place."""
+        ...
+
     def close(self) -> None:
         """Dispose: asks for hook_disposed (or withdraws the creation). Idempotent."""
         ...
@@ -150,6 +154,11 @@ class Asking(Protocol):
 
     def seed(self, entity: str) -> bytes:
         """32 bytes that depend on run id and entity id only: what random() and uuid4() are made of."""
+        ...
+
+    def secret(self, entity: str) -> bytes:
+        """32 bytes that also depend on the secret that the client drew for the run and recorded in run_created, so that
+        nobody without the log can compute them. Of a run without one they depend on the ids only."""
         ...
 
 

@@ -1,0 +1,20 @@
+-- What became of a token: the hook that listens on it, else the newest that did; and which run took a delivery in through it.
+-- OFFSET 0 keeps the look-ups single, by index: as a join they would compete with reading whole logs.
+WITH named AS MATERIALIZED (
+    (SELECT e.run_id, e.entity, e.at, e.seq, e.payload, true AS live
+    FROM {schema}.hooks h CROSS JOIN LATERAL (
+        SELECT * FROM {schema}.events k WHERE k.run_id = h.run_id AND k.entity = h.entity AND k.ordinal = 0 OFFSET 0
+    ) e
+    WHERE h.token = $1)
+    UNION ALL
+    (SELECT run_id, entity, at, seq, payload, false
+    FROM {schema}.events WHERE token = $1 AND type = 30 ORDER BY at DESC, run_id DESC, seq DESC LIMIT {traced_hooks})
+)
+SELECT n.run_id, n.entity, n.at, n.payload, n.live, r.workflow, r.queue, r.status, (
+    SELECT d.run_id
+    FROM named c CROSS JOIN LATERAL (
+        SELECT * FROM {schema}.events k WHERE k.run_id = c.run_id AND k.dedupe = $2 AND k.type = 32 OFFSET 0
+    ) d
+    WHERE d.entity = c.entity ORDER BY d.at DESC, d.run_id DESC LIMIT 1
+) AS taken_by
+FROM named n JOIN {schema}.runs r USING (run_id) ORDER BY n.live DESC, n.at DESC, n.run_id DESC, n.seq DESC LIMIT 1

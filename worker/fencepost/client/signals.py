@@ -1,0 +1,114 @@
+"""Signals on their way into a run's log, and what a sender may know of a hook.
+
+A token is traced before anything is sent: who listens on it, or did; and whether the delivery was taken in before. So
+a sender who asks again after the hook has gone hears the same as the first time (H103).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fencepost import errors, payload, payload_codecs
+from fencepost.client.run import instant
+from fencepost.log import NotWritten
+from fencepost.records import HookCreated, unpack
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import Batch, FactOutcome, StoreTrouble, TokenTrace
+
+if TYPE_CHECKING:
+    from fencepost.client.client import Connected
+
+TRIES = 3
+"""A signal whose reply was lost is sent again under the same delivery id; the log recognises it. A hook that closes
+between the look and the append may have been followed by another one of the same token, which is looked for again."""
+
+_ACCEPTED = (FactOutcome.landed, FactOutcome.already)
+
+
+class HookInfo(msgspec.Struct, frozen=True):
+    """A hook that is open, for whoever sends to it. ``hook``: its id in the run's log. ``payload``: the name of the
+    type that its workflow expects. ``metadata``: as the workflow gave it. ``http``: whether webhooks reach it."""
+
+    token: str
+    run_id: str
+    workflow: str
+    hook: str
+    payload: str
+    metadata: Mapping[str, Any]
+    http: bool
+    created_at: datetime
+
+
+async def look(connected: Connected, token: str) -> HookInfo:
+    """The open hook of a token. Raises HookNotFound, HookDisposed, HookRunEnded, StoreTrouble."""
+    trace = await connected.store.trace_token(token)
+    if trace is None or not trace.live:
+        raise _gone(token, trace)
+    record = _record(trace)
+    with payload_codecs.using(connected.codecs):
+        path = f"metadata of hook {token}"
+        metadata: Any = {} if record.metadata is None else payload.decode(record.metadata, path=path)
+    return HookInfo(
+        token=token,
+        run_id=trace.run_id,
+        workflow=trace.workflow,
+        hook=trace.entity,
+        payload=record.name,
+        metadata=metadata,
+        http=record.http,
+        created_at=instant(trace.at),
+    )
+
+
+async def deliver(
+    connected: Connected, token: str, data: bytes, delivery: str, *, http: bool
+) -> tuple[str, str | None]:
+    """The run that has taken the delivery in, now or before, and the queue to tell (None: nobody waits for it any
+    more). ``http``: only through hooks that were declared so; others are not found.
+
+    Raises HookNotFound, HookDisposed, HookRunEnded, StoreTrouble, LimitExceeded.
+    """
+    grace = int(connected.config.grace_seconds * 1_000_000)
+    trace: TokenTrace | None = None
+    for _ in range(TRIES):
+        trace = await connected.store.trace_token(token, delivery)
+        if trace is None or (http and not _record(trace).http):
+            raise errors.HookNotFound(token)
+        if trace.taken_by is not None and not (trace.live and trace.taken_by == trace.run_id):
+            return trace.taken_by, None
+        if not trace.live:
+            break
+        event = NewEvent(EventType.hook_received, trace.entity, dedupe=delivery, payload=data)
+        if await _append(connected, Batch(trace.run_id, None, (event,), grace=grace)):
+            return trace.run_id, trace.queue
+    raise _gone(token, trace)
+
+
+async def _append(connected: Connected, batch: Batch) -> bool:
+    """False: the hook has closed since."""
+    for left in reversed(range(TRIES)):
+        try:
+            written = await connected.log.append(batch)
+        except StoreTrouble:
+            if left == 0:
+                raise
+            continue
+        return not isinstance(written, NotWritten) and written.facts[0].outcome in _ACCEPTED
+    raise AssertionError("the last try returns or raises")
+
+
+def _gone(token: str, trace: TokenTrace | None) -> errors.HookNotFound:
+    if trace is None:
+        return errors.HookNotFound(token)
+    return (errors.HookRunEnded if trace.status.ended else errors.HookDisposed)(token, trace.run_id)
+
+
+def _record(trace: TokenTrace) -> HookCreated:
+    try:
+        return unpack(trace.payload, HookCreated)
+    except msgspec.MsgspecError:  # written by something else: nothing was declared that we know of
+        return HookCreated("")
