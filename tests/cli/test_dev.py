@@ -96,7 +96,8 @@ def test_a_reload_names_the_open_runs_that_do_not_fit(project: Terminal) -> None
     live.wait_for("reloaded: workflows:")
     assert project("runs", "result", run, "--timeout", "20").exit_code == 0
     ended_well(live)
-    assert live.text.count("does not fit:") == 1
+    # The look that follows the start may come after the change and see it too; what counts is the code that fits again.
+    assert "does not fit" not in live.text.rpartition("reloaded: workflows:")[2]
 
 
 def test_dev_replays_every_turn_twice(project: Terminal) -> None:

@@ -61,7 +61,12 @@ class Session:
 
         self.log()
         # For what the command shows as well; put back when it ends, for a test may run several in one process.
-        click.get_current_context().find_root().with_resource(payload_codecs.using(codecs_of(self.config())))
+        try:
+            codecs = codecs_of(self.config())
+        except BaseException:
+            coroutine.close()
+            raise
+        click.get_current_context().find_root().with_resource(payload_codecs.using(codecs))
         return asyncio.run(coroutine)
 
     @asynccontextmanager

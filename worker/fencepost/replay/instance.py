@@ -33,25 +33,16 @@ from fencepost.replay.divergence import diverged
 from fencepost.replay.endings import ending_of, is_escape
 from fencepost.replay.eviction import wind_down
 from fencepost.replay.fold import OpenWork
+from fencepost.replay.glances import BEHIND_ANTICIPATED, CREATIONS, foreseen, last_decision
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, secret_in
 from fencepost.replay.interface import Driven, Program, ReplayDivergence
 from fencepost.replay.tasks import StepFuture, WorkflowTask
 from fencepost.replay.timers import WorkflowTimer
-from fencepost_store.events import KINDS, Event, EventType, NewEvent, Role
+from fencepost_store.events import Event, EventType, NewEvent
 
 CHANGED_MAX = 100
 """How many entities with changed arguments are remembered: enough to tell a deploy from an accident."""
-
-_DECISIONS = frozenset(kind for kind, row in KINDS.items() if row.decision)
-_CREATIONS = frozenset(kind for kind in _DECISIONS if KINDS[kind].role is Role.creation) - {EventType.marker}
-"""What somebody awaits. A marker is awaited by nobody and lands also when the code has returned."""
-_BEHIND_ANTICIPATED = frozenset(kind for kind, row in KINDS.items() if row.visible) - {
-    EventType.run_started,
-    EventType.step_completed,
-    EventType.step_failed,
-    EventType.wait_completed,
-}
 
 
 class Instance(AskingFace, Driven):
@@ -95,7 +86,7 @@ class Instance(AskingFace, Driven):
             self._drive(self._deliver, events)
 
     def _deliver(self, events: Sequence[Event]) -> None:
-        repeated = _last_decision(events)
+        repeated = last_decision(events)
         patches = self._patches
         patches.events = events
         try:
@@ -103,7 +94,7 @@ class Instance(AskingFace, Driven):
                 patches.index = index
                 self.replaying = index < repeated
                 self.work.apply(event)
-                if self._anticipated and event.type in _BEHIND_ANTICIPATED:
+                if self._anticipated and event.type in BEHIND_ANTICIPATED:
                     raise self._overtaken(event)
                 _HANDLERS[event.type](self, event)
                 if self._news:
@@ -120,7 +111,7 @@ class Instance(AskingFace, Driven):
         if event.at is None:
             raise ValueError(f"{event.type.name} {event.entity} cannot be anticipated without a time (at)")
         self._anticipated.append(event)
-        self._drive(self._end_step, ask, _foreseen(event))
+        self._drive(self._end_step, ask, foreseen(event))
 
     def fire_due(self, now: int) -> None:
         """Anticipate wait_completed for each wait of the log that is due by ``now`` and still awaited, by due time,
@@ -332,7 +323,7 @@ class Instance(AskingFace, Driven):
     def _finish(self) -> None:
         assert self._root is not None
         for ask in self._outstanding:
-            if ask.type in _CREATIONS:
+            if ask.type in CREATIONS:
                 ask.dropped = True  # nobody is left to await it
                 self._open.pop(ask.entity).finish()
         self._ending = ending_of(self._root, self._program, cancelled_for=self._cancelled_for)
@@ -399,15 +390,3 @@ _TABLE: dict[EventType, Callable[[Instance, Event], None]] = {
 _BY_NUMBER = {int(kind): handler for kind, handler in _TABLE.items()}
 _HANDLERS = tuple(_BY_NUMBER.get(number, Instance._unknown) for number in range(max(EventType) + 1))
 """By number: an enum's own hash is a call into Python, and this is looked up once per event."""
-
-
-def _foreseen(event: NewEvent) -> Event:
-    return Event(0, event.type, event.entity, event.attempt, event.at or 0, None, None, event.dedupe, event.payload)
-
-
-def _last_decision(events: Sequence[Event]) -> int:
-    """Events before this index have been delivered to some turn before: it decided something afterwards."""
-    for index in range(len(events) - 1, -1, -1):
-        if events[index].type in _DECISIONS:
-            return index
-    return 0
