@@ -7,48 +7,15 @@ from typing import Any
 
 import pytest
 import structlog.testing
+from engine_flows import land_signal, race_flow
 from engine_virtual import run
-from engine_world import World, at_once
+from engine_world import World
 from oracle import check
 
 from fencepost import errors, hook, sleep, step, workflow
 from fencepost.authoring.registry import Registry
-from fencepost.payload import encode
 from fencepost_queue.protocol import Entry, tick_key
-from fencepost_store.events import EventType, NewEvent
-from fencepost_store.protocol import Batch, CorruptLog, RunStatus
-
-
-def land_signal(world: World, token: str, value: object, delivery: str = "d") -> None:
-    """A signal whose sender dies before it can place a tick."""
-    listening = at_once(world.store.find_hook(token))
-    assert listening is not None
-    event = NewEvent(type=EventType.hook_received, entity=listening.entity, dedupe=delivery, payload=encode(value))
-    at_once(world.store.append([Batch(run_id=listening.run_id, fence=None, events=(event,))]))
-
-
-def race_flow(world: World) -> Any:
-    """race(hook, sleep): the branch decides which step is created next."""
-
-    @step(registry=world.registry)
-    async def drain(n: int) -> str:
-        return f"drained {n}"
-
-    @step(registry=world.registry)
-    async def sync() -> str:
-        return "synced"
-
-    @workflow(registry=world.registry)
-    async def flow() -> str:
-        async with hook(int, token="t") as numbers:
-            try:
-                async with asyncio.timeout(100):
-                    n = await numbers
-            except TimeoutError:
-                return await sync()
-            return await drain(n)
-
-    return flow
+from fencepost_store.protocol import CorruptLog, RunStatus
 
 
 def test_h49_due_and_never_taken_parks_the_run() -> None:

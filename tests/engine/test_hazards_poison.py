@@ -3,48 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import msgspec
 import pytest
+from engine_flows import Flow, claim_one
 from engine_virtual import run
 from engine_world import World
 from oracle import check
 
-from fencepost import errors, hook, step, workflow
-from fencepost.authoring.workflow import Workflow
+from fencepost import errors, step, workflow
 from fencepost.engine.bodies import Attempt, crashed
 from fencepost.records import StepCreated, StepEnded
-from fencepost_queue.protocol import Delivery, step_key, tick_key
+from fencepost_queue.protocol import step_key, tick_key
 from fencepost_store.events import EventType
-
-
-class Flow:
-    """A workflow of one step whose body takes ``seconds``, and how often the body began."""
-
-    def __init__(self, world: World, seconds: float = 0.0, **options: Any) -> None:
-        self.began: list[float] = []
-        loop = asyncio.get_running_loop()
-
-        @step(registry=world.registry, **options)
-        async def work() -> str:
-            self.began.append(loop.time())
-            await asyncio.sleep(seconds)
-            return f"done {len(self.began)}"
-
-        @workflow(registry=world.registry)
-        async def flow() -> str:
-            async with hook(int, token="wake"):
-                return await work()
-
-        self.main: Workflow[[], str] = flow
-
-
-async def claim_one(world: World, name: str, key: str, seconds: float = 0.0) -> Delivery:
-    """Take one message by hand, as a worker of that name would."""
-    await asyncio.sleep(seconds)
-    claimed = await world.server.client(name).claim("default", 10, 10_000)
-    return next(delivery for delivery in claimed.deliveries if delivery.key == key)
 
 
 def test_h66_a_step_that_kills_its_worker_is_run_alone_and_then_fails() -> None:

@@ -5,45 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from engine_flows import Flow
 from engine_virtual import run
 from engine_world import World, at_once
 from oracle import check
 
-from fencepost import errors, hook, step, workflow
-from fencepost.authoring.workflow import Workflow
+from fencepost import errors, step, workflow
 from fencepost.client.run import Run
 from fencepost.records import Failure, StepEnded, pack
-from fencepost_queue.protocol import Delivery, Entry, step_key, tick_key
+from fencepost_queue.protocol import Entry, step_key, tick_key
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, Reason, StoreTrouble
-
-
-class Flow:
-    """A workflow of one step whose body takes ``seconds``, and how often the body began."""
-
-    def __init__(self, world: World, seconds: float = 0.0, **options: Any) -> None:
-        self.began: list[float] = []
-        loop = asyncio.get_running_loop()
-
-        @step(registry=world.registry, **options)
-        async def work() -> str:
-            self.began.append(loop.time())
-            await asyncio.sleep(seconds)
-            return f"done {len(self.began)}"
-
-        @workflow(registry=world.registry)
-        async def flow() -> str:
-            async with hook(int, token="wake"):
-                return await work()
-
-        self.main: Workflow[[], str] = flow
-
-
-async def claim_one(world: World, name: str, key: str, seconds: float = 0.0) -> Delivery:
-    """Take one message by hand, as a worker of that name would."""
-    await asyncio.sleep(seconds)
-    claimed = await world.server.client(name).claim("default", 10, 10_000)
-    return next(delivery for delivery in claimed.deliveries if delivery.key == key)
 
 
 def fact(run_: Run[Any], event_type: EventType, attempt: int, by: str) -> Batch:

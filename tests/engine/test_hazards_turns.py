@@ -6,52 +6,18 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from engine_flows import land_signal, race_flow
 from engine_virtual import run
 from engine_world import Member, World, at_once
 from oracle import check
 
 from fencepost import hook, step, workflow
-from fencepost.payload import encode
 from fencepost_queue.protocol import Entry, tick_key
-from fencepost_store.events import EventType, NewEvent
-from fencepost_store.protocol import Batch
-
-
-def land_signal(world: World, token: str, value: object, delivery: str = "d") -> None:
-    """A signal whose sender dies before it can place a tick."""
-    listening = at_once(world.store.find_hook(token))
-    assert listening is not None
-    event = NewEvent(type=EventType.hook_received, entity=listening.entity, dedupe=delivery, payload=encode(value))
-    at_once(world.store.append([Batch(run_id=listening.run_id, fence=None, events=(event,))]))
 
 
 def do(coroutine: Coroutine[Any, Any, object]) -> None:
     """At once, for its effect."""
     at_once(coroutine)
-
-
-def race_flow(world: World) -> Any:
-    """race(hook, sleep): the branch decides which step is created next."""
-
-    @step(registry=world.registry)
-    async def drain(n: int) -> str:
-        return f"drained {n}"
-
-    @step(registry=world.registry)
-    async def sync() -> str:
-        return "synced"
-
-    @workflow(registry=world.registry)
-    async def flow() -> str:
-        async with hook(int, token="t") as numbers:
-            try:
-                async with asyncio.timeout(100):
-                    n = await numbers
-            except TimeoutError:
-                return await sync()
-            return await drain(n)
-
-    return flow
 
 
 def test_h20_h21_the_branch_is_decided_by_what_landed_first() -> None:
