@@ -23,19 +23,22 @@ from tests.simulate.wires import QueueWire, StoreWire, Wire
 if TYPE_CHECKING:
     from tests.simulate.world import World
 
-PATIENCE = 400
+PATIENCE = 60
 """How often a sender looks for somebody who listens."""
 
 
 class Accepted(msgspec.Struct):
-    """What a sender knows of a payload. ``state``: accepted, refused, unknown. ``order``: of acceptance."""
+    """What a sender knows of a payload. ``state``: accepted, refused, unknown. ``began_at``, ``done_at``: when it was
+    first sent, and when the answer came (virtual seconds).
+    """
 
     token: str
     run: int
     delivery: str
     value: Any
     state: str = "unknown"
-    order: int = 0
+    began_at: float = 0.0
+    done_at: float = 0.0
 
 
 class Actors:
@@ -44,7 +47,6 @@ class Actors:
     def __init__(self, world: World) -> None:
         self.world = world
         self.accepted: list[Accepted] = []
-        self._orders = 0
 
     def start(self) -> None:
         """Begin."""
@@ -86,10 +88,10 @@ class Actors:
         for n in range(sender.count):
             told = Accepted(sender.token, sender.run, f"s{index}.{n}", [index, n])
             self.accepted.append(told)
+            told.began_at = self.world.loop.now
             told.state = await self._deliver(client, told)
+            told.done_at = self.world.loop.now
             if told.state == "accepted":
-                self._orders += 1
-                told.order = self._orders
                 if sender.twice:
                     again = await self._deliver(client, told)
                     if again != "accepted":
@@ -99,14 +101,17 @@ class Actors:
             await asyncio.sleep(sender.gap)
 
     async def _deliver(self, client: Client, told: Accepted) -> str:
+        pause = 0.1
         for _ in range(PATIENCE):
             try:
+                told.began_at = told.began_at or self.world.loop.now
                 await client.resume(told.token, told.value, id=told.delivery)
                 return "accepted"
             except errors.HookNotFound:
                 if self._ended(told.run):
                     return "refused"
-                await asyncio.sleep(0.25)
+                await asyncio.sleep(pause)
+                pause = min(2.0, pause * 1.4)
             except errors.ServerUnavailable:
                 await asyncio.sleep(0.1)
         return "refused"

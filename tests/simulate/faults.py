@@ -38,6 +38,7 @@ class Faults:
     def __init__(self, world: World) -> None:
         self.world = world
         self.slots: list[Slot] = []
+        self.workers: list[SimWorker] = []
         self.windows: list[tuple[float, float, str]] = []
         self.hits: Counter[str] = Counter()
         self.busy_until = 0.0
@@ -93,15 +94,13 @@ class Faults:
 
     def die(self, proc: Proc) -> None:
         """A body ends its process."""
-        for slot in self.slots:
-            worker = slot.worker
-            if worker is not None and proc in worker.children:
+        for worker in self.workers:
+            if proc in worker.children:
                 self.hit("child_crash")
-                self.window("crash", 0.0)
                 self.world.loop.kill(proc)
-                return
-            if worker is not None and worker.proc is proc:
-                self._crash(slot, worker, Fault("crash", slot.index, 0, expired=True, again=0.5), "poison")
+            elif worker.proc is proc:
+                slot = next((slot for slot in self.slots if slot.worker is worker), None)
+                self._crash(slot, worker, Fault("crash", 0, 0, expired=True, again=0.5), "poison")
 
     def _on_call(self, who: int, fault: Fault) -> None:
         wire = self.wire(who)
@@ -169,21 +168,25 @@ class Faults:
             if one is not slot
         )
 
-    def _crash(self, slot: Slot, worker: SimWorker, fault: Fault, kind: str) -> None:
+    def _crash(self, slot: Slot | None, worker: SimWorker, fault: Fault, kind: str) -> None:
+        """``slot``: None if another has taken the worker's place already."""
         loop = self.world.loop
         self.hit(kind)
         for proc in (worker.proc, *worker.children):
             loop.kill(proc)
-        slot.worker = None
-        again = fault.again if self._others(slot) else min(fault.again, 0.5)
-        self.window(kind, again)
-        self.busy_until = max(self.busy_until, loop.now + again)
         if fault.expired:
             loop.call_later(0.05, self._expire, worker.proc.name, context=SERVER)
-        loop.call_later(again + 0.01, self._boot_again, slot.index, worker.code.new, context=SERVER)
+        if slot is not None:
+            slot.worker = None
+            again = fault.again if self._others(slot) else min(fault.again, 0.5)
+            self.window(kind, again)
+            self.busy_until = max(self.busy_until, loop.now + again)
+            loop.call_later(again + 0.01, self._boot_again, slot.index, worker.code.new, context=SERVER)
 
     def _boot_again(self, index: int, new: bool) -> None:
-        self.world.boot(index, new=new)
+        worker = self.slots[index].worker
+        if worker is None or not worker.proc.alive or worker.draining:
+            self.world.boot(index, new=new)
 
     def _leave(self, slot: Slot, worker: SimWorker, again: float) -> None:
         loop = self.world.loop
@@ -197,8 +200,7 @@ class Faults:
             worker = slot.worker
             if worker is not None and not worker.code.new:
                 self.hits["rollout"] += 1
-                self.world.loop.kill(worker.proc)
-                self._expire(worker.proc.name)
+                self._crash(slot, worker, Fault("crash", 0, 0, expired=True, again=0.1), "rollout_crash")
                 self._boot_again(slot.index, True)
 
     def _expire(self, owner: str) -> None:

@@ -19,7 +19,7 @@ from fencepost.records import CancelRequested, StepCreated, StepEnded, unpack
 from fencepost_store.events import Event, EventType
 from tests.simulate.plan import Node
 from tests.simulate.programs import play
-from tests.simulate.scheduler import SimLoop
+from tests.simulate.scheduler import SimLoop, SimTimer
 
 Key = tuple[int, int]
 """A call of a step: its node, and which visit of it."""
@@ -37,22 +37,22 @@ class _Loop(SimLoop):
 
     def __init__(self) -> None:
         super().__init__(0, sticky=1.0)
-        self.timers: list[asyncio.TimerHandle] = []
+        self.timers: list[SimTimer] = []
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = SimTimer(when, callback, args, self, context or contextvars.copy_context())
         if when <= self.now:
-            self._make_ready(self.server, timer)  # type: ignore[arg-type]
+            self._make_ready(self.server, timer)
         else:
             self.timers.append(timer)
         return timer
 
-    def fire(self, timer: asyncio.TimerHandle) -> None:
+    def fire(self, timer: SimTimer) -> None:
         """Its time has come."""
         self.timers.remove(timer)
-        self._make_ready(self.server, timer)  # type: ignore[arg-type]
+        self._make_ready(self.server, timer)
 
     def rest(self) -> None:
         """Run until nothing is ready."""
@@ -122,7 +122,7 @@ class Plain:
         self._visits: Counter[int] = Counter()
         self._steps: dict[Key, asyncio.Future[Any]] = {}
         self._keys: dict[str, Key] = {}
-        self._waits: dict[str, asyncio.TimerHandle] = {}
+        self._waits: dict[str, SimTimer] = {}
         self._hooks: list[_Hook] = []
         self._by_entity: dict[str, _Hook] = {}
         self._answers: dict[int, bool] = {}

@@ -17,7 +17,7 @@ import random
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, cast
+from typing import Any
 
 
 class Proc:
@@ -27,7 +27,7 @@ class Proc:
         self.name = name
         self.epoch = epoch
         self.rate = rate
-        self.ready: deque[SimHandle] = deque()
+        self.ready: deque[SimHandle | SimTimer] = deque()
         self.alive = True
         self.frozen = False
         self.countdown = 0
@@ -62,6 +62,32 @@ class SimHandle(asyncio.Handle):
         self._source_traceback = None
 
 
+class SimTimer(asyncio.TimerHandle):
+    """asyncio's TimerHandle, likewise."""
+
+    __slots__ = ()
+    _callback: Callable[..., Any]
+    _args: Sequence[Any]
+    _context: contextvars.Context
+    _cancelled: bool
+
+    def __init__(
+        self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], loop: Any, context: contextvars.Context
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = context
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
 class SimTask(asyncio.Task[Any]):
     """A task whose place in a set does not depend on its address in memory."""
 
@@ -88,7 +114,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._sticky = sticky
         self._callbacks_max = callbacks_max
         self._active: list[Proc] = []
-        self._timers: list[tuple[float, int, asyncio.TimerHandle, Proc]] = []
+        self._timers: list[tuple[float, int, SimTimer, Proc]] = []
         self._counter = 0
         self._last: Proc | None = None
 
@@ -141,18 +167,18 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def _move_time(self, deadline: float) -> bool:
         timers = self._timers
-        while timers and timers[0][2]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0][2]._cancelled:
             heapq.heappop(timers)
         if not timers or timers[0][0] > deadline:
             return False
         self.now = max(self.now, timers[0][0])
         while timers and timers[0][0] <= self.now:
             _, _, handle, proc = heapq.heappop(timers)
-            if not handle._cancelled:  # type: ignore[attr-defined]
-                self._make_ready(proc, cast(Any, handle))
+            if not handle._cancelled:
+                self._make_ready(proc, handle)
         return True
 
-    def _make_ready(self, proc: Proc, handle: SimHandle) -> None:
+    def _make_ready(self, proc: Proc, handle: SimHandle | SimTimer) -> None:
         if not proc.alive:
             return
         proc.ready.append(handle)
@@ -226,14 +252,11 @@ class SimLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         if context is None:
             context = contextvars.copy_context()
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = SimTimer(when, callback, args, self, context)
         self._counter += 1
         proc: Proc = context.get(PROC, self.server)  # type: ignore[arg-type]
         heapq.heappush(self._timers, (when, self._counter, timer, proc))
         return timer
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It is left in the heap until its time comes."""
 
     def time(self) -> float:
         return self.now

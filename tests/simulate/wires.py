@@ -58,6 +58,7 @@ class Wire:
         self.cut: dict[str, float] = {}
         self.slow: dict[str, tuple[float, float]] = {}
         self.hit: Callable[[str], None] = lambda kind: None
+        self.loaded: Callable[[str], None] = lambda run_id: None
 
     def _one_way(self, server: str) -> float:
         until, by = self.slow.get(server, (0.0, 0.0))
@@ -159,6 +160,8 @@ class StoreWire:
         wire = self._wire
 
         async def through(*args: Any, **kwargs: Any) -> Any:
+            if op == "load":
+                wire.loaded(args[0])
             return await wire.call("store", op, lambda: method(*args, **kwargs), StoreTrouble)
 
         self.__dict__[op] = through

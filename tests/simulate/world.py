@@ -92,6 +92,7 @@ class World:
         self.actors = Actors(self)
         self._nodes = [{node.id: node for node in nodes_of(program.root)} for program in plan.programs]
         self._quiet_at: float | None = None
+        self._look_at = 0.0
         self.tell: Callable[[str, dict[str, Any]], None] | None = None
 
     def play(self) -> Record:
@@ -130,10 +131,12 @@ class World:
         proc = Proc(f"w{index}.{slot.generation}", epoch + 1_000.0 * slot.generation, rate)
         wire = Wire(self.loop, proc, self.plan.latency, lambda: self.faults.beat(index, proc))
         wire.hit = self.faults.hit
+        wire.loaded = self._loaded
         version = code(new=new)
         config = self.config if new else msgspec.structs.replace(self.config, build="old")
         worker = SimWorker(self.servers, proc, wire, config, version, self.plan.seed * 1_000 + slot.generation * 10 + index)
         slot.worker = worker
+        self.faults.workers.append(worker)
         self.loop.start(proc, worker.start(), "boot")
 
     def run_id(self, index: int) -> str | None:
@@ -152,6 +155,9 @@ class World:
         }
 
     def _over(self) -> bool:
+        if self.loop.now < self._look_at:
+            return False
+        self._look_at = self.loop.now + 0.1
         ledgers = self.servers.store._tables.ledgers
         if len(ledgers) < len(self.plan.programs) or not all(one.run.status.ended for one in ledgers.values()):
             self._quiet_at = None
@@ -163,6 +169,9 @@ class World:
 
     def _point(self, name: str) -> None:
         self.points[name] += 1
+
+    def _loaded(self, run_id: str) -> None:
+        self.turns[run_id] += 1
 
     # Scene.
 
