@@ -38,6 +38,7 @@ class _Loop(SimLoop):
     def __init__(self) -> None:
         super().__init__(0, sticky=1.0)
         self.timers: list[SimTimer] = []
+        self._left = False
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -55,11 +56,16 @@ class _Loop(SimLoop):
         self._make_ready(self.server, timer)
 
     def rest(self) -> None:
-        """Run until nothing is ready."""
+        """Run until nothing is ready. What the first task, the workflow, leaves over at its end is cancelled."""
         outer = events._get_running_loop()
         events._set_running_loop(self)
         try:
             self._run_ready()
+            if self.tasks and self.tasks[0].done() and not self._left:
+                self._left = True
+                for task in self.tasks:
+                    task.cancel()
+                self._run_ready()
         finally:
             events._set_running_loop(outer)
 
@@ -125,6 +131,7 @@ class Plain:
         self._waits: dict[str, SimTimer] = {}
         self._hooks: list[_Hook] = []
         self._by_entity: dict[str, _Hook] = {}
+        self._news: deque[tuple[_Hook, Event]] = deque()
         self._answers: dict[int, bool] = {}
 
     # Primitives.
@@ -163,10 +170,22 @@ class Plain:
         for event in log:
             self._at = event.seq
             try:
+                self._tell(event.at)
                 self._take(event)
             except Illegal as illegal:
                 what = f"seq {event.seq} {event.type.name} {event.entity}".rstrip()
                 raise Illegal(f"{what}: {illegal}") from None
+
+        self._tell(None)
+
+    def _tell(self, at: int | None) -> None:
+        """A conflict is heard when all that was asked beside that hook has landed: that is one batch, at one time."""
+        while self._news and self._news[0][1].at != at:
+            hook, event = self._news.popleft()
+            if not hook.closed and not self.ended:
+                self._advance(event.at)
+                hook.refuse(event.dedupe or "")
+                self.loop.rest()
 
     def outstanding(self) -> list[str]:
         """What the code has asked for and the log does not have, in words."""
@@ -266,9 +285,7 @@ class Plain:
         hook.landed = True
         self._by_entity[event.entity] = hook
         if event.type is EventType.hook_conflict:
-            self._advance(event.at)
-            hook.refuse(event.dedupe or "")
-            self.loop.rest()
+            self._news.append((hook, event))
 
     def _hook_received(self, event: Event) -> None:
         hook = self._by_entity[event.entity]

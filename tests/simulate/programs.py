@@ -154,12 +154,16 @@ async def _duel(node: Node, on: Primitives) -> Any:
             for task in (listening, other):
                 task.cancel()
             both = await asyncio.gather(listening, other, return_exceptions=True)
-            got.append(["heard", both[0]] if heard else "other")
+            got.append(["heard", _value_of(both[0])] if heard else "other")
             if heard and len(node.parts) > 1:
                 got.append(await play(node.parts[1], on))
     finally:
         hook.close()
     return got
+
+
+def _value_of(result: Any) -> Any:
+    return type(result).__name__ if isinstance(result, BaseException) else result
 
 
 async def _beside(node: Node, on: Primitives) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from fencepost.config import Config
+from fencepost_queue.lane import State
 from fencepost_queue.memory import MemoryServer
 from fencepost_store.events import Event
 from fencepost_store.memory import MemoryStore
@@ -33,6 +34,9 @@ LIMIT_SECONDS = 1_500.0
 
 QUIET_SECONDS = 14.0
 """How long the world goes on after the last run's end: a lease and a reconcile, so that what is left over shows."""
+
+HEALED_SECONDS = 100.0
+"""How much longer it goes on while a run that has ended keeps a deadline: the reconciler is to clear it."""
 
 
 class Body(msgspec.Struct):
@@ -165,6 +169,8 @@ class World:
         if self._quiet_at is None:
             self._quiet_at = self.loop.now + QUIET_SECONDS
         quiet = max(self._quiet_at, self.faults.busy_until + QUIET_SECONDS)
+        if any(one.run.wake_at is not None for one in ledgers.values()):
+            quiet += HEALED_SECONDS
         return self.loop.now >= quiet
 
     def _point(self, name: str) -> None:
@@ -241,6 +247,8 @@ class World:
         """What stands about when nothing is to be done any more."""
         for lane in self.servers.queue.lanes.values():
             for key, message in lane.messages.items():
+                if key.startswith("t:") and message.state is State.delayed:
+                    continue  # of a wait that was cancelled: one more turn, which finds the run ended
                 yield f"message {key} {message.state.value}"
         for _, (run, _) in self.rows().items():
             if run.wake_at is not None:
