@@ -60,6 +60,13 @@ class LiveRun:
             with self.guard.turn(self.run_id):
                 instance.evict()
 
+    def doubt(self) -> None:
+        """After trouble with a server: throw the instance away. Not while somebody else is at work on it under the
+        lock: what has landed they hear themselves, and an instance that vanished under them would cost them theirs.
+        """
+        if not self.lock.locked():
+            self.drop()
+
 
 class LiveRuns:
     """The worker's cache of live runs, bounded; the least recently used idle instance goes first."""
