@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,6 +21,7 @@ from fencepost_queue.protocol import Claimed, QueueTrouble
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, StoreTrouble
 from fencepost_store.trouble import RolledBack
+from tests.simulate.branches import answered
 from tests.simulate.scheduler import Proc, SimLoop
 
 SERVER = contextvars.Context()
@@ -57,6 +59,7 @@ class Wire:
         self.fault: WireFault | None = None
         self.cut: dict[str, float] = {}
         self.slow: dict[str, tuple[float, float]] = {}
+        self.branches: Counter[str] = Counter()
         self.hit: Callable[[str], None] = lambda kind: None
         self.loaded: Callable[[str], None] = lambda run_id: None
 
@@ -79,7 +82,14 @@ class Wire:
         self.hit(fault.kind)
         return fault
 
-    async def call(self, server: str, op: str, make: Callable[[], Coroutine[Any, Any, Any]], trouble: Trouble) -> Any:
+    async def call(
+        self,
+        server: str,
+        op: str,
+        make: Callable[[], Coroutine[Any, Any, Any]],
+        trouble: Trouble,
+        args: tuple[Any, ...] = (),
+    ) -> Any:
         """Send, have it carried out, wait for the reply."""
         if op in COUNTED:
             self.on_beat()
@@ -97,6 +107,8 @@ class Wire:
             return await answer
 
         def reply(value: Any, error: BaseException | None) -> None:
+            if error is None:
+                self.branches.update(answered(op, args, value))
             if kind in ("lost", "late"):
                 value, error = None, trouble("the reply was lost")
             loop.call_later(self._one_way(server), _answer, answer, value, error, context=SERVER)
@@ -162,7 +174,7 @@ class StoreWire:
         async def through(*args: Any, **kwargs: Any) -> Any:
             if op == "load":
                 wire.loaded(args[0])
-            return await wire.call("store", op, lambda: method(*args, **kwargs), StoreTrouble)
+            return await wire.call("store", op, lambda: method(*args, **kwargs), StoreTrouble, args)
 
         self.__dict__[op] = through
         return through
@@ -291,7 +303,7 @@ class QueueWire:
         wire = self._wire
 
         async def through(*args: Any, **kwargs: Any) -> Any:
-            return await wire.call("queue", op, lambda: method(*args, **kwargs), QueueTrouble)
+            return await wire.call("queue", op, lambda: method(*args, **kwargs), QueueTrouble, args)
 
         self.__dict__[op] = through
         return through

@@ -69,6 +69,7 @@ class Record(msgspec.Struct):
     notes: Counter[str]
     points: Counter[str]
     turns: Counter[str]
+    branches: Counter[str]
     left_over: list[str]
     errors: list[str]
     stuck: list[int]
@@ -86,6 +87,7 @@ class World:
         self.notes: Counter[str] = Counter()
         self.points: Counter[str] = Counter()
         self.turns: Counter[str] = Counter()
+        self.branches: Counter[str] = Counter()
         self.bodies: list[Body] = []
         self.errors: list[str] = []
         store = MemoryStore(lambda: EPOCH + int(loop.now * 1_000_000))
@@ -136,6 +138,7 @@ class World:
         wire = Wire(self.loop, proc, self.plan.latency, lambda: self.faults.beat(index, proc))
         wire.hit = self.faults.hit
         wire.loaded = self._loaded
+        wire.branches = self.branches
         version = code(new=new)
         config = self.config if new else msgspec.structs.replace(self.config, build="old")
         worker = SimWorker(self.servers, proc, wire, config, version, self.plan.seed * 1_000 + slot.generation * 10 + index)
@@ -236,6 +239,7 @@ class World:
             notes=self.notes,
             points=self.points,
             turns=self.turns,
+            branches=self.branches,
             left_over=[] if stuck or overrun else list(self._left_over()),
             errors=self.errors,
             stuck=stuck,
