@@ -78,7 +78,7 @@ COMMON = frozenset(
         "append several runs",
         *(f"settle {outcome.name}" for outcome in SettleOutcome),
         *("settle granted", "settle not granted"),
-        *(f"enqueue {outcome.name}" for outcome in EnqueueOutcome),
+        *(f"enqueue {outcome.name}" for outcome in EnqueueOutcome if outcome is not EnqueueOutcome.delayed),
         *("claim fresh", "claim tick", "claim tick recover", "claim tick crashed", "claim step", "claim step recover"),
         *("claim step crashed", "claim conflicts", "release True", "release False", "withdraw leased"),
         *("withdraw waiting", "renew", "renew lost", "renew withdrawn", "due run ticked", "full reconcile"),

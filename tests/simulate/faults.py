@@ -113,6 +113,7 @@ class Faults:
         match fault.kind:
             case "flush":
                 self.hit("flush")
+                self.busy_until = max(self.busy_until, loop.now)
                 queue.flush()
             case "rollback":
                 self._roll_back(fault)
@@ -215,6 +216,7 @@ class Faults:
         older = [state for at, state in self._snapshots if at <= wanted]
         if older:
             self.hit("rollback")
+            self.busy_until = max(self.busy_until, self.world.loop.now)
             self.world.servers.queue.restore(older[-1])
 
     def _all_wires(self, fault: Fault) -> None:

@@ -29,10 +29,12 @@ class _Maker:
     def plan(self) -> Plan:
         chance = self.chance
         programs: list[Program] = []
-        for self.run in range(chance.choices((1, 2, 3), (5, 3, 1))[0]):
-            budget = [chance.choice((3, 5, 8, 12))]
+        runs = chance.choices((1, 2, 3, 8), (50, 30, 10, 4))[0]
+        for self.run in range(runs):
+            budget = [chance.choice((3, 5, 8, 12) if runs < 8 else (1, 2))]
             root = self.root(budget)
-            programs.append(Program(root, at=chance.choice((0.0, 0.0, 0.5, 2.0)), queue=chance.choices(("default", "other"), (6, 1))[0]))
+            at = chance.choice((0.0, 0.0, 0.5, 2.0) if runs < 8 else (0.0,))
+            programs.append(Program(root, at=at, queue=chance.choices(("default", "other"), (6, 1))[0]))
         workers = chance.choices((1, 2, 3), (1, 6, 3))[0]
         plan = Plan(
             seed=self.seed,
