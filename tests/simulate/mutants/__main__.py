@@ -1,0 +1,63 @@
+"""``python -m tests.simulate.mutants [NAME ...]``: each mutant, and within how many seeds it is found."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import msgspec
+
+from tests.simulate.generate import generate
+from tests.simulate.mutants import MUTANTS, Patch
+from tests.simulate.oracle import judge
+from tests.simulate.world import World
+
+
+class Found(msgspec.Struct):
+    """``after``: seeds that were needed; None: it survived."""
+
+    name: str
+    after: int | None
+    what: str
+    seconds: float
+
+
+def hunt(name: str, first: int = 0) -> Found:
+    """Play seeds under a mutant until one is violated."""
+    mutant = MUTANTS[name]
+    began = time.monotonic()
+    patch = Patch()
+    mutant.apply(patch)
+    try:
+        for seed in range(first, first + mutant.seeds):
+            found = judge(World(generate(seed)).play())
+            if found:
+                return Found(name, seed - first + 1, f"seed {seed}: {found[0].splitlines()[0]}", time.monotonic() - began)
+    except Exception as error:  # noqa: BLE001 - a world that falls over is a find as well
+        return Found(name, seed - first + 1, f"seed {seed}: {error!r}", time.monotonic() - began)
+    finally:
+        patch.undo()
+    return Found(name, None, f"SURVIVED {mutant.seeds} seeds", time.monotonic() - began)
+
+
+def main() -> int:
+    """0 if each is found."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulate.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", help="which ones (all)")
+    parser.add_argument("--jobs", type=int, default=2)
+    asked = parser.parse_args()
+    names = asked.names or sorted(MUTANTS, key=lambda name: -MUTANTS[name].seeds)
+    survivors = 0
+    with ProcessPoolExecutor(asked.jobs) as pool:
+        for found in pool.map(hunt, names):
+            survivors += found.after is None
+            kind = "historical" if MUTANTS[found.name].historical else "guard"
+            print(f"{kind:10} {found.name}: {found.what[:200]} ({found.seconds:.1f} s)", flush=True)
+    print(f"{len(names)} mutants, {sum(MUTANTS[name].historical for name in names)} historical; survivors: {survivors}")
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""What a mutant is: a guard, and how it is taken out of the running process and put back. Only tests come here;
+production code has no switch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+
+class Patch:
+    """Replaced attributes, put back by ``undo``."""
+
+    def __init__(self) -> None:
+        self._before: list[tuple[Any, str, Any]] = []
+
+    def set(self, owner: Any, name: str, value: Any) -> Any:
+        """Replace; returns what was there."""
+        real = getattr(owner, name)
+        kept = owner.__dict__[name] if isinstance(owner, type) else real
+        self._before.append((owner, name, kept))
+        setattr(owner, name, value)
+        return real
+
+    def undo(self) -> None:
+        """Put everything back."""
+        for owner, name, kept in reversed(self._before):
+            setattr(owner, name, kept)
+        self._before.clear()
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """``name``, what it takes out or who once had it (``says``), ``apply``. ``seeds``: how many it is given.
+    ``historical``: a bug that another engine has had.
+    """
+
+    name: str
+    says: str
+    apply: Callable[[Patch], None]
+    seeds: int = 600
+    historical: bool = False
+
+
+MUTANTS: dict[str, Mutant] = {}
+"""All of them, by name."""
+
+
+def mutant(*, seeds: int = 600, historical: bool = False) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+    """Enter a function as a mutant; its docstring says what it is."""
+
+    def enter(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
+        says = " ".join((apply.__doc__ or "").split())
+        assert apply.__name__ not in MUTANTS, apply.__name__
+        MUTANTS[apply.__name__] = Mutant(apply.__name__, says, apply, seeds, historical)
+        return apply
+
+    return enter
