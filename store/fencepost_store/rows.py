@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fencepost_store.events import Event, EventType
-from fencepost_store.protocol import CorruptLog, DueRun, Parked, Run, RunStatus, StoreTrouble, TokenTrace
+from fencepost_store.protocol import CorruptLog, DueRun, Parked, Run, RunDetails, RunStatus, StoreTrouble, TokenTrace
 
 _TYPES = {int(event_type): event_type for event_type in EventType}
 _STATUSES = {int(status): status for status in RunStatus}
@@ -36,6 +36,13 @@ def run_of(row: Any) -> Run:
 def due_of(row: Any) -> DueRun:
     """A run that wants a tick."""
     return DueRun(str(row["run_id"]), row["queue"], row["wake_at"])
+
+
+def details_of(row: Any) -> RunDetails:
+    """What is shown with a run."""
+    attributes = row["attributes"]
+    found = {} if attributes is None else msgspec.json.decode(attributes, type=dict[str, str])
+    return RunDetails(found, row["starts_at"])
 
 
 def trace_of(row: Any, token: str) -> TokenTrace:

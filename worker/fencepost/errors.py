@@ -149,6 +149,18 @@ class ArgumentError(FencepostError, TypeError):
     """A step or workflow was called with arguments that do not fit its signature. Nothing was written."""
 
 
+class BadAttribute(FencepostError, ValueError):
+    """An attribute cannot be kept: its name, its value, or that there are too many. Nothing was written."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(name, problem)
+        self.name = name
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"attribute {self.name!r}: {self.problem}" if self.name else self.problem
+
+
 class NotInWorkflow(FencepostError, RuntimeError):
     """Something that only makes sense inside a workflow, or inside a step, was used elsewhere.
 

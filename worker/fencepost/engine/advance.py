@@ -121,9 +121,10 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple
     assert run is not None
     if not pending and work.started:
         return (), set()
+    first = not work.started and instance.begun
     events: list[NewEvent] = []
     inline: set[str] = set()
-    if not work.started:
+    if first:
         started = RunStarted(worker=shell.worker, build=shell.settings.build)
         events.append(NewEvent(type=EventType.run_started, payload=pack(started)))
     ending = bool(pending) and KINDS[pending[-1].type].ends_run

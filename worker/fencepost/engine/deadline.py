@@ -32,9 +32,9 @@ class DeadlineRules(msgspec.Struct, frozen=True):
         return self.recovery // 2
 
 
-def _timed(due: int, now: int, rules: DeadlineRules) -> int:
-    """For a wait, a retry or the end of a cancellation's time: when it comes near, if that is ahead; else a grace after
-    it is due, for the queue has its delayed message.
+def timed_wake(due: int, now: int, rules: DeadlineRules) -> int:
+    """For a wait, a retry, a start that was put off or the end of a cancellation's time: when it comes near, if that is
+    ahead; else a grace after it is due, for the queue has its delayed message.
     """
     wake = due - rules.near
     return wake if wake > now else max(due, now) + rules.grace
@@ -66,10 +66,10 @@ def deadline(
                 pass
     if work.ended is not None:
         return None
-    timed = [_timed(due, now, rules) for due in waits.values()]
-    timed += [_timed(due, now, rules) for due in _retries(work, steps)]
+    timed = [timed_wake(due, now, rules) for due in waits.values()]
+    timed += [timed_wake(due, now, rules) for due in _retries(work, steps)]
     if work.terminate_at is not None:
-        timed.append(_timed(work.terminate_at, now, rules))
+        timed.append(timed_wake(work.terminate_at, now, rules))
     recovery = _recovery(work, now, rules, current, timed) if steps or work.children else None
     return min([*timed, *([recovery] if recovery is not None else [])], default=None)
 

@@ -19,13 +19,14 @@ class Owed:
     """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
     worker will run itself, with a slot
     reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's
-    terminal event, if it landed."""
+    terminal event, if it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
     inline: set[str] = field(default_factory=set[str])
     cancelled: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     ended: Event | None = None
     landed: int = 0
+    starts_at: int | None = None
 
     def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...]) -> None:
         """Take in what landed, before it is folded into ``work``."""
@@ -80,6 +81,8 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
         )
         for entity, record in owed.steps.items()
     ]
+    if owed.starts_at is not None:
+        return entries + _near_tick(shell, live, run.queue, owed.starts_at)
     instance = live.instance
     if instance is None or instance.work.ended is not None or owed.ended is not None:
         return entries
@@ -93,9 +96,16 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
                 queue = unpack(state.created.payload, StepCreated).queue or run.queue
                 entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
     due = min((*work.waits.values(), *(() if work.terminate_at is None else (work.terminate_at,))), default=None)
-    if due is not None and due - now < shell.rules.near:
-        entries.append(Entry(queue=run.queue, key=tick_key(live.run_id), delay_ms=delay_ms(due, now, floor)))
-    return entries
+    return entries + _near_tick(shell, live, run.queue, due)
+
+
+def _near_tick(shell: Shell, live: LiveRun, queue: str, due: int | None) -> list[Entry]:
+    """The run's delayed tick, if something is due within the near horizon: what is further stands in Postgres only."""
+    now = shell.clock.now()
+    if due is None or due - now >= shell.rules.near:
+        return []
+    delay = delay_ms(due, now, shell.settings.delay_floor_ms)
+    return [Entry(queue=queue, key=tick_key(live.run_id), delay_ms=delay)]
 
 
 def own_tick(live_run_id: str, queue: str, *, recover: bool = False) -> Entry:

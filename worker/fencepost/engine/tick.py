@@ -12,12 +12,14 @@ from fencepost.engine.handback import hand_back, release, settle_and_announce, s
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
+from fencepost.engine.starting import wait_for_start
 from fencepost.engine.stopping import withdraw
 from fencepost.log import Append, LimitExceeded
 from fencepost.payload_codecs import current, key_missing_in
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
+from fencepost.replay.starting import put_off
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.protocol import Batch, CorruptLog, Loaded, StoreTrouble, Verdict
@@ -138,6 +140,10 @@ async def _with_loaded(
         await after_end(shell, live, owed, loaded)
         return Progress.quiet
     grace_over(live, loaded)
+    starts_at = put_off(loaded.events, loaded.now)
+    if starts_at is not None:
+        waits = await wait_for_start(shell, live, owed, loaded, starts_at, via)
+        return Progress.quiet if waits else Progress.conflict
     missing = next(filter(None, (key_missing_in(event.payload, current()) for event in loaded.events)), None)
     if missing is not None:
         note("payload_key_missing", key=missing, run=live.run_id)
