@@ -15,7 +15,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 from fencepost.attributes import AttributeValue
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
-from fencepost.client import HookInfo, RunInfo
+from fencepost.client import HookInfo, Reply, RunInfo
 from fencepost.client import Run as AsyncRun
 from fencepost_store.events import Event
 
@@ -134,6 +134,10 @@ class Client:
     def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
         """See ``fencepost.Client.resume``."""
         return self.call(self._client.resume(token, value, id=id, http=http))
+
+    def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+        """See ``fencepost.Client.ask``."""
+        return self.call(self._client.ask(token, value, id=id, http=http))
 
     def hook(self, token: str) -> HookInfo:
         """See ``fencepost.Client.hook``."""

@@ -15,9 +15,10 @@ from msgspec.structs import replace
 from fencepost import errors, payload, payload_codecs
 from fencepost.attributes import AttributeValue, given_at_start
 from fencepost.authoring.workflow import Workflow
+from fencepost.client.replies import Reply, wait
 from fencepost.client.run import Run, RunInfo, info_of
 from fencepost.client.secret import with_secret
-from fencepost.client.signals import HookInfo, deliver, look
+from fencepost.client.signals import Delivered, HookInfo, deliver, look
 from fencepost.client.starting import start_of
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
@@ -227,15 +228,29 @@ class Client:
         Raises HookNotFound if nobody listens, as HookDisposed or HookRunEnded if somebody did; PayloadError,
         PayloadTooLarge.
         """
+        delivered, _ = await self._deliver(token, value, id, http)
+        return delivered.run_id
+
+    async def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+        """As ``resume``, and wait for what the workflow answers with ``Hook.respond``, as long as its hook says. The
+        same id gets the same answer, however often it is sent. Raises as ``resume`` does.
+        """
+        delivered, delivery = await self._deliver(token, value, id, http)
+        if delivered.respond is None:
+            return Reply(delivered.run_id, False)
+        with public_errors():
+            return await wait(self._open, delivered.run_id, delivery, delivered.respond)
+
+    async def _deliver(self, token: str, value: object, id: str | None, http: bool) -> tuple[Delivered, str]:
         connected = self._open
         with payload_codecs.using(connected.codecs):
             data = payload.encode(value, path=f"payload for {token}", limit=connected.config.payload_bytes_max)
         delivery = id or str(uuid_utils.uuid7())
         with public_errors():
-            run_id, queue = await deliver(connected, token, data, delivery, http=http)
-        if queue is not None:
-            await self._tick(run_id, queue)
-        return run_id
+            delivered = await deliver(connected, token, data, delivery, http=http)
+        if delivered.queue is not None:
+            await self._tick(delivered.run_id, delivered.queue)
+        return delivered, delivery
 
     async def hook(self, token: str) -> HookInfo:
         """The open hook of a token: its run, its payload's type, its metadata. Raises HookNotFound, HookDisposed,

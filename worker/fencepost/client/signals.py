@@ -64,11 +64,17 @@ async def look(connected: Connected, token: str) -> HookInfo:
     )
 
 
-async def deliver(
-    connected: Connected, token: str, data: bytes, delivery: str, *, http: bool
-) -> tuple[str, str | None]:
-    """The run that has taken the delivery in, now or before, and the queue to tell (None: nobody waits for it any
-    more). ``http``: only through hooks that were declared so; others are not found.
+class Delivered(msgspec.Struct, frozen=True):
+    """The run that has taken a delivery in, now or before. ``queue``: where its turns are done, to be told (None:
+    nobody waits for the delivery any more). ``respond``: seconds in which the workflow answers (None: it does not)."""
+
+    run_id: str
+    queue: str | None
+    respond: float | None
+
+
+async def deliver(connected: Connected, token: str, data: bytes, delivery: str, *, http: bool) -> Delivered:
+    """Land the payload. ``http``: only through hooks that were declared so; others are not found.
 
     Raises HookNotFound, HookDisposed, HookRunEnded, StoreTrouble, LimitExceeded.
     """
@@ -78,13 +84,14 @@ async def deliver(
         trace = await connected.store.trace_token(token, delivery)
         if trace is None or (http and not _record(trace).http):
             raise errors.HookNotFound(token)
+        respond = _record(trace).respond
         if trace.taken_by is not None and not (trace.live and trace.taken_by == trace.run_id):
-            return trace.taken_by, None
+            return Delivered(trace.taken_by, None, respond)
         if not trace.live:
             break
         event = NewEvent(EventType.hook_received, trace.entity, dedupe=delivery, payload=data)
         if await _append(connected, Batch(trace.run_id, None, (event,), grace=grace)):
-            return trace.run_id, trace.queue
+            return Delivered(trace.run_id, trace.queue, respond)
     raise _gone(token, trace)
 
 

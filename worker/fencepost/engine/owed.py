@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fencepost.answers import PREFIX as ANSWERS
 from fencepost.engine.live import LiveRun
 from fencepost.engine.shell import Shell
 from fencepost.records import StepCreated, unpack
@@ -19,7 +20,8 @@ class Owed:
     """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
     worker will run itself, with a slot
     reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's
-    terminal event, if it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet."""
+    terminal event, if it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet.
+    ``answered``: an answer to a payload landed, for which somebody may wait."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
     inline: set[str] = field(default_factory=set[str])
@@ -27,6 +29,7 @@ class Owed:
     ended: Event | None = None
     landed: int = 0
     starts_at: int | None = None
+    answered: bool = False
 
     def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...]) -> None:
         """Take in what landed, before it is folded into ``work``."""
@@ -37,6 +40,8 @@ class Owed:
             elif event.type is EventType.step_cancelled:
                 self.steps.pop(event.entity, None)
                 self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))
+            elif event.type is EventType.marker:
+                self.answered |= event.entity.startswith(ANSWERS)
             elif KINDS[event.type].ends_run:
                 self.ended = event
 

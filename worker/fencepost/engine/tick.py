@@ -103,7 +103,7 @@ async def _settle(
             shell,
             delivery,
             entries,
-            owed.ended,
+            owed,
             recovered=not conflict,
             conflicts=delivery.conflicts + 1 if conflict else 0,
         )

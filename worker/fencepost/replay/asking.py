@@ -131,6 +131,11 @@ class AskingFace(Asking):
             self._outstanding.add(Ask(EventType.marker, entity, b"", asking(2)))
         return found
 
+    def mark(self, entity: str, payload: bytes) -> None:
+        """Ask for a marker. Raises Evicted when nothing can be asked any more."""
+        self.refuse_when_closed()
+        self._outstanding.add(Ask(EventType.marker, entity, payload, asking(2)))
+
     def set_attributes(self, changes: Mapping[str, str | None]) -> None:
         """Ask for attributes_set. Raises BadAttribute if that would be too many, Evicted when nothing can be asked any
         more."""

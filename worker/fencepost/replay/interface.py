@@ -152,6 +152,10 @@ class Asking(Protocol):
         """Whether the run takes part in a change of the code; may ask for its marker. ``retired``: without asking."""
         ...
 
+    def mark(self, entity: str, payload: bytes) -> None:
+        """Ask for a marker that nobody awaits."""
+        ...
+
     def set_attributes(self, changes: Mapping[str, str | None]) -> None:
         """Ask for attributes_set with what these change; nothing is asked if they change nothing."""
         ...
