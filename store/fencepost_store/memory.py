@@ -120,6 +120,7 @@ class _Tables:
             payload=event.payload,
             live=bool(live),
             taken_by=max(taken)[1] if taken else None,
+            last_seq=run.last_seq,
         )
 
 

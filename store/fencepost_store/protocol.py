@@ -204,8 +204,8 @@ many; nobody sends again what was accepted so many hooks ago."""
 class TokenTrace(msgspec.Struct, frozen=True):
     """What became of a token. The hook is the one that listens on it, or else the newest that did (``live`` False).
 
-    ``at`` and ``payload`` are those of its hook_created; ``status`` is its run's. ``taken_by``: the run that has taken
-    the delivery in through one of the token's hooks, live or gone, if any.
+    ``at`` and ``payload`` are those of its hook_created; ``status`` and ``last_seq`` are its run's. ``taken_by``: the
+    run that has taken the delivery in through one of the token's hooks, live or gone, if any.
     """
 
     token: str
@@ -218,6 +218,7 @@ class TokenTrace(msgspec.Struct, frozen=True):
     payload: bytes
     live: bool
     taken_by: str | None
+    last_seq: int
 
 
 class DueRun(msgspec.Struct, frozen=True):

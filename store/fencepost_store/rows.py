@@ -59,6 +59,7 @@ def trace_of(row: Any, token: str) -> TokenTrace:
         payload=row["payload"],
         live=row["live"],
         taken_by=None if taken_by is None else str(taken_by),
+        last_seq=row["last_seq"],
     )
 
 

@@ -205,6 +205,25 @@ class HookRunEnded(HookDisposed):
         return f"run {self.run_id}, which listened on the hook token {self.token!r}, has ended"
 
 
+class HookFull(FencepostError):
+    """The run that listens on the token can take nothing more: its log is as long as it may be. Nothing was written.
+
+    ``run_id``: that run's id. ``bound``: how many events its log may have (events_max).
+    """
+
+    def __init__(self, token: str, run_id: str, bound: int) -> None:
+        super().__init__(token, run_id, bound)
+        self.token = token
+        self.run_id = run_id
+        self.bound = bound
+
+    def __str__(self) -> str:
+        return (
+            f"run {self.run_id}, which listens on the hook token {self.token!r}, has a log of {self.bound} events"
+            " (events_max) and takes nothing more"
+        )
+
+
 class HookConflict(FencepostError):
     """Another hook holds the token; raised in the workflow where the hook is awaited. ``owner``: that run's id."""
 

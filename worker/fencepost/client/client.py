@@ -94,7 +94,7 @@ class Client:
         async def append(batch: Batch) -> Verdict:
             return (await store.append([batch]))[0]
 
-        limits = Limits(config.payload_bytes_max, config.events_max, config.open_entities_max)
+        limits = Limits(config.payload_bytes_max, config.events_max, config.open_entities_max, config.hook_backlog_max)
         self._connected = Connected(store, queue, RunLog(store, append, limits), config, codecs)
         return self
 
@@ -225,8 +225,8 @@ class Client:
         first time also when the hook has gone since. ``http``: only to a hook that was declared so, for endpoints that
         pass on what anybody sends. When this returns, the signal is in the log.
 
-        Raises HookNotFound if nobody listens, as HookDisposed or HookRunEnded if somebody did; PayloadError,
-        PayloadTooLarge.
+        Raises HookNotFound if nobody listens, as HookDisposed or HookRunEnded if somebody did; HookFull if its run can
+        take nothing more; PayloadError, PayloadTooLarge.
         """
         delivered, _ = await self._deliver(token, value, id, http)
         return delivered.run_id

@@ -14,7 +14,7 @@ import msgspec
 
 from fencepost import errors, payload, payload_codecs
 from fencepost.client.run import instant
-from fencepost.log import NotWritten
+from fencepost.log import EVENTS_RESERVE, NotWritten
 from fencepost.records import HookCreated, unpack
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, StoreTrouble, TokenTrace
@@ -76,7 +76,7 @@ class Delivered(msgspec.Struct, frozen=True):
 async def deliver(connected: Connected, token: str, data: bytes, delivery: str, *, http: bool) -> Delivered:
     """Land the payload. ``http``: only through hooks that were declared so; others are not found.
 
-    Raises HookNotFound, HookDisposed, HookRunEnded, StoreTrouble, LimitExceeded.
+    Raises HookNotFound, HookDisposed, HookRunEnded, HookFull, StoreTrouble, LimitExceeded.
     """
     grace = int(connected.config.grace_seconds * 1_000_000)
     trace: TokenTrace | None = None
@@ -89,6 +89,9 @@ async def deliver(connected: Connected, token: str, data: bytes, delivery: str, 
             return Delivered(trace.taken_by, None, respond)
         if not trace.live:
             break
+        bound = connected.log.limits.events_max - EVENTS_RESERVE
+        if trace.last_seq >= bound and trace.taken_by is None:
+            raise errors.HookFull(token, trace.run_id, connected.log.limits.events_max)
         event = NewEvent(EventType.hook_received, trace.entity, dedupe=delivery, payload=data)
         if await _append(connected, Batch(trace.run_id, None, (event,), grace=grace)):
             return Delivered(trace.run_id, trace.queue, respond)

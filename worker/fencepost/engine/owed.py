@@ -100,7 +100,7 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
                 delay = 0 if state.retry_due is None else delay_ms(state.retry_due, now, floor)
                 queue = unpack(state.created.payload, StepCreated).queue or run.queue
                 entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
-    due = min((*work.waits.values(), *(() if work.terminate_at is None else (work.terminate_at,))), default=None)
+    due = min((one for one in (work.wait_dues.first(), work.terminate_at) if one is not None), default=None)
     return entries + _near_tick(shell, live, run.queue, due)
 
 

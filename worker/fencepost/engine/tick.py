@@ -7,6 +7,7 @@ from typing import Any
 
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
+from fencepost.engine.bounds import check_backlog
 from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
@@ -169,6 +170,7 @@ async def _replay(
     if instance.changed_arguments and "arguments" not in live.told:
         live.told.add("arguments")
         note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)
+    check_backlog(shell, live, instance)
     shell.ports.fault("tick.replayed")
     progress = await advance(shell, live, owed, delivery.token, via)
     if progress is not Progress.quiet:
@@ -208,8 +210,8 @@ async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) 
     """
     instance = live.instance
     assert instance is not None
-    due = [entity for entity, at in instance.work.waits.items() if at <= loaded.now]
-    if owed.landed or not due:
+    first = instance.work.wait_dues.first()
+    if owed.landed or first is None or first > loaded.now:
         live.stuck = 0
         return Progress.quiet
     live.stuck += 1
@@ -217,7 +219,7 @@ async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) 
         return Progress.quiet
     reason = ReplayDivergence(
         instance.work.seen,
-        f"{due[0]}, due and never completed",
+        f"{next(one for one, at in instance.work.waits.items() if at == first)}, due and never completed",
         f"nothing in {live.stuck} turns",
         "the wait is open in the log, and the code does not take it",
     )

@@ -37,7 +37,7 @@ RETURNED = "the workflow has returned: await its tasks before returning, for wha
 class AskingFace(Asking):
     """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so
     logs would be repetitions. ``rehearsing``: all of it is. ``begun``: False for a run that was cancelled before its
-    start."""
+    start. ``backlog``: payloads that hooks have received and the code has not taken."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
         self.replaying = False
@@ -55,6 +55,7 @@ class AskingFace(Asking):
         self._patches = Patches()
         self._attributes: dict[str, str] = {}
         self.begun = True
+        self.backlog = 0
         self.loop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property

@@ -12,6 +12,7 @@ it answers with success is in the run's log; the same webhook-id is taken in onc
 | 404 | nobody listens on the token, or not over HTTP |
 | 405 | only POST |
 | 413 | the body is too large |
+| 429 | the run's log is as long as it may be |
 | 503 | Postgres is away: send it again |
 | 504 | it is in the log, and the workflow has not answered in time: send again under the same webhook-id |
 """
@@ -100,6 +101,8 @@ def _refusal(error: Exception) -> Response | None:
             return PlainTextResponse("the signature does not fit\n", 401)
         case errors.HookNotFound():
             return PlainTextResponse("nobody listens here\n", 404)
+        case errors.HookFull():
+            return PlainTextResponse("its run takes nothing more\n", 429, {"retry-after": "60"})
         case errors.PayloadTooLarge():
             return PlainTextResponse("the body is too large\n", 413)
         case errors.PayloadError():
