@@ -1,4 +1,4 @@
-"""The second opinion on logs: it knows every event, agrees with the store's specification, and finds what is planted."""
+"""The second opinion on logs: it knows every event, agrees with the store's model, and finds what is planted."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_every_event_of_the_protocol_has_a_row() -> None:
 
 def test_a_whole_life_is_legal_and_so_is_each_prefix() -> None:
     """With every event but the other ends of a run."""
-    unused = {event_type for event_type in EventType} - {line.type for line in WHOLE}
+    unused = set(EventType) - {line.type for line in WHOLE}
     assert unused == {E.run_failed, E.run_cancelled, E.run_terminated}
     for length in range(len(WHOLE) + 1):
         assert list(illegal(WHOLE[:length])) == []

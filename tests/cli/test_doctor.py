@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 
 import pytest
 from tests.cli.audited import Patient
@@ -24,11 +23,11 @@ def _a_short_pause(monkeypatch: pytest.MonkeyPatch) -> None:  # pyright: ignore[
 
 
 @pytest.fixture
-async def patient(terminal: Terminal, flows: str) -> AsyncIterator[Patient]:
+async def patient(terminal: Terminal, flows: str) -> Patient:
     """See Patient."""
     made = Patient(terminal, flows)
     await asyncio.to_thread(made.fill)
-    yield made
+    return made
 
 
 DAMAGE: list[tuple[str, str, str]] = [
@@ -90,8 +89,8 @@ async def test_a_run_that_nothing_can_move_is_found(patient: Patient) -> None:
 
 
 async def test_messages_that_should_not_be_are_found(patient: Patient) -> None:
-    """Of no run; of an ended run, ready for longer than --overdue; out of their place; too often crashed; and queues that
-    nobody serves.
+    """Of no run; of an ended run, ready for longer than --overdue; out of their place; too often crashed; and queues
+    that nobody serves.
     """
     queue = patient.queue()
     await queue.enqueue([Entry("default", tick_key(NOBODY)), Entry("default", "nonsense")])

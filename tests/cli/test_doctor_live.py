@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import uuid
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from fencepost_queue.protocol import Entry, tick_key
 
 NOBODY = "11111111-1111-4111-8111-111111111111"
 
-BUSY = '''
+BUSY = """
 import asyncio
 
 from fencepost import Retry, current, hook, sleep, step, workflow
@@ -47,7 +48,7 @@ async def busy(name: str) -> int:
             except TimeoutError:
                 await sleep(0.01)
     return total
-'''
+"""
 
 
 async def test_live_traffic_is_no_finding(terminal: Terminal, tmp_path: Path) -> None:
@@ -65,10 +66,8 @@ async def test_live_traffic_is_no_finding(terminal: Terminal, tmp_path: Path) ->
                 names = [uuid.uuid4().hex for _ in range(10)]
                 runs = [await client.start("busy", name) for name in names]
                 for name in names:
-                    try:
+                    with contextlib.suppress(HookNotFound):  # its hook is not open yet, or has timed out
                         await client.resume(f"{name}:0", 1)
-                    except HookNotFound:
-                        pass  # its hook is not open yet, or has timed out
                 for run in runs:
                     await run.result(60)
                 done += len(runs)
