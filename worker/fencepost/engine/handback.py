@@ -86,14 +86,14 @@ async def settle_and_announce(
     conflicts: int = 0,
 ) -> Settled:
     """Settle, and if the run's end or an answer has landed tell whoever waits for it, on the same trip."""
-    settling = settle(shell, delivery, entries, recovered=recovered, conflicts=conflicts)
     if owed.ended is None and not owed.answered:
-        return await settling
+        return await settle(shell, delivery, entries, recovered=recovered, conflicts=conflicts)
     run_id = delivery.key.split(":", 2)[1]
     hints = [_hint(shell, channel_of(run_id), b"")] if owed.answered else []
     if owed.ended is not None:  # its seq, for whoever waits for the result
         hints.append(_hint(shell, f"ended:{run_id}", str(owed.ended.seq).encode()))
-    settled, *_ = await asyncio.gather(settling, *hints)
+    settling = settle(shell, delivery, entries, recovered=recovered, conflicts=conflicts)
+    settled, _ = await asyncio.gather(settling, asyncio.gather(*hints))
     return settled
 
 
