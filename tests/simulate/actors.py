@@ -1,5 +1,8 @@
 """Who starts runs, sends signals and ends runs from outside: clients, each a process of its own."""
 
+# A client is opened without dialling servers.
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -7,6 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tests.simulate.durable import code
+from tests.simulate.faults import CLIENTS
+from tests.simulate.plan import Program, Sender, Stop
+from tests.simulate.scheduler import Proc
+from tests.simulate.wires import QueueWire, StoreWire, Wire
 
 from fencepost import errors
 from fencepost.client.client import Client, Connected
@@ -14,11 +22,6 @@ from fencepost.engine.worker import limits_of
 from fencepost.log import RunLog
 from fencepost.payload_codecs import NONE
 from fencepost_store.protocol import Batch, Verdict
-from tests.simulate.durable import code
-from tests.simulate.faults import CLIENTS
-from tests.simulate.plan import Program, Sender, Stop
-from tests.simulate.scheduler import Proc
-from tests.simulate.wires import QueueWire, StoreWire, Wire
 
 if TYPE_CHECKING:
     from tests.simulate.world import World

@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from tests.simulate.programs import KINDS
+
 from fencepost_queue.protocol import EnqueueOutcome, SettleOutcome
 from fencepost_store.events import EventType
 from fencepost_store.protocol import FactOutcome, Outcome, Reason, RunStatus
-from tests.simulate.programs import KINDS
 
 NOT_YET = frozenset({"child_created", "child_cancel_requested", "child_completed", "child_failed", "child_abandoned"})
 

@@ -4,17 +4,17 @@ of the code. Which tree a run plays is its argument; what a step's body does is 
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Any, Protocol
+
+from tests.simulate.plan import Node
+from tests.simulate.programs import play
 
 from fencepost import Hook, hook, patched, sleep, step, workflow
 from fencepost.authoring.context import current
 from fencepost.authoring.registry import Registry
 from fencepost.authoring.step import Step
 from fencepost.authoring.workflow import Workflow
-from tests.simulate.plan import Node
-from tests.simulate.programs import play
 
 
 class Scene(Protocol):
@@ -126,5 +126,3 @@ def code(*, new: bool) -> Code:
     if new not in _codes:
         _codes[new] = Code(new=new)
     return _codes[new]
-
-

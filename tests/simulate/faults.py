@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from fencepost_queue.memory import LaneSnapshot
 from tests.simulate.plan import Fault
 from tests.simulate.scheduler import Proc
 from tests.simulate.wires import SERVER, Wire, WireFault
+
+from fencepost_queue.memory import LaneSnapshot
 
 if TYPE_CHECKING:
     from tests.simulate.processes import SimWorker
@@ -233,4 +234,3 @@ class Faults:
         self.hits[kind] += 1
         self.window(kind, seconds)
         self.busy_until = max(self.busy_until, self.world.loop.now + seconds)
-

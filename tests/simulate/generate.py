@@ -185,7 +185,9 @@ class _Maker:
                 continue
             at = chance.choice((0.0, 0.0, 0.3, 1.0, 2.0))
             if chance.random() < 0.2:  # a flood
-                senders += [Sender(token, run, chance.choice((2, 5, 12)), 0.0, at) for _ in range(chance.choice((1, 2, 3)))]
+                senders += [
+                    Sender(token, run, chance.choice((2, 5, 12)), 0.0, at) for _ in range(chance.choice((1, 2, 3)))
+                ]
             else:
                 gap = chance.choice((0.0, 0.05, 0.5, 1.5))
                 senders.append(Sender(token, run, payloads + chance.choice((0, 0, 2)), gap, at, chance.random() < 0.1))
@@ -226,7 +228,9 @@ class _Maker:
                 case "drain":
                     fault.again = chance.choice((0.1, 1.0, 5.0))
                 case "lost" | "refused" | "late" | "slow_call" | "twice":
-                    fault.op = chance.choice(("", "", "append", "settle", "settle", "load", "release", "enqueue", "commit"))
+                    fault.op = chance.choice(
+                        ("", "", "append", "settle", "settle", "load", "release", "enqueue", "commit")
+                    )
                     fault.seconds = chance.choice((0.01, 0.3, 2.0, 11.0))
                 case "cut" | "outage" | "slow_server":
                     fault.op = chance.choice(("store", "queue"))

@@ -8,17 +8,18 @@ from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from tests.simulate.histories import check_history
+from tests.simulate.plain import Illegal, Plain
+from tests.simulate.plan import Plan
+from tests.simulate.prefixes import check_prefixes
+from tests.simulate.programs import nodes_of
+from tests.simulate.timing import check_timing
+from tests.simulate.world import Record
+
 from fencepost import payload
 from fencepost.records import CancelRequested, RunFailed, unpack
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import Run, RunStatus
-from tests.simulate.histories import check_history
-from tests.simulate.plain import Illegal, Plain
-from tests.simulate.plan import Plan
-from tests.simulate.programs import nodes_of
-from tests.simulate.prefixes import check_prefixes
-from tests.simulate.timing import check_timing
-from tests.simulate.world import Record
 
 DISRUPTIVE = frozenset(
     {
@@ -151,9 +152,7 @@ def _bodies(record: Record) -> Generator[str]:
         by_entity[body.run, body.entity].append(body)
         if not body.logged:
             yield f"body: {body.entity} attempt {body.attempt} of run {body.run} began before its start was in the log"
-    poison = {
-        (i, node.id) for i, p in enumerate(record.plan.programs) for node in nodes_of(p.root) if node.fails < 0
-    }
+    poison = {(i, node.id) for i, p in enumerate(record.plan.programs) for node in nodes_of(p.root) if node.fails < 0}
     for (index, entity), bodies in by_entity.items():
         attempts = Counter(body.attempt for body in bodies)
         twice = [attempt for attempt, count in attempts.items() if count > 1]

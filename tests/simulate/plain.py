@@ -13,13 +13,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tests.simulate.plan import Node
+from tests.simulate.programs import play
+from tests.simulate.scheduler import SimLoop, SimTimer
+
 from fencepost import errors, payload
 from fencepost.failure import exception_of
 from fencepost.records import CancelRequested, StepCreated, StepEnded, unpack
 from fencepost_store.events import Event, EventType
-from tests.simulate.plan import Node
-from tests.simulate.programs import play
-from tests.simulate.scheduler import SimLoop, SimTimer
 
 Key = tuple[int, int]
 """A call of a step: its node, and which visit of it."""

@@ -6,13 +6,14 @@ import random
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from tests.simulate.durable import code
+from tests.simulate.plan import Plan
+from tests.simulate.programs import nodes_of
+
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost_store.events import Event, NewEvent
 from fencepost_store.protocol import Run
-from tests.simulate.durable import code
-from tests.simulate.plan import Plan
-from tests.simulate.programs import nodes_of
 
 CUTS = 2
 """Prefixes that are delivered at once and compared, per run."""

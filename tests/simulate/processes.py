@@ -9,6 +9,10 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from tests.simulate.durable import Code
+from tests.simulate.scheduler import Proc, SimLoop
+from tests.simulate.wires import SERVER, QueueWire, StoreWire, Wire
+
 from fencepost.config import Config
 from fencepost.engine.alone import Alone, Order, Report
 from fencepost.engine.claims import Claims
@@ -23,9 +27,6 @@ from fencepost.engine.worker import Worker, build_shell
 from fencepost_queue.memory import MemoryServer
 from fencepost_queue.protocol import Delivery
 from fencepost_store.memory import MemoryStore
-from tests.simulate.durable import Code
-from tests.simulate.scheduler import Proc, SimLoop
-from tests.simulate.wires import SERVER, QueueWire, StoreWire, Wire
 
 CHILD_SECONDS = 0.3
 """What a suspect's interpreter takes to start."""

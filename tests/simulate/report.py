@@ -6,7 +6,6 @@ import time
 from collections import Counter
 
 import msgspec
-
 from tests.simulate.branches import missed
 from tests.simulate.generate import generate
 from tests.simulate.oracle import judge
@@ -114,15 +113,20 @@ def calm(totals: Totals) -> list[str]:
     if totals.seeds < 200:
         return []
     wanted = {name: least * totals.seeds / 1_000 for name, least in PER_THOUSAND.items()}
-    return [f"{name}: {value}, at least {wanted[name]:.0f}" for name, value in figures(totals).items() if value < wanted[name]]
+    return [
+        f"{name}: {value}, at least {wanted[name]:.0f}"
+        for name, value in figures(totals).items()
+        if value < wanted[name]
+    ]
 
 
 def lines(totals: Totals, seconds: float) -> list[str]:
     """The report."""
     scale = 1_000 / max(1, totals.seeds)
     per = {name: round(value * scale) for name, value in figures(totals).items()}
+    each = totals.cpu_seconds / max(1, totals.seeds) * 1_000
     shown = [
-        f"{totals.seeds} schedules in {seconds:.0f} s ({totals.cpu_seconds / max(1, totals.seeds) * 1000:.1f} ms of CPU each):"
+        f"{totals.seeds} schedules in {seconds:.0f} s ({each:.1f} ms of CPU each):"
         f" {totals.runs} runs, {totals.events} events, {totals.bodies} bodies, {totals.signals} signals,"
         f" {totals.callbacks} callbacks, {totals.virtual_seconds / 3600:.1f} simulated hours",
         "per 1,000 seeds: " + ", ".join(f"{name} {value}" for name, value in per.items()),

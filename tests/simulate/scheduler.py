@@ -8,6 +8,9 @@ as with SIGKILL and SIGSTOP.
 A callback belongs to the process whose context it runs in. Time moves only when nothing is ready, to the next timer.
 """
 
+# A loop is made of its handles' private parts, as asyncio's own loops are.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -298,6 +301,6 @@ def _close(coroutine: Any) -> None:
             coroutine.close()
         except (RuntimeError, ValueError):  # it awaited something while it was closed
             continue
-        except BaseException:  # noqa: BLE001, S110 - a process that is gone has nothing to say
+        except BaseException:  # noqa: BLE001 - a process that is gone has nothing to say
             return
         return

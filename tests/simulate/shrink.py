@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
-
 from tests.simulate.oracle import judge
 from tests.simulate.plan import Node, Plan
 from tests.simulate.world import World
@@ -64,7 +63,7 @@ def _candidates(plan: Plan) -> Iterator[Plan]:
 
 
 def _smaller(node: Node) -> Iterator[Node]:
-    if node.kind != "step" and not (node.kind == "sleep"):
+    if node.kind not in ("step", "sleep"):
         yield from node.parts
         yield Node("step", node.id, flavour="work")
     if node.kind in ("seq", "gather", "group") and len(node.parts) > 1:

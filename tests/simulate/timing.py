@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
-from fencepost_store.events import Event, EventType
 from tests.simulate.world import EPOCH, Record
+
+from fencepost_store.events import Event, EventType
 
 T = EventType
 PROMPT_SECONDS = 2.0
@@ -52,7 +53,7 @@ def check_timing(record: Record) -> Generator[str]:
     """Violations, in words."""
     if record.plan.concurrency < 8 or record.plan.near_horizon < 600:
         return  # steps wait for slots, and far timers for the reconciler
-    for index, (run, log) in record.runs.items():
+    for index, (_, log) in record.runs.items():
         for event, since in _waited(log):
             late = (event.at - since) / 1e6
             allowed = PROMPT_SECONDS + 40 * record.plan.latency

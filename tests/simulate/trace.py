@@ -13,7 +13,10 @@ def tree(node: Node, depth: int = 0) -> list[str]:
     """A workflow, a line per node."""
     told = {name: getattr(node, name) for name in ("seconds", "count", "fails", "token", "flavour")}
     words = " ".join(f"{name}={value}" for name, value in told.items() if value)
-    return ["  " * depth + f"{node.kind} {node.id} {words}".rstrip(), *(one for p in node.parts for one in tree(p, depth + 1))]
+    return [
+        "  " * depth + f"{node.kind} {node.id} {words}".rstrip(),
+        *(one for p in node.parts for one in tree(p, depth + 1)),
+    ]
 
 
 def trace(plan: Plan) -> list[str]:
@@ -31,7 +34,9 @@ def trace(plan: Plan) -> list[str]:
         said.append((at, f"FAULT {kind}" + (f" until {until - record.began:.3f}" if until > at else "")))
     for index, (run, log) in record.runs.items():
         for event in log:
-            words = f"run {index}: {event.seq} {event.type.name} {event.entity} {event.attempt or ''} {event.dedupe or ''}"
+            words = (
+                f"run {index}: {event.seq} {event.type.name} {event.entity} {event.attempt or ''} {event.dedupe or ''}"
+            )
             said.append(((event.at - EPOCH) / 1e6, " ".join(words.split())))
         said.append((record.ended, f"run {index} {run.run_id} is {run.status.name}"))
     for body in record.bodies:

@@ -5,6 +5,9 @@ A request is carried out by the servers, whatever has become of who sent it. A t
 lives there too: it ends by itself when its time is over or its owner is dead.
 """
 
+# Callbacks of futures are lambdas here.
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import asyncio
@@ -15,14 +18,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+from tests.simulate.branches import answered
+from tests.simulate.scheduler import Proc, SimLoop
 
 from fencepost_queue.memory import MemoryServer
 from fencepost_queue.protocol import Claimed, QueueTrouble
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, StoreTrouble
 from fencepost_store.trouble import RolledBack
-from tests.simulate.branches import answered
-from tests.simulate.scheduler import Proc, SimLoop
 
 SERVER = contextvars.Context()
 """What the servers run in: no process's context."""

@@ -2,6 +2,9 @@
 afterwards.
 """
 
+# The world looks into the reference model's tables, where a real one would be asked.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -11,13 +14,6 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
-
-from fencepost.config import Config
-from fencepost_queue.lane import State
-from fencepost_queue.memory import MemoryServer
-from fencepost_store.events import Event
-from fencepost_store.memory import MemoryStore
-from fencepost_store.protocol import Run
 from tests.simulate.actors import Accepted, Actors
 from tests.simulate.durable import Stage, code
 from tests.simulate.faults import Faults, Slot
@@ -27,6 +23,13 @@ from tests.simulate.processes import Servers, SimWorker
 from tests.simulate.programs import nodes_of
 from tests.simulate.scheduler import PROC, Overrun, Proc, SimLoop
 from tests.simulate.wires import Wire
+
+from fencepost.config import Config
+from fencepost_queue.lane import State
+from fencepost_queue.memory import MemoryServer
+from fencepost_store.events import Event
+from fencepost_store.memory import MemoryStore
+from fencepost_store.protocol import Run
 
 EPOCH = 1_700_000_000_000_000 - 1_000_000_000
 LIMIT_SECONDS = 1_500.0
@@ -141,7 +144,9 @@ class World:
         wire.branches = self.branches
         version = code(new=new)
         config = self.config if new else msgspec.structs.replace(self.config, build="old")
-        worker = SimWorker(self.servers, proc, wire, config, version, self.plan.seed * 1_000 + slot.generation * 10 + index)
+        worker = SimWorker(
+            self.servers, proc, wire, config, version, self.plan.seed * 1_000 + slot.generation * 10 + index
+        )
         slot.worker = worker
         self.faults.workers.append(worker)
         self.loop.start(proc, worker.start(), "boot")
@@ -269,7 +274,7 @@ class World:
 
 def _config(plan: Plan) -> Config:
     return Config(
-        queues=["default", "other"],
+        queues=("default", "other"),
         concurrency=plan.concurrency,
         conflict_limit=plan.conflict_limit,
         cache_instances_max=plan.cache_instances_max,

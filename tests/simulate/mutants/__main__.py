@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import msgspec
-
 from tests.simulate.generate import generate
 from tests.simulate.mutants import MUTANTS, Patch
 from tests.simulate.oracle import judge
@@ -28,13 +27,16 @@ def hunt(name: str, first: int = 0) -> Found:
     """Play seeds under a mutant until one is violated."""
     mutant = MUTANTS[name]
     began = time.monotonic()
+    seed = first
     patch = Patch()
     mutant.apply(patch)
     try:
         for seed in range(first, first + mutant.seeds):
             found = judge(World(generate(seed)).play())
             if found:
-                return Found(name, seed - first + 1, f"seed {seed}: {found[0].splitlines()[0]}", time.monotonic() - began)
+                return Found(
+                    name, seed - first + 1, f"seed {seed}: {found[0].splitlines()[0]}", time.monotonic() - began
+                )
     except Exception as error:  # noqa: BLE001 - a world that falls over is a find as well
         return Found(name, seed - first + 1, f"seed {seed}: {error!r}", time.monotonic() - began)
     finally:
@@ -51,7 +53,8 @@ def main() -> int:
     names = asked.names or sorted(MUTANTS, key=lambda name: -MUTANTS[name].seeds)
     survivors = 0
     with ProcessPoolExecutor(asked.jobs) as pool:
-        for found in pool.map(hunt, names):
+        for hunted in as_completed([pool.submit(hunt, name) for name in names]):
+            found = hunted.result()
             survivors += found.after is None
             kind = "historical" if MUTANTS[found.name].historical else "guard"
             print(f"{kind:10} {found.name}: {found.what[:200]} ({found.seconds:.1f} s)", flush=True)

@@ -1,12 +1,14 @@
 """Guards of replay, and of clients."""
 
 # Mutants reach where no caller does.
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+from tests.simulate.mutants.switches import Patch, mutant
 
 from fencepost.client import signals
 from fencepost.engine.clock import DatabaseClock
@@ -15,7 +17,6 @@ from fencepost.replay.hooks import Channel
 from fencepost.replay.instance import Instance
 from fencepost.replay.tasks import HookFuture, StepFuture, WorkflowFuture
 from fencepost_store.events import Event
-from tests.simulate.mutants.switches import Patch, mutant
 
 
 @mutant(historical=True)
@@ -152,8 +153,12 @@ def eviction_closes_nothing(patch: Patch) -> None:
     def evict(self: Instance) -> None:
         if self.work.ended is None and self._usable and self.evicted is False:
             for task in self.loop.live_tasks():
-                self.loop.within(task.cancel)
+                self.loop.within(_cancel, task)
             self.loop.within(self.loop.drain)
         real(self)
 
     patch.set(Instance, "evict", evict)
+
+
+def _cancel(task: Any) -> None:
+    task.cancel()

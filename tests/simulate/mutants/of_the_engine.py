@@ -1,7 +1,7 @@
 """Guards of the engine's shells."""
 
 # Mutants reach where no caller does.
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import contextlib
 from typing import Any
 
 from msgspec.structs import replace
+from tests.simulate.mutants.switches import Patch, mutant
 
 from fencepost.engine import advance, alone, endings, handback, hotpath, owed, steps, tick
 from fencepost.engine.advance import Progress
@@ -22,7 +23,6 @@ from fencepost.log import RunLog
 from fencepost.records import Failure, StepEnded, pack
 from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store.protocol import FactOutcome, StoreTrouble
-from tests.simulate.mutants.switches import Patch, mutant
 
 
 @mutant()
@@ -323,9 +323,3 @@ def retries_are_off_by_one(patch: Patch) -> None:
 def the_end_withdraws_nothing(patch: Patch) -> None:
     """H101: bodies of a run that has ended run on."""
     patch.set(Owed, "end_steps", lambda self, live, work: None)
-
-
-@mutant()
-def live_runs_are_never_dropped_for_room(patch: Patch) -> None:
-    """The cache of live runs grows without a bound."""
-    patch.set(LiveRuns, "_evict_one", lambda self: False)

@@ -3,7 +3,7 @@ test.
 """
 
 # Mutants reach where no caller does.
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
+from tests.simulate.mutants.switches import Patch, mutant
 
 from fencepost_queue.lane import Lane, Message, Settling, State, is_tick
 from fencepost_queue.memory import MemoryQueue
 from fencepost_queue.protocol import Claimed, Delivery, EnqueueOutcome, Entry, Settled
-from tests.simulate.mutants.switches import Patch, mutant
 
 
 @mutant(historical=True)

@@ -1,7 +1,7 @@
 """Guards of the log, taken out of the reference model, which is what the SQL is held to by the differential test."""
 
 # Mutants reach where no caller does.
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from tests.simulate.mutants.switches import Patch, mutant
 
 from fencepost_store import ledger
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.ledger import LANDED, Ledger
 from fencepost_store.memory import MemoryStore, _Tables
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, Verdict
-from tests.simulate.mutants.switches import Patch, mutant
 
 
 def _without_reason(patch: Patch, *reasons: Reason, only: frozenset[EventType] | None = None) -> None:
@@ -136,7 +136,9 @@ def nothing_after_the_end(patch: Patch) -> None:
 @mutant()
 def one_end_per_entity(patch: Patch) -> None:
     """I4: facts land behind their step's end."""
-    steps = frozenset({EventType.step_completed, EventType.step_failed, EventType.step_started, EventType.step_retrying})
+    steps = frozenset(
+        {EventType.step_completed, EventType.step_failed, EventType.step_started, EventType.step_retrying}
+    )
     _without_reason(patch, Reason.entity_ended, only=steps)
 
 
@@ -208,7 +210,7 @@ def facts_arm_no_deadline(patch: Patch) -> None:
     patch.set(ledger, "_wake", wake)
 
 
-@mutant(historical=True, seeds=6_000)
+@mutant(historical=True, seeds=800)
 def the_deadline_is_set_unseen(patch: Patch) -> None:
     """H58, H112: a turn that has not seen everything sets the deadline as if it had."""
     real = ledger._wake

@@ -39,7 +39,7 @@ class Mutant(msgspec.Struct, frozen=True):
     name: str
     says: str
     apply: Callable[[Patch], None]
-    seeds: int = 600
+    seeds: int = 400
     historical: bool = False
 
 
@@ -47,7 +47,9 @@ MUTANTS: dict[str, Mutant] = {}
 """All of them, by name."""
 
 
-def mutant(*, seeds: int = 600, historical: bool = False) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
+def mutant(
+    *, seeds: int = 400, historical: bool = False
+) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Enter a function as a mutant; its docstring says what it is."""
 
     def enter(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
