@@ -86,6 +86,7 @@ def _outcome(plan: Plan, index: int, run: Run, log: Sequence[Event], plain: Plai
         return
     if STATUS[run.status] is not end.type:
         yield f"outcome: the row says {run.status.name}, the log ends with {end.type.name}"
+        return
     asked = [event for event in log if event.type is EventType.cancel_requested]
     root = plain.root
     assert root is not None

@@ -65,7 +65,7 @@ def cancelling_withdraws_no_step(patch: Patch) -> None:
 def early_wakes_end_waits(patch: Patch) -> None:
     """H46: a wake that comes early ends the wait."""
     real = Instance.fire_due
-    patch.set(Instance, "fire_due", lambda self, now: real(self, now + 40_000))
+    patch.set(Instance, "fire_due", lambda self, now: real(self, now + 400_000))
 
 
 @mutant(historical=True)
