@@ -44,6 +44,12 @@ kills: setup ## Kill workers between append and settle and in bodies, 20 times e
 long: setup ## One run with 100,000 events on real servers, some minutes: a turn costs the same at its end as at its beginning
 	@FENCEPOST_LONG=1 $(RUN) -m pytest -q -s tests/long $(PYTEST_ARGS)
 
+simulate: setup ## Play SEEDS=20000 seeded fault schedules of the whole engine (SEED=s alone: one, with its trace)
+	@$(RUN) -m tests.simulate $(if $(SEEDS)$(SEED),$(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)),--seeds 20000) --jobs $(or $(JOBS),2)
+
+mutants: setup ## Take each guard out, put bugs of other engines in: the simulator and the tests must find each
+	@$(RUN) -m tests.simulate.mutants --jobs $(or $(JOBS),2)
+
 bench: setup ## Measure against the floor of plain Postgres on this machine
 	@$(RUN) -m benchmarks $(BENCH_ARGS)
 

@@ -66,7 +66,7 @@ class Actors:
         proc = Proc(f"client{who - CLIENTS}")
         wire = Wire(world.loop, proc, world.plan.latency, lambda: world.faults.beat(who, proc))
         wire.hit = world.faults.hit
-        wire.branches = world.branches
+        wire.branches, wire.landed = world.branches, world.landed
         world.faults.watch(who, wire)
         store: Any = StoreWire(wire, world.servers.store)
         queue: Any = QueueWire(wire, world.servers.queue, proc.name)

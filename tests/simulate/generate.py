@@ -216,7 +216,9 @@ class _Maker:
             if kind == "client_call":
                 who = CLIENTS + chance.randrange(len(plan.programs) + len(plan.senders) + len(plan.stops))
                 one = chance.choice(("lost", "refused", "late", "slow_call", "twice"))
-                faults.append(Fault(one, who, 1 + chance.randrange(6), seconds=chance.choice((0.05, 1.0))))
+                fault = Fault(one, who, 1 + chance.randrange(4), seconds=chance.choice((0.05, 1.0)))
+                fault.op = chance.choice(("", "append", "append", "start"))
+                faults.append(fault)
                 continue
             fault = Fault(kind, who, beat, hops)
             match kind:
@@ -261,7 +263,7 @@ _SHARES = {
     "rollback": 2,
     "expire": 1,
     "client_crash": 1,
-    "client_call": 2,
+    "client_call": 4,
 }
 _KINDS = list(_SHARES)
 _WEIGHTS = list(_SHARES.values())

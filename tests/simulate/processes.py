@@ -143,7 +143,7 @@ class SimAlone(Alone):
                 ended.set_result(None if failed else task.result())
 
         wire = Wire(loop, proc, worker.wire.latency, lambda: None)
-        wire.branches = worker.wire.branches
+        wire.branches, wire.landed = worker.wire.branches, worker.wire.landed
         task = loop.start(proc, _suspect(worker, proc, wire, Order(worker.config, (), delivery)), "suspect")
         task.add_done_callback(report)
         stop = asyncio.ensure_future(stopped.wait())

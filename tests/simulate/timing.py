@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+from tests.simulate.programs import nodes_of
 from tests.simulate.world import EPOCH, Record
 
 from fencepost_store.events import Event, EventType
@@ -49,12 +50,28 @@ DECISIONS = frozenset(
 INVISIBLE = frozenset({T.step_started, T.step_retrying})
 
 
+AHEAD_SECONDS = 0.1
+"""How far the time that a writer proposes may be ahead of the store's: its clock runs fast by two in a thousand, and
+was read some seconds ago.
+"""
+
+THREAD_SECONDS = 0.4
+"""What a body in a thread takes at most, see ``processes.ports_of``."""
+
+
 def check_timing(record: Record) -> Generator[str]:
     """Violations, in words."""
+    for index, (run, log) in record.runs.items():
+        for event in log:
+            landed = record.landed.get((run.run_id, event.seq))
+            if landed is not None and (event.at - EPOCH) / 1e6 > landed + AHEAD_SECONDS:
+                ahead = (event.at - EPOCH) / 1e6 - landed
+                yield f"time: {event.type.name} {event.entity} of run {index} is dated {ahead:.3f} s ahead"
     if record.plan.concurrency < 8 or record.plan.near_horizon < 600:
         return  # steps wait for slots, and far timers for the reconciler
     for index, (_, log) in record.runs.items():
-        for event, since in _waited(log):
+        seconds = _bodies(record, index)
+        for event, since in _waited(log, seconds):
             late = (event.at - since) / 1e6
             allowed = PROMPT_SECONDS + 40 * record.plan.latency
             if late <= allowed:
@@ -77,22 +94,38 @@ def _excused(record: Record, start: float, end: float, allowed: float) -> bool:
     return end <= at + allowed
 
 
-def _waited(log: Sequence[Event]) -> Generator[tuple[Event, int]]:
+def _bodies(record: Record, index: int) -> dict[str, float]:
+    """How long the bodies of a run's steps take, by entity. Those that kill their process have no time."""
+    nodes = {node.id: node for node in nodes_of(record.plan.programs[index].root)}
+    taken: dict[str, float] = {}
+    for body in record.bodies:
+        if body.run == index and nodes[body.node].fails >= 0:
+            seconds = nodes[body.node].seconds
+            flavour = nodes[body.node].flavour
+            taken[body.entity] = min(seconds, 2.0) if flavour == "brief" else seconds + THREAD_SECONDS
+    return taken
+
+
+def _waited(log: Sequence[Event], seconds: dict[str, float]) -> Generator[tuple[Event, int]]:
     """Each event that the engine owed, and since when."""
     visible = log[0].at
     since: dict[str, int] = {}
     for event in log:
+        due = since.get(event.entity, 0)
         match event.type:
-            case T.step_started if event.attempt == 1:
-                yield event, since[event.entity]
             case T.step_created:
                 since[event.entity] = event.at
-            case T.step_retrying:
+            case T.step_started:
+                if event.attempt == 1 or event.entity in seconds:
+                    yield event, due
+                since[event.entity] = event.at + int(seconds.get(event.entity, 0.0) * 1e6)
+            case T.step_completed | T.step_failed | T.step_retrying if event.entity in seconds:
+                yield event, due
                 since[event.entity] = event.due or 0
             case T.wait_created:
                 since[event.entity] = event.due or 0
             case T.wait_completed:
-                yield event, max(since[event.entity], visible)
+                yield event, max(due, visible)
             case _:
                 pass
         if event.type in DECISIONS:

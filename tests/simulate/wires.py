@@ -63,6 +63,7 @@ class Wire:
         self.cut: dict[str, float] = {}
         self.slow: dict[str, tuple[float, float]] = {}
         self.branches: Counter[str] = Counter()
+        self.landed: dict[tuple[str, int], float] = {}
         self.hit: Callable[[str], None] = lambda kind: None
         self.loaded: Callable[[str], None] = lambda run_id: None
 
@@ -112,6 +113,9 @@ class Wire:
         def reply(value: Any, error: BaseException | None) -> None:
             if error is None:
                 self.branches.update(answered(op, args, value))
+                if op == "append":
+                    for batch, verdict in zip(args[0], value, strict=True):
+                        self.landed.update({(batch.run_id, event.seq): loop.now for event in verdict.events})
             if kind in ("lost", "late"):
                 value, error = None, trouble("the reply was lost")
             loop.call_later(self._one_way(server), _answer, answer, value, error, context=SERVER)

@@ -59,7 +59,8 @@ class Body(msgspec.Struct):
 
 
 class Record(msgspec.Struct):
-    """What a schedule came to. ``windows``: (from, until, kind) of what went wrong, virtual seconds."""
+    """What a schedule came to. ``windows``: (from, until, kind) of what went wrong, virtual seconds.
+    ``landed``: when the store took an event in, by run id and seq, whatever time it bears."""
 
     plan: Plan
     began: float
@@ -73,6 +74,7 @@ class Record(msgspec.Struct):
     points: Counter[str]
     turns: Counter[str]
     branches: Counter[str]
+    landed: dict[tuple[str, int], float]
     left_over: list[str]
     errors: list[str]
     stuck: list[int]
@@ -91,6 +93,7 @@ class World:
         self.points: Counter[str] = Counter()
         self.turns: Counter[str] = Counter()
         self.branches: Counter[str] = Counter()
+        self.landed: dict[tuple[str, int], float] = {}
         self.bodies: list[Body] = []
         self.errors: list[str] = []
         store = MemoryStore(lambda: EPOCH + int(loop.now * 1_000_000))
@@ -141,7 +144,7 @@ class World:
         wire = Wire(self.loop, proc, self.plan.latency, lambda: self.faults.beat(index, proc))
         wire.hit = self.faults.hit
         wire.loaded = self._loaded
-        wire.branches = self.branches
+        wire.branches, wire.landed = self.branches, self.landed
         version = code(new=new)
         config = self.config if new else msgspec.structs.replace(self.config, build="old")
         worker = SimWorker(
@@ -245,6 +248,7 @@ class World:
             points=self.points,
             turns=self.turns,
             branches=self.branches,
+            landed=self.landed,
             left_over=[] if stuck or overrun else list(self._left_over()),
             errors=self.errors,
             stuck=stuck,

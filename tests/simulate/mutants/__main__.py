@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import msgspec
+import pytest
 from tests.simulate.generate import generate
-from tests.simulate.mutants import MUTANTS, Patch
+from tests.simulate.mutants import MUTANTS, Mutant, Patch
 from tests.simulate.oracle import judge
 from tests.simulate.world import World
-
-
-LIMIT = 100
 
 
 class Found(msgspec.Struct):
@@ -34,7 +34,9 @@ def hunt(name: str, first: int = 0) -> Found:
     patch = Patch()
     mutant.apply(patch)
     try:
-        for seed in range(first, first + min(mutant.seeds, LIMIT)):
+        if mutant.test:
+            return _by_test(mutant, began)
+        for seed in range(first, first + mutant.seeds):
             found = judge(World(generate(seed)).play())
             if found:
                 return Found(
@@ -45,6 +47,18 @@ def hunt(name: str, first: int = 0) -> Found:
     finally:
         patch.undo()
     return Found(name, None, f"SURVIVED {mutant.seeds} seeds", time.monotonic() - began)
+
+
+def _by_test(mutant: Mutant, began: float) -> Found:
+    """Run the tests that are to find it, in this process, where it is in force."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = pytest.main(["-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", *mutant.test])
+    failed = [line for line in said.getvalue().splitlines() if line.startswith("FAILED")]
+    seconds = time.monotonic() - began
+    if code == pytest.ExitCode.TESTS_FAILED and failed:
+        return Found(mutant.name, 0, failed[0].partition(" - ")[0], seconds)
+    return Found(mutant.name, None, f"SURVIVED {' '.join(mutant.test)} (exit code {int(code)})", seconds)
 
 
 def main() -> int:

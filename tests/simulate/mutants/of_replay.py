@@ -13,6 +13,7 @@ from tests.simulate.mutants.switches import Patch, mutant
 from fencepost.client import signals
 from fencepost.engine.clock import DatabaseClock
 from fencepost.replay import instance
+from fencepost.replay.eviction import wind_down
 from fencepost.replay.hooks import Channel
 from fencepost.replay.instance import Instance
 from fencepost.replay.tasks import HookFuture, StepFuture, WorkflowFuture
@@ -68,23 +69,35 @@ def early_wakes_end_waits(patch: Patch) -> None:
     patch.set(Instance, "fire_due", lambda self, now: real(self, now + 400_000))
 
 
-@mutant(historical=True)
-def clocks_of_workers_decide(patch: Patch) -> None:
-    """H16: what is due is decided by the worker's own clock."""
-    real = Instance.fire_due
-    seen: list[DatabaseClock] = []
+@mutant()
+def a_fast_clock_is_never_put_right(patch: Patch) -> None:
+    """H16: the reading that put the clock furthest ahead counts for ever (seed 93)."""
 
     def read(self: DatabaseClock, now: int) -> int:
-        if self._offset is None:
-            seen.append(self)
-            self._offset = now - int(self._monotonic() * 1_000_000) + int(self._monotonic() * 1_000) % 300_000
+        offset = now - int(self._monotonic() * 1_000_000)
+        self._best = offset if self._best is None else max(self._best, offset)
+        self._before = self._best
         return self.now()
 
     patch.set(DatabaseClock, "read", read)
-    patch.set(Instance, "fire_due", lambda self, now: real(self, seen[-1].now() if seen else now))
 
 
-@mutant()
+@mutant(historical=True)
+def clocks_of_workers_decide(patch: Patch) -> None:
+    """H16: what is due is decided by the worker's own clock."""
+    real_fire, real_read, real_now = Instance.fire_due, DatabaseClock.read, DatabaseClock.now
+    seen: list[DatabaseClock] = []
+
+    def read(self: DatabaseClock, now: int) -> int:
+        seen.append(self)
+        return real_read(self, now)
+
+    patch.set(DatabaseClock, "read", read)
+    patch.set(DatabaseClock, "now", lambda self: real_now(self) + int(self._monotonic()) % 2 * 300_000)
+    patch.set(Instance, "fire_due", lambda self, now: real_fire(self, seen[-1].now() if seen else now))
+
+
+@mutant(test=("tests/replay/test_divergence.py", "-k", "anticipated"))
 def what_overtakes_an_anticipated_event_is_not_seen(patch: Patch) -> None:
     """The log may hold other events before those that a live instance was given ahead of it."""
     patch.set(instance, "BEHIND_ANTICIPATED", frozenset())
@@ -139,26 +152,18 @@ def _with(batch: Any, event: Any) -> Any:
     return replace(batch, events=(event,))
 
 
-@mutant()
+@mutant(test=("tests/replay/test_hooks.py", "-k", "h24"))
 def payloads_are_not_given_back(patch: Patch) -> None:
     """A payload whose awaiter is cancelled before it wakes up is lost."""
     patch.set(HookFuture, "give_back", lambda self: None)
 
 
-@mutant()
-def eviction_closes_nothing(patch: Patch) -> None:
-    """H29: what a run's code does while it is thrown away counts."""
-    real = Instance.evict
+@mutant(test=("tests/replay/test_eviction.py", "-k", "finally_blocks_run"))
+def eviction_is_not_silent(patch: Patch) -> None:
+    """H29: what a run's code asks for while it is thrown away counts."""
 
     def evict(self: Instance) -> None:
-        if self.work.ended is None and self._usable and self.evicted is False:
-            for task in self.loop.live_tasks():
-                self.loop.within(_cancel, task)
-            self.loop.within(self.loop.drain)
-        real(self)
+        self.evicted = True
+        wind_down(self.loop)
 
     patch.set(Instance, "evict", evict)
-
-
-def _cancel(task: Any) -> None:
-    task.cancel()

@@ -33,7 +33,8 @@ class Patch:
 
 class Mutant(msgspec.Struct, frozen=True):
     """``name``, what it takes out or who once had it (``says``), ``apply``. ``seeds``: how many it is given.
-    ``historical``: a bug that another engine has had.
+    ``historical``: a bug that another engine has had. ``test``: what finds it where no schedule can or few would: a
+    pytest node and a keyword (arguments of pytest).
     """
 
     name: str
@@ -41,6 +42,7 @@ class Mutant(msgspec.Struct, frozen=True):
     apply: Callable[[Patch], None]
     seeds: int = 400
     historical: bool = False
+    test: tuple[str, ...] = ()
 
 
 MUTANTS: dict[str, Mutant] = {}
@@ -48,14 +50,14 @@ MUTANTS: dict[str, Mutant] = {}
 
 
 def mutant(
-    *, seeds: int = 400, historical: bool = False
+    *, seeds: int = 400, historical: bool = False, test: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Enter a function as a mutant; its docstring says what it is."""
 
     def enter(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
         says = " ".join((apply.__doc__ or "").split())
         assert apply.__name__ not in MUTANTS, apply.__name__
-        MUTANTS[apply.__name__] = Mutant(apply.__name__, says, apply, seeds, historical)
+        MUTANTS[apply.__name__] = Mutant(apply.__name__, says, apply, seeds, historical, test)
         return apply
 
     return enter
