@@ -13,14 +13,20 @@ CALM_SHARE = 0.08
 LEASE = 10.0
 
 
-def generate(seed: int) -> Plan:
-    """The plan of a seed."""
-    return _Maker(seed).plan()
+def generate(seed: int, *, pointed: bool = False) -> Plan:
+    """The plan of a seed. ``pointed``: with one or two faults of those that excuse little, and with slots enough, so
+    that whatever is late is noticed: what mutants are hunted with.
+    """
+    plan = _Maker(seed, pointed).plan()
+    if pointed:
+        plan.concurrency, plan.near_horizon, plan.latency = 8, 600.0, min(plan.latency, 0.002)
+    return plan
 
 
 class _Maker:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, pointed: bool) -> None:
         self.chance = random.Random(f"plan {seed}")
+        self.pointed = pointed
         self.seed = seed
         self.ids = 0
         self.tokens: list[tuple[str, int, int, float]] = []  # token, run, payloads, patience
@@ -42,12 +48,12 @@ class _Maker:
             senders=self.senders(),
             stops=self.stops(len(programs)),
             workers=workers,
-            concurrency=chance.choice((1, 2, 4, 8, 8)),
+            concurrency=chance.choice((1, 2, 4, 8, 8, 8, 8)),
             sticky=chance.choice((0.0, 0.5, 0.9)),
             latency=chance.choice((0.0005, 0.002, 0.02)),
             conflict_limit=chance.choice((1, 2, 5)),
             cache_instances_max=chance.choice((1, 100, 100)),
-            near_horizon=chance.choice((600.0, 600.0, 1.0)),
+            near_horizon=chance.choice((600.0, 600.0, 600.0, 600.0, 1.0)),
             queue_ahead=chance.choice((0.0, 0.0, 7.0, -7.0)),
             skews=[(chance.uniform(0, 5_000), chance.choice((1.0, 1.0, 0.998, 1.002))) for _ in range(workers)],
         )
@@ -204,11 +210,13 @@ class _Maker:
     def faults(self, plan: Plan) -> list[Fault]:
         chance = self.chance
         faults: list[Fault] = []
-        for _ in range(chance.choices((1, 2, 3, 4, 6), (4, 4, 3, 2, 1))[0]):
+        count = chance.choices((1, 2, 3, 4, 6), (4, 4, 3, 2, 1))[0]
+        weights = _POINTED if self.pointed else _WEIGHTS
+        for _ in range(min(2, count) if self.pointed else count):
             who = chance.randrange(plan.workers)
             beat = min(60, 1 + int(chance.expovariate(1 / 9)))
             hops = chance.choice((0, 0, 1, 2, 3, 5, 8, 13))
-            kind = chance.choices(_KINDS, _WEIGHTS)[0]
+            kind = chance.choices(_KINDS, weights)[0]
             if kind == "client_crash":
                 who = CLIENTS + chance.randrange(len(plan.programs) + len(plan.senders) + len(plan.stops))
                 faults.append(Fault("crash", who, 1 + chance.randrange(4), hops))
@@ -267,3 +275,5 @@ _SHARES = {
 }
 _KINDS = list(_SHARES)
 _WEIGHTS = list(_SHARES.values())
+_EXCUSING = {"late", "slow_call", "slow_server", "cut", "outage", "rollback", "boot", "client_crash"}
+_POINTED = [1 if kind in _EXCUSING else share for kind, share in _SHARES.items()]

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.simulate.histories import check_history
 from tests.simulate.plain import Illegal, Plain
-from tests.simulate.plan import Plan
+from tests.simulate.plan import Node, Plan
 from tests.simulate.prefixes import check_prefixes
 from tests.simulate.programs import nodes_of
 from tests.simulate.timing import check_timing
@@ -31,6 +31,9 @@ DISRUPTIVE = frozenset(
 
 TURNS_BASE, TURNS_PER_EVENT, TURNS_PER_SECOND = 40, 4, 0.5
 """Loads of one run's log beyond which somebody spins."""
+
+RETRIES = {"work": 3, "once": 0, "brief": 1, "thread": 2, "elsewhere": 3}
+"""Of the steps of ``durable.py``."""
 
 STATUS = {
     RunStatus.completed: EventType.run_completed,
@@ -153,7 +156,7 @@ def _bodies(record: Record) -> Generator[str]:
         by_entity[body.run, body.entity].append(body)
         if not body.logged:
             yield f"body: {body.entity} attempt {body.attempt} of run {body.run} began before its start was in the log"
-    poison = {(i, node.id) for i, p in enumerate(record.plan.programs) for node in nodes_of(p.root) if node.fails < 0}
+    nodes = [{node.id: node for node in nodes_of(program.root)} for program in record.plan.programs]
     for (index, entity), bodies in by_entity.items():
         attempts = Counter(body.attempt for body in bodies)
         twice = [attempt for attempt, count in attempts.items() if count > 1]
@@ -163,19 +166,24 @@ def _bodies(record: Record) -> Generator[str]:
         retried = sum(event.type is EventType.step_retrying for event in log)
         ended = [event for event in log if event.type in (EventType.step_completed, EventType.step_failed)]
         beyond = len(bodies) - retried - 1
-        if beyond > disruptions and (index, bodies[0].node) not in poison:
+        if beyond > disruptions and nodes[index][bodies[0].node].fails >= 0:
             yield f"body: {entity} in run {index} ran {len(bodies)} times, {retried} retries, {disruptions} disruptions"
+        node = nodes[index][bodies[0].node]
         for event in ended:
-            yield from _from_a_body(index, event, bodies, (index, bodies[0].node) in poison)
+            yield from _from_a_body(index, event, bodies, node)
+            if event.type is EventType.step_failed and node.fails >= 0 and retried != RETRIES[node.flavour]:
+                yield f"body: {entity} in run {index} failed after {retried} retries, not {RETRIES[node.flavour]}"
 
 
-def _from_a_body(index: int, event: Event, bodies: list[Any], poison: bool) -> Generator[str]:
+def _from_a_body(index: int, event: Event, bodies: list[Any], node: Node) -> Generator[str]:
     if event.type is EventType.step_completed:
         result = payload.decode(event.payload)
         if not any(body.number == result[2] and body.ended is not None for body in bodies):
             yield f"body: {event.entity} in run {index} has the result {result}, which no body gave"
-    elif b"STEP_CRASHED" in event.payload and not poison:
+    elif b"STEP_CRASHED" in event.payload and node.fails >= 0:
         yield f"body: {event.entity} in run {index} is blamed for a crash that was not its own"
+    elif event.type is EventType.step_failed and 0 <= node.fails < event.attempt and node.flavour != "brief":
+        yield f"body: {event.entity} in run {index} failed, and its body did not"
 
 
 def _spinning(record: Record) -> Generator[str]:

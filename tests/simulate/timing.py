@@ -14,7 +14,8 @@ PROMPT_SECONDS = 2.0
 """What anything may take when nothing is wrong: some round trips, a floor of a delay, a turn of others before it."""
 
 EXCUSES = {
-    # Redis is back within a reconcile period and an idle block; the rest is a lease, and what is delayed by jitter.
+    # After a flush all moves again within a reconcile period, an idle block and a renewal. The rest is a lease, and
+    # what is delayed by jitter.
     "crash": 24.0,
     "poison": 24.0,
     "child_crash": 24.0,
@@ -26,7 +27,7 @@ EXCUSES = {
     "rolled_back": 24.0,
     "twice": 2.0,
     "boot": 2.0,
-    "flush": 24.0,
+    "flush": 10.0,
     "client_crash": 17.0,
     "client_call": 17.0,
     # What they leave behind may be healed by the run's deadline only: grace, recovery interval and slack.

@@ -40,7 +40,7 @@ class Mutant(msgspec.Struct, frozen=True):
     name: str
     says: str
     apply: Callable[[Patch], None]
-    seeds: int = 400
+    seeds: int = 300
     historical: bool = False
     test: tuple[str, ...] = ()
 
@@ -50,7 +50,7 @@ MUTANTS: dict[str, Mutant] = {}
 
 
 def mutant(
-    *, seeds: int = 400, historical: bool = False, test: tuple[str, ...] = ()
+    *, seeds: int = 300, historical: bool = False, test: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Enter a function as a mutant; its docstring says what it is."""
 
