@@ -302,7 +302,10 @@ def _refuse_relation(config: Config, relation: Relation, sources: dict[str, str]
     raise ConfigError(f"{told(relation.field)} does not go with {told(relation.other)}: it {relation.because}")
 
 
-SCHEMES = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix", "valkey", "valkeys")}
+SCHEMES: dict[str, tuple[str, ...]] = {
+    "database_url": ("postgresql", "postgres"),
+    "redis_url": ("redis", "rediss", "unix", "valkey", "valkeys"),
+}
 
 
 def _check_servers(config: Config, sources: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ instance attributes, so that it survives the way through the log as any exceptio
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fencepost.records import Failure
@@ -179,7 +179,7 @@ class HookDisposed(HookNotFound):
 
     def __init__(self, token: str, run_id: str) -> None:
         super().__init__(token)
-        self.args = (token, run_id)
+        self.args: tuple[Any, ...] = (token, run_id)
         self.run_id = run_id
 
     def __str__(self) -> str:

@@ -36,7 +36,7 @@ class AskingFace(Asking):
     logs would be repetitions. ``rehearsing``: all of it is."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
-        self.replaying = False
+        self.replaying: bool = False
         self.evicted = False
         self.rehearsing = False
         self._run_id = run_id
@@ -49,7 +49,7 @@ class AskingFace(Asking):
         self._open: dict[str, Ask] = {}
         self._outstanding = Outstanding()
         self._patches = Patches()
-        self.loop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
+        self.loop: WorkflowLoop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property
     def run_id(self) -> str:

@@ -52,10 +52,12 @@ class Instance(AskingFace, Driven):
     ``anticipate`` or ``fire_due`` leaves an instance that can only be evicted.
     """
 
+    replaying: bool
+
     def __init__(self, run_id: str, program: Program, *, queue: str = "default", drain_limit: int = 100_000) -> None:
         asyncio_patches.install()
         super().__init__(run_id, program, drain_limit)
-        self.work = OpenWork()
+        self.work: OpenWork = OpenWork()
         self.queue = queue
         self.changed_arguments: list[str] = []
         self._usable = True
