@@ -1,5 +1,4 @@
-"""The comparison keeps its form: every row has a dated cell for every product, with its source, and none says a thing
-that the code does not bear out."""
+"""The comparison keeps its form: every row has a dated cell for every product, with its source."""
 
 from __future__ import annotations
 
