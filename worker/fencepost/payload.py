@@ -25,9 +25,17 @@ import msgspec.inspect
 from fencepost import payload_codecs
 from fencepost import payload_marks as marks
 from fencepost import payload_places as places
-from fencepost.errors import PayloadError, PayloadKeyMissing, PayloadTooLarge
+from fencepost.errors import PayloadCodecMissing, PayloadError, PayloadKeyMissing, PayloadTooLarge, PayloadUnreadable
 
-__all__ = ["PayloadError", "PayloadKeyMissing", "PayloadTooLarge", "decode", "encode"]
+__all__ = [
+    "PayloadCodecMissing",
+    "PayloadError",
+    "PayloadKeyMissing",
+    "PayloadTooLarge",
+    "PayloadUnreadable",
+    "decode",
+    "encode",
+]
 
 PLAIN = b"\x02"
 MARKED = b"\x03"
@@ -50,12 +58,12 @@ def stored(body: bytes, marked: bool, limit: int | None, path: str) -> bytes:
 
 
 def opened(data: bytes, path: str) -> bytes:
-    """The reverse: PLAIN or MARKED and the body. Raises PayloadKeyMissing, PayloadError."""
+    """The reverse: PLAIN or MARKED and the body. Raises PayloadKeyMissing, PayloadCodecMissing, PayloadError."""
     if data[:1] != payload_codecs.CODED:
         return data
     try:
         return payload_codecs.current().opened(data)
-    except PayloadKeyMissing:
+    except PayloadUnreadable:
         raise
     except PayloadError as error:
         raise PayloadError(f"{path or 'value'}: {error}") from error.__cause__

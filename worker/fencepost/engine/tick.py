@@ -14,11 +14,11 @@ from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
 from fencepost.log import Append, LimitExceeded
-from fencepost.payload_codecs import current, key_missing_in
+from fencepost.payload_codecs import current, lacking
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
-from fencepost.telemetry import note
+from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.protocol import Batch, CorruptLog, Loaded, StoreTrouble, Verdict
 
@@ -138,9 +138,9 @@ async def _with_loaded(
         await after_end(shell, live, owed, loaded)
         return Progress.quiet
     grace_over(live, loaded)
-    missing = next(filter(None, (key_missing_in(event.payload, current()) for event in loaded.events)), None)
+    missing = next(filter(None, (lacking(event.payload, current()) for event in loaded.events)), None)
     if missing is not None:
-        note("payload_key_missing", key=missing, run=live.run_id)
+        note_lacking(missing, live.run_id)
         live.drop()
         return None
     if live.instance is None:
