@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 
 from fencepost import payload
 from fencepost import payload_places as places
-from fencepost.errors import HookConflict, NotInWorkflow
+from fencepost.errors import HookConflict, NotInWorkflow, PayloadError
 from fencepost.records import HookCreated, pack
 from fencepost.replay import interface
 from fencepost_store.events import EventType
@@ -66,8 +66,12 @@ class Hook(Generic[T]):
         self._type = as_type
         self._closed = False
         self._conflict_with: str | None = None
-        codec = payload.codec_of(as_type, f"hook {token!r}")
-        del codec  # built now, so that a type that cannot be decoded is refused here and not when somebody has sent one
+        # Built now, so that a type that cannot be decoded is refused here and not when somebody has sent one.
+        if payload.codec_of(as_type, f"hook {token!r}").plan is not None:
+            raise PayloadError(
+                f"hook {token!r}: there is no way to decode the type {places.type_name(as_type)} from what senders "
+                "give, for they do not say of which class it is: use Structs with a tag, or one class"
+            )
         self._channel = asking.hook(entity, token, pack(record))
 
     async def conflict(self) -> HookConflict | None:
