@@ -5,7 +5,7 @@ imported."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -42,6 +42,9 @@ async def right(client: Client) -> None:
     assert_type(await client.start(count), Run[int])
     assert_type(await client.start(count, key="once"), Run[int])
     assert_type(await client.start("fulfil", 1, two=2, key="k"), Run[Any])
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    assert_type(await client.start(count, attributes={"stage": "new", "n": 1}, delay=1), Run[int])
+    assert_type(await client.start("count", attributes={"at": at}, start_at=at), Run[Any])
     assert_type(client.run("id"), Run[Any])
     assert_type(client.run("id", fulfil), Run[Shipment])
     assert_type(run.id, str)
@@ -66,6 +69,8 @@ async def wrong(client: Client, run: Run[Shipment]) -> None:
     await client.start(fulfil, Order(1), key=1)  # expect-error
     await client.start(fulfil, Order(1), key="k", strict="yes")  # expect-error
     await client.start(count, 1)  # expect-error
+    await client.start(count, attributes={"n": b"x"})  # expect-error
+    await client.start(count, start_at=1)  # expect-error
     await client.start(1)  # expect-error
     number: int = await run.result()  # expect-error
     other: Run[int] = await client.start(fulfil, Order(1))  # expect-error
@@ -87,7 +92,8 @@ def right_blocking(client: sync.Client) -> None:
     assert_type(client.start("fulfil", 1, two=2, key="k"), sync.Run[Any])
     assert_type(client.run("id"), sync.Run[Any])
     assert_type(client.run("id", fulfil), sync.Run[Shipment])
-    assert_type(client.list(workflow="fulfil"), list[RunInfo])
+    assert_type(client.start(count, attributes={"n": 1}, delay=timedelta(days=1)), sync.Run[int])
+    assert_type(client.list(workflow="fulfil", attributes={"n": 1}), list[RunInfo])
     assert_type(client.resume("token", Order(1)), str)
     with sync.Client(database_url="x", redis_url="y", namespace="z", config_file=Path("f")) as opened:
         assert_type(opened, sync.Client)
@@ -101,6 +107,7 @@ def wrong_blocking(client: sync.Client, run: sync.Run[Shipment]) -> None:
     client.start("fulfil", key=1)  # expect-error
     number: int = run.result()  # expect-error
     client.list(state="running")  # expect-error
+    client.start(count, delay="1s")  # expect-error
     sync.Client(database="x")  # expect-error
     client.run(1)  # expect-error
     print(number)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 
+from fencepost.attributes import AttributeValue
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
-from fencepost.client import HookInfo, RunInfo
+from fencepost.client import HookInfo, Reply, RunInfo
 from fencepost.client import Run as AsyncRun
 from fencepost.config import Config
 from fencepost_store.events import Event
@@ -126,6 +127,9 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        delay: float | timedelta | None = ...,
+        start_at: datetime | None = ...,
     ) -> Run[R]: ...
     @overload
     def start(
@@ -136,6 +140,9 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        delay: float | timedelta | None = ...,
+        start_at: datetime | None = ...,
         **kwargs: Any,
     ) -> Run[Any]: ...
     def start(  # type: ignore[misc] # mypy does not see that *args: Any takes *Ts
@@ -156,6 +163,10 @@ class Client:
         """See ``fencepost.Client.resume``."""
         return self.call(self._client.resume(token, value, id=id, http=http))
 
+    def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+        """See ``fencepost.Client.ask``."""
+        return self.call(self._client.ask(token, value, id=id, http=http))
+
     def hook(self, token: str) -> HookInfo:
         """See ``fencepost.Client.hook``."""
         return self.call(self._client.hook(token))
@@ -165,7 +176,15 @@ class Client:
         return self.call(self._client.get(run_id))
 
     def list(
-        self, *, workflow: str | None = None, status: str | None = None, limit: int = 50, before: str | None = None
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        limit: int = 50,
+        before: str | None = None,
     ) -> list[RunInfo]:
         """See ``fencepost.Client.list``."""
-        return self.call(self._client.list(workflow=workflow, status=status, limit=limit, before=before))
+        return self.call(
+            self._client.list(workflow=workflow, status=status, attributes=attributes, limit=limit, before=before)
+        )
