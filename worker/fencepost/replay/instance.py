@@ -168,8 +168,7 @@ class Instance(AskingFace, Driven):
         if self._root is not None:
             raise self._diverged(event)
         self._advance(beginning(event))
-        early = cancelled_before(event, self._patches.events)
-        if early is not None:
+        if (early := cancelled_before(event, self._patches.events)) is not None:
             self.begun, self._ending = False, NewEvent(EventType.run_cancelled, payload=stopped(early))
             return
         self._secret, self._attributes = secret_in(event.payload), attributes_in(event.payload)
