@@ -76,8 +76,8 @@ def test_a_worker_takes_webhooks_answers_them_and_ends_when_it_is_told(terminal:
     assert live.end() == 0
     assert "http_stopped" in live.text
     assert "Traceback" not in live.text
+    host, _, port = address.rpartition(":")
     with pytest.raises(ConnectionRefusedError):
-        host, _, port = address.rpartition(":")
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
