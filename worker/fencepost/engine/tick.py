@@ -43,6 +43,7 @@ async def handle_tick(shell: Shell, delivery: Delivery) -> None:
                 await hand_back(shell, at_hand, trouble)
     finally:
         shell.runs.leave(live)
+        note("tick_handled", run=run_id)
 
 
 async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | None:
