@@ -118,7 +118,7 @@ class WorkerProcess:
         try:
             assert process.stdout is not None
             line = await asyncio.wait_for(process.stdout.readline(), BOOT_SECONDS)
-            assert line.startswith(b"ready"), f"the worker did not start; see {log}:\n{log.read_text()[-2000:]}"
+            assert line.startswith(b"ready"), f"the worker did not start; the end of its log:\n{_tail(log)}"
         except BaseException:
             await booted.end()
             raise
@@ -172,6 +172,10 @@ class WorkerProcess:
             self.process.send_signal(number)
 
 
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
+
+
 def _variables(config: Config) -> dict[str, str]:
     """The settings that are not the default, as the environment has them."""
     usual = Config()
@@ -185,6 +189,9 @@ def _variables(config: Config) -> dict[str, str]:
 
 
 def _children(pid: int) -> list[int]:
+    """None, if it has ended meanwhile."""
+    if not Path(f"/proc/{pid}").exists():
+        return []
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 

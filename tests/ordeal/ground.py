@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 
@@ -66,7 +66,7 @@ class Ground:
     def kill_valkey(self) -> None:
         """kill -9."""
         with Redis.from_url(self.redis_url) as client:
-            found = cast("dict[str, Any]", client.info("server"))
+            found: Any = client.info("server")
         self._valkey = _ended(self._valkey, int(found["process_id"]), signal.SIGKILL)
 
     def stop(self) -> None:
@@ -89,16 +89,20 @@ def _ended(servers: EmbeddedServers | None, pid: int, number: int) -> None:
     servers.stop()  # the guard has ended with its server: this gives back the locks
 
 
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="fencepost-ordeal-"))
+    folder.chmod(0o711)  # not a private folder: root's Postgres runs as nobody and must reach its data
+    (folder / "logs").mkdir()
+    return folder
+
+
 @asynccontextmanager
 async def ground() -> AsyncGenerator[tuple[Ground, Path]]:
     """Servers in a temporary folder, and a folder for logs beside them; all is gone when the block is left."""
-    # Not a private folder: root's Postgres runs as nobody and must reach its data.
-    folder = Path(tempfile.mkdtemp(prefix="fencepost-ordeal-"))
-    folder.chmod(0o711)
+    folder = _folder()
     made: Ground | None = None
     try:
         made = await asyncio.to_thread(Ground, folder)
-        (folder / "logs").mkdir()
         yield made, folder / "logs"
     finally:
         if made is not None:

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 from tests.engine import oracle
 from tests.ordeal import bodies
-from tests.ordeal.verdict import Judgement, Problem, Question, Repeat
+from tests.ordeal.recovery import recovery
+from tests.ordeal.verdict import Delay, Judgement, Problem, Question, Repeat
 
 from fencepost.authoring import registry
 from fencepost.connections import open_store
@@ -33,6 +34,9 @@ WHOLE_EVENTS = 40
 """Logs up to this length are replayed from nothing at every prefix; of longer ones, which would cost the square, ..."""
 SAMPLES = 12
 """... so many prefixes are, spread evenly. Event by event every log is replayed at every prefix."""
+
+NEVER = 1e9
+"""Seconds, where a run did not move any more: JSON has no infinity."""
 
 Checker = Callable[[Run, Sequence[Event]], str | None]
 Ran = Counter[tuple[str, str, int]]
@@ -84,27 +88,34 @@ def _judge(loaded: Loaded, checker: Checker, ran: Ran, question: Question, found
         return
     try:
         program = registry.default.workflows[run.workflow]
-        found.prefixes += replayed(run, program, log)
+        owes = replayed(run, program, log)
+        found.prefixes += len(owes)
     except (ReplayDivergence, ReplayLimit, AssertionError) as broken:
         problem("replay", str(broken))
         return
     wrong = checker(run, log)
     if wrong is not None:
         problem("result", wrong)
+    for index, (moment, horizon) in enumerate(question.moments):
+        seconds = recovery(log, owes, moment, horizon)
+        if seconds is not None:
+            found.delays.append(Delay(index, run.run_id, run.workflow, min(seconds, NEVER)))
     for what in strange_bodies(run.run_id, log, ran):
         problem("body", what)
 
 
-def replayed(run: Run, program: Program, log: Sequence[Event]) -> int:
-    """How many prefixes were replayed from nothing. Raises ReplayDivergence, or AssertionError where a replay in one
-    piece asks for other than the one event by event.
+def replayed(run: Run, program: Program, log: Sequence[Event]) -> list[bool]:
+    """After each event, whether the code asks for more. Raises ReplayDivergence, or AssertionError where a replay in
+    one piece asks for other than the one event by event.
     """
     asked: list[bytes] = []
+    owes: list[bool] = []
     instance = Instance(run.run_id, program, queue=run.queue)
     try:
         for event in log:
             instance.deliver((event,))
             asked.append(_decisions(instance))
+            owes.append(bool(instance.pending()))
     finally:
         instance.evict()
     for count in _samples(len(log)):
@@ -116,7 +127,7 @@ def replayed(run: Run, program: Program, log: Sequence[Event]) -> int:
             )
         finally:
             cold.evict()
-    return len(log)
+    return owes
 
 
 def _samples(length: int) -> Iterator[int]:

@@ -19,7 +19,7 @@ class Report:
     def say(self, line: str) -> None:
         """One line."""
         text = f"{datetime.now(UTC):%H:%M:%S} {line}"
-        print(text, flush=True)  # noqa: T201 - the command's answer
+        print(text, flush=True)
         if self._path is not None:
             with self._path.open("a") as file:
                 file.write(text + "\n")
@@ -27,5 +27,5 @@ class Report:
 
 def interrupted() -> int:
     """The exit code after Ctrl-C, when all that was started has been ended."""
-    print("interrupted; everything that was started has been ended", file=sys.stderr)  # noqa: T201
+    print("interrupted; everything that was started has been ended", file=sys.stderr)
     return 130

@@ -18,7 +18,8 @@ JUDGE_SECONDS = 600.0
 class Question(msgspec.Struct, frozen=True):
     """``flows``: the module of the workflows. ``checker``: ``module:function`` of a run and its log, which says what
     is wrong with the result. ``bodies``: the file in which they wrote down that they ran, from ``offset`` on.
-    ``open_allowed``: a run may be open, as after a deadline.
+    ``open_allowed``: a run may be open, as after a deadline. ``moments``: of faults, microseconds, each with the time
+    for which what becomes due counts as its business.
     """
 
     config: Config
@@ -28,6 +29,7 @@ class Question(msgspec.Struct, frozen=True):
     bodies: str
     offset: int = 0
     open_allowed: bool = False
+    moments: list[tuple[int, int]] = []
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -53,6 +55,15 @@ class Repeat(msgspec.Struct, frozen=True):
     until: int
 
 
+class Delay(msgspec.Struct, frozen=True):
+    """How long a run took to move after a moment, see recovery.py. ``moment``: its index."""
+
+    moment: int
+    run: str
+    workflow: str
+    seconds: float
+
+
 class Judgement(msgspec.Struct):
     """``steps``: that have ended. ``prefixes``: replayed and compared. ``received``: by run, the delivery ids of its
     signals in log order.
@@ -66,6 +77,7 @@ class Judgement(msgspec.Struct):
     problems: list[Problem] = []
     repeats: list[Repeat] = []
     received: dict[str, list[str]] = {}
+    delays: list[Delay] = []
     offset: int = 0
 
 
@@ -103,6 +115,7 @@ def merged(parts: Sequence[Judgement]) -> Judgement:
         bodies=sum(part.bodies for part in parts),
         problems=[problem for part in parts for problem in part.problems],
         repeats=[repeat for part in parts for repeat in part.repeats],
+        delays=[delay for part in parts for delay in part.delays],
         received={run: ids for part in parts for run, ids in part.received.items()},
         offset=parts[-1].offset if parts else 0,
     )

@@ -28,7 +28,7 @@ class Profile(msgspec.Struct, frozen=True):
     sides: int = 4
     lease_seconds: float = 4.0
     seed: int = 1
-    cycle_seconds: float = 300.0
+    cycle_seconds: float = 600.0
     """The bound of one cycle: what is open then and rests is stuck, what is open and moves is late."""
 
 
@@ -52,8 +52,8 @@ SHORT = Profile(
 class Tally(msgspec.Struct):
     """Counts of one cycle, or of several. The last ones, but for ``late``, must be zero where fences are on.
 
-    ``conflicts``: fences lost. ``redeliveries``: messages taken over from owners whose leases had run out. ``ticks``: of
-    storm runs. ``repeats``: bodies started anew because their worker died, froze or lost its lease.
+    ``conflicts``: fences lost. ``redeliveries``: messages taken over from owners whose leases had run out.
+    ``ticks``: of storm runs. ``repeats``: bodies started anew because their worker died, froze or lost its lease.
     ``corrupted``: runs whose log an oracle refuses, or replays to other than it says, or whose result is not what its
     winners lead to. ``stuck``: open, at rest. ``late``: open and moving at the deadline, which blames the machine.
     ``duplicated``: payloads consumed twice, bodies run twice that no fault explains.
@@ -100,6 +100,6 @@ def told(tally: Tally) -> str:
     return (
         f"{tally.runs} runs, {tally.events} events, {tally.payloads} payloads, {tally.conflicts} conflicts,"
         f" {ratio:.1f} ticks per run, {tally.redeliveries} redeliveries ({tally.kills} kills, {tally.freezes} freezes),"
-        f" {tally.repeats} bodies started anew; corrupted {tally.corrupted}, stuck {tally.stuck}, failed {tally.failed},"
-        f" duplicated {tally.duplicated}; {tally.seconds:.0f} s"
+        f" {tally.repeats} bodies started anew; corrupted {tally.corrupted}, stuck {tally.stuck},"
+        f" failed {tally.failed}, duplicated {tally.duplicated}; {tally.seconds:.0f} s"
     )

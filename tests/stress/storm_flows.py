@@ -72,7 +72,7 @@ async def _race(payloads: Hook[int], seconds: float) -> int | None:
     done, left = await asyncio.wait({payload, sleeping}, return_when=asyncio.FIRST_COMPLETED)
     for task in left:
         task.cancel()
-    await asyncio.gather(*left, return_exceptions=True)
+    await asyncio.wait({payload, sleeping})
     return payload.result() if payload in done else None
 
 
