@@ -53,7 +53,7 @@ SAID = (
 
 class Options(msgspec.Struct, frozen=True):
     """``minutes`` of faults, of these ``kinds`` only (empty: all), with ``target`` runs open and at least ``least`` at
-    each fault.
+    each fault. ``pace``: of the load's sleeps. ``in_order``: the kinds in the order given, not drawn.
     """
 
     minutes: float
@@ -64,6 +64,8 @@ class Options(msgspec.Struct, frozen=True):
     outage_seconds: float = 20.0
     faults_max: int = 1_000_000
     lease_seconds: float = Config().lease_seconds
+    pace: float = 1.0
+    in_order: bool = False
 
 
 @asynccontextmanager
@@ -89,7 +91,7 @@ async def scene(options: Options, ground: Ground, logs: Path) -> AsyncGenerator[
                 booting.create_task(made.boot(place))
         await producers.start()
         async with Follower(ground.postgres_url, "chaos", period=0.1) as follower:
-            load = Load(producers, follower, options.target, options.seed)
+            load = Load(producers, follower, options.target, options.seed, options.pace)
             try:
                 yield made, load
             finally:
@@ -123,7 +125,7 @@ async def _inflict(options: Options, stage: Scene, load: Load, say: Say) -> list
     bag: list[str] = []
     while time.monotonic() < until and len(faults) < options.faults_max:
         await _enough(load, options.least)
-        bag = bag or stage.random.sample(known := list(options.kinds or KINDS), len(known))
+        bag = bag or _bag(options, stage.random)
         kind = bag.pop()
         open_runs = load.open
         since = now()
@@ -131,8 +133,18 @@ async def _inflict(options: Options, stage: Scene, load: Load, say: Say) -> list
         fault.open_runs, fault.since = open_runs, since
         faults.append(fault)
         say(f"{fault.kind}{f' of {fault.what}' if fault.what else ''}, with {open_runs} runs open")
-        await asyncio.sleep(fault.rest + stage.random.uniform(0.0, 3.0))
+        rest = fault.rest or stage.config.lease_seconds + 3.0
+        await asyncio.sleep(rest + stage.random.uniform(0.0, 3.0))
     return faults
+
+
+def _bag(options: Options, source: random.Random) -> list[str]:
+    """Every kind once, to be taken from the end."""
+    kinds = list(options.kinds or KINDS)
+    if options.in_order:
+        return kinds[::-1]
+    source.shuffle(kinds)
+    return kinds
 
 
 async def _enough(load: Load, least: int) -> None:
@@ -155,13 +167,16 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
     wrong = outcome.wrong
     wrong += [f"{p.workflow} {p.run}, {p.kind}: {p.what}" for p in judgement.problems]
     wrong += [f"run {run} is {status}" for run, (_, status) in rows.items() if status < ENDED]
-    wrong += _lost(load, judgement, rows)
-    losses = [(fault.since, fault.at) for fault in faults if fault.kind in ("flush", "valkey", "outage")]
+    wrong += lost(load.started, load.accepted, judgement.received, rows)
+    until_taken_back = int((stage.config.renewal_seconds + 1.0) * 1_000_000)
+    losses = [(fault.since, fault.at + until_taken_back) for fault in faults if fault.kind in LOSING]
     for repeat in judgement.repeats:
-        if explained(fleet, repeat, losses):
+        if not repeat.twice:
+            outcome.unused += 1
+        elif explained(fleet, repeat, losses):
             outcome.repeats += 1
         else:
-            wrong.append(f"{repeat.entity} was started again, and nobody knows why: {repeat}")
+            wrong.append(f"a body ran twice, and nobody knows why: {repeat}")
     wrong += [f"handler_failed: {bug}" for worker in fleet.all for bug in worker.log.bugs]
     if left:
         wrong.append(f"{left} runs or their signals were not done {DRAIN_SECONDS:g} s after the last fault")
@@ -173,24 +188,33 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
 
 
 ENDED = 10
+LOSING = ("flush", "valkey", "outage")
+"""Faults after which the queue's data may be gone, so that until leases are taken back a step looks unattended."""
 
 
-def _lost(load: Load, judgement: Judgement, rows: dict[str, tuple[str, int]]) -> list[str]:
-    """Starts and signals that were accepted and are not there, or there more than once."""
+def lost(
+    started: dict[str, str],
+    accepted: dict[str, list[str]],
+    received: dict[str, list[str]],
+    rows: dict[str, tuple[str, int]],
+) -> list[str]:
+    """Starts (run by key) and signals (ids by run) that producers know as accepted and that are not there once, in the
+    database's ``rows`` (key and status by run) and in the logs (ids by run); and those that nobody was told of.
+    """
     wrong: list[str] = []
     by_key = {key: run for run, (key, _) in rows.items()}
-    for key, run in load.started.items():
+    for key, run in started.items():
         if by_key.get(key) != run:
             wrong.append(f"{key} was accepted as run {run}, and the database has {by_key.get(key)}")
-    for key in by_key.keys() - load.started.keys():
+    for key in by_key.keys() - started.keys():
         wrong.append(f"run {by_key[key]} of {key} was started, and its producer was never told")
-    for run, ids in load.accepted.items():
-        times = Counter(judgement.received.get(run, []))
+    for run, ids in accepted.items():
+        times = Counter(received.get(run, []))
         wrong += [
             f"run {run}: {one} was accepted, and is {times[one]} times in the log" for one in ids if times[one] != 1
         ]
-    for run, received in judgement.received.items():
-        strange = set(received) - set(load.accepted.get(run, []))
+    for run, ids in received.items():
+        strange = set(ids) - set(accepted.get(run, []))
         wrong += [f"run {run}: {one} is in the log, and its sender was refused" for one in strange]
     return wrong
 

@@ -24,15 +24,16 @@ from fencepost.config import Config
 
 
 class Fault(msgspec.Struct):
-    """One that happened. ``at``: microseconds, from when recovery counts. ``rest``: seconds to wait before the next
-    one, so that what is due to this one is over. ``since``: when it began.
+    """One that happened, ``since`` when it began. ``at``: microseconds, from when recovery counts. ``rest``: seconds to
+    wait before the next one, so that what is due to this one is over (0: until what a lost reply had leased to nobody
+    has run out).
     """
 
     kind: str
     at: int
     open_runs: int = 0
     what: str = ""
-    rest: float = 4.0
+    rest: float = 0.0
     since: int = 0
 
 
@@ -71,7 +72,7 @@ async def kill(scene: Scene) -> Fault:
     """kill -9 of a worker that nobody watches; another one is booted in its place."""
     place = scene.one()
     scene.places[place].kill()
-    fault = Fault("kill", now(), what=place, rest=scene.config.lease_seconds + 3.0)
+    fault = Fault("kill", now(), what=place)
     await scene.fleet.bury(scene.places[place])
     await asyncio.sleep(scene.random.uniform(0.0, 3.0))
     await scene.boot(place)
@@ -81,14 +82,14 @@ async def kill(scene: Scene) -> Fault:
 async def kill_supervised(scene: Scene) -> Fault:
     """kill -9 of a worker under a supervisor, which ends its leases and starts another one."""
     scene.places[SUPERVISED].kill()
-    return Fault("kill_supervised", now(), what=SUPERVISED)
+    return Fault("kill_supervised", now(), what=SUPERVISED, rest=3.0)
 
 
 async def freeze(scene: Scene) -> Fault:
     """SIGSTOP for longer than the lease."""
     place = scene.one()
     scene.places[place].freeze()
-    fault = Fault("freeze", now(), what=place)
+    fault = Fault("freeze", now(), what=place, rest=3.0)
     try:
         await asyncio.sleep(scene.config.lease_seconds + scene.random.uniform(0.5, 5.0))
     finally:
@@ -127,14 +128,14 @@ async def outage(scene: Scene) -> Fault:
     await asyncio.to_thread(scene.ground.start_valkey)
     await asyncio.sleep(scene.random.uniform(0.0, 3.0))
     await asyncio.to_thread(scene.ground.start_postgres)
-    return Fault("outage", now(), rest=8.0)
+    return Fault("outage", now())
 
 
 async def drain(scene: Scene) -> Fault:
     """SIGTERM, a clean end, and a boot."""
     place = scene.one(supervised=scene.random.random() < 0.3)
     worker = scene.places[place]
-    fault = Fault("drain", now(), what=place)
+    fault = Fault("drain", now(), what=place, rest=3.0)
     code = await worker.drain()
     assert code == 0, f"a drained worker ended with exit code {code}"
     await scene.fleet.bury(worker)
@@ -144,7 +145,7 @@ async def drain(scene: Scene) -> Fault:
 
 async def producer(scene: Scene) -> Fault:
     """kill -9 of a producer; what it had under way is done again by another one, with the same keys and ids."""
-    fault = Fault("producer", now())
+    fault = Fault("producer", now(), rest=3.0)
     await scene.producers.kill_one(scene.random.randrange(PRODUCERS))
     return fault
 
@@ -173,7 +174,7 @@ def cut(way: str) -> Callable[[Scene], Awaitable[Fault]]:
         what = f"{'all' if len(places) > 1 else places[0]} to {' and '.join(servers)}"
         what += f" for {seconds:.1f} s" if lasts else ""
         # What fell into a hole is missed when a call's time is over, at the latest.
-        rest = scene.config.call_timeout_seconds + 3.0 if way == "hole" else 5.0
+        rest = scene.config.call_timeout_seconds + 3.0 if way == "hole" else 0.0
         return Fault(way, now(), what=what, rest=rest)
 
     return act

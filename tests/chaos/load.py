@@ -26,23 +26,24 @@ class Plan(NamedTuple):
     reason: str = ""
 
 
-def _storm(n: int, source: random.Random) -> Plan:
+def _storm(n: int, source: random.Random, pace: float) -> Plan:
     base = f"race:{n}"
-    return Plan("storm", [base, source.randint(4, 9), source.randint(200, 900)], f"{base}:1", 9, 5.0)
+    sleep_ms = int(source.randint(200, 900) * pace) + 50
+    return Plan("storm", [base, source.randint(4, 9), sleep_ms], f"{base}:1", 9, 5.0 * pace)
 
 
-def _mailbox(n: int, source: random.Random) -> Plan:
+def _mailbox(n: int, source: random.Random, pace: float) -> Plan:
     count = source.randint(4, 10)
-    return Plan("mailbox", [f"mail:{n}", count], f"mail:{n}", count, source.uniform(0.5, 9.0))
+    return Plan("mailbox", [f"mail:{n}", count], f"mail:{n}", count, source.uniform(0.5, 9.0) * pace)
 
 
-KINDS: tuple[tuple[int, Callable[[int, random.Random], Plan]], ...] = (
-    (4, lambda n, source: Plan("sequence", [source.randint(3, 30)])),
-    (2, lambda n, source: Plan("fan", [source.randint(2, 25)])),
-    (3, lambda n, source: Plan("retried", [n, source.randint(1, 3)])),
-    (3, lambda n, source: Plan("timed", [n, source.choice([0.2, 1.5])])),
-    (3, lambda n, source: Plan("cancelled", [f"never:{n}", n], spread=6.0, reason=f"enough of {n}")),
-    (4, lambda n, source: Plan("sleeper", [n, source.uniform(4.0, 25.0)])),
+KINDS: tuple[tuple[int, Callable[[int, random.Random, float], Plan]], ...] = (
+    (4, lambda n, source, pace: Plan("sequence", [source.randint(3, 30)])),
+    (2, lambda n, source, pace: Plan("fan", [source.randint(2, 25)])),
+    (3, lambda n, source, pace: Plan("retried", [n, source.randint(1, 3)])),
+    (3, lambda n, source, pace: Plan("timed", [n, source.choice([0.2, 1.5])])),
+    (3, lambda n, source, pace: Plan("cancelled", [f"never:{n}", n], spread=6.0 * pace, reason=f"enough of {n}")),
+    (4, lambda n, source, pace: Plan("sleeper", [n, source.uniform(4.0, 25.0) * pace])),
     (4, _storm),
     (4, _mailbox),
 )
@@ -51,13 +52,13 @@ KINDS: tuple[tuple[int, Callable[[int, random.Random], Plan]], ...] = (
 
 class Load:
     """Keeps ``target`` runs open until ``stop``. ``started``: every run that was started, by key. ``accepted``: by run,
-    the delivery ids of signals that were.
+    the delivery ids of signals that were. ``pace`` makes all their sleeps and pauses longer or shorter.
     """
 
-    def __init__(self, producers: Producers, follower: Follower, target: int, seed: int) -> None:
+    def __init__(self, producers: Producers, follower: Follower, target: int, seed: int, pace: float) -> None:
         self._producers = producers
         self._follower = follower
-        self._target = target
+        self._pace = pace
         self._random = random.Random(seed)
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(target)
@@ -79,7 +80,7 @@ class Load:
             await self._room.acquire()
             n += 1
             maker = self._random.choices(KINDS, weights)[0][1]
-            task = asyncio.create_task(self._one(n, maker(n, self._random)))
+            task = asyncio.create_task(self._one(n, maker(n, self._random, self._pace)))
             self._tasks.add(task)
             task.add_done_callback(self._done)
 
@@ -110,7 +111,7 @@ class Load:
             self.refused[plan.workflow] += 1
 
     async def _cancel(self, run: str, plan: Plan) -> None:
-        after = self._random.uniform(0.5, plan.spread)
+        after = self._random.uniform(plan.spread / 10, plan.spread)
         job = Cancel(self._producers.number(), run, plan.reason, f"cancel {run}", after)
         if not (await self._producers.do(job)).accepted:
             self.refused[plan.workflow] += 1

@@ -31,6 +31,11 @@ class Network:
         postgres = f"{parse_qs(urlsplit(ground.postgres_url).query)['host'][0]}/{SOCKET_NAME}"
         valkey = unquote(urlsplit(ground.redis_url).path)
         targets = {f"{place}/postgres": postgres for place in places} | {f"{place}/valkey": valkey for place in places}
+        return await cls.to(targets)
+
+    @classmethod
+    async def to(cls, targets: dict[str, str]) -> Network:
+        """Start the proxy: unix sockets by route."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -46,6 +51,10 @@ class Network:
         process.stdin.write(msgspec.json.encode(targets) + b"\n")
         line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
         return cls(process, msgspec.json.decode(line, type=dict[str, int]))
+
+    def port(self, route: str) -> int:
+        """Where a route begins, on loopback."""
+        return self._ports[route]
 
     def urls(self, place: str) -> tuple[str, str]:
         """Postgres and Valkey as this place reaches them."""

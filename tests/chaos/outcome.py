@@ -27,6 +27,7 @@ class Outcome(msgspec.Struct):
     tries: int = 0
     again: int = 0
     repeats: int = 0
+    unused: int = 0
     counts: Counter[str] = msgspec.field(default_factory=Counter[str])
     doctor: str = ""
     wrong: list[str] = []
@@ -73,9 +74,9 @@ def told(outcome: Outcome) -> list[str]:
     lines += [
         f"runs {judged.runs} ({', '.join(f'{kind} {n}' for kind, n in sorted(outcome.kinds.items()))}),"
         f" events {judged.events}, steps {judged.steps}, bodies {judged.bodies}, prefixes replayed {judged.prefixes}",
-        f"bodies run twice {outcome.repeats} (each beside a fault), signals accepted {outcome.accepted}, refused because"
-        f" the run had ended {outcome.refused}, calls of producers {outcome.tries}, jobs of killed producers done again"
-        f" {outcome.again}",
+        f"bodies run twice {outcome.repeats}, each beside a fault; starts that no body followed {outcome.unused}",
+        f"signals accepted {outcome.accepted}, refused because the run had ended {outcome.refused}; calls of producers"
+        f" {outcome.tries}, jobs of killed producers done again {outcome.again}",
         "workers said: " + ", ".join(f"{event} {n}" for event, n in sorted(outcome.counts.items())),
         f"doctor: {outcome.doctor}",
     ]

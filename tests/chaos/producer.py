@@ -1,4 +1,6 @@
-"""A producer: does jobs from standard input, each until it is accepted, and says so: ``python -m tests.chaos.producer``.
+"""A producer: does jobs from standard input, each until it is accepted, and says so.
+
+As a process: ``python -m tests.chaos.producer``.
 
 Trouble with a server is not an answer: it asks again, with the same key or id, for as long as it takes.
 """

@@ -62,6 +62,7 @@ class Side(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.other: Side | None = None
         self.waiting: list[bytes] = []
+        self._held: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
@@ -69,18 +70,31 @@ class Side(asyncio.Protocol):
         for data in self.waiting:
             self.transport.write(data)
         self.waiting.clear()
-        if self._link.way == "stall":
-            self.transport.pause_reading()
+        if self._link.refused:
+            self._link.order("reset")
 
     def data_received(self, data: bytes) -> None:
         """Pass on, unless there is a hole."""
         assert self.other is not None
         if self._link.way == "hole":
             return
+        if self._link.way == "stall":
+            self._held.append(data)
+            assert self.transport is not None
+            self.transport.pause_reading()
+            return
         if self.other.transport is None:
             self.other.waiting.append(data)
         elif not self.other.transport.is_closing():
             self.other.transport.write(data)
+
+    def resume(self) -> None:
+        """The stall is over."""
+        held, self._held = self._held, []
+        for data in held:
+            self.data_received(data)
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def eof_received(self) -> bool:
         """Pass on; our own direction stays open."""
@@ -108,6 +122,7 @@ class Link:
 
     def __init__(self, route: Route) -> None:
         self.way = route.way
+        self.refused = route.way == "refuse"
         self._route = route
         self.client, self.server = Side(self), Side(self)
         self.client.other, self.server.other = self.server, self.client
@@ -123,9 +138,9 @@ class Link:
                 _eof(side.transport)
         elif self.way != "hole":
             self.way = way
-            for side in (self.client, self.server):
-                if side.transport is not None and not side.transport.is_closing():
-                    (side.transport.pause_reading if way == "stall" else side.transport.resume_reading)()
+            if way == "pass":
+                self.client.resume()
+                self.server.resume()
 
     def close(self) -> None:
         """Both ends."""
@@ -176,9 +191,8 @@ def _accepted(loop: asyncio.AbstractEventLoop, route: Route) -> Side:
 
 
 async def _connect(loop: asyncio.AbstractEventLoop, route: Route, link: Link) -> None:
-    if route.way == "refuse":
-        link.order("reset")
-        return
+    if link.refused:
+        return  # as soon as it is made
     try:
         await loop.create_unix_connection(lambda: link.server, route.target)
     except OSError:  # the server is away: the client sees its connection closed

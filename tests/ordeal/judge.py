@@ -73,7 +73,9 @@ def _judge(loaded: Loaded, checker: Checker, ran: Ran, question: Question, found
     found.events += len(log)
     found.bodies += sum(ran.values())
     found.steps += sum(event.type in (EventType.step_completed, EventType.step_failed) for event in log)
-    found.repeats += repeats(run.run_id, log)
+    for repeat in repeats(run.run_id, log):
+        twice = ran[repeat.run, repeat.entity, repeat.attempt] > 0
+        found.repeats.append(msgspec.structs.replace(repeat, twice=twice))
     received = [event.dedupe or "" for event in log if event.type is EventType.hook_received]
     if received:
         found.received[run.run_id] = received
@@ -150,7 +152,7 @@ def repeats(run_id: str, log: Sequence[Event]) -> list[Repeat]:
             before = started.get(event.entity)
             if before is not None:
                 worker = unpack(before.payload, StepStarted).worker
-                found.append(Repeat(run_id, event.entity, worker, before.at, event.at))
+                found.append(Repeat(run_id, event.entity, worker, before.attempt, before.at, event.at))
             started[event.entity] = event
         elif event.type is EventType.step_retrying or KINDS[event.type].role is Role.terminal:
             started.pop(event.entity, None)

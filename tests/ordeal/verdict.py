@@ -45,14 +45,17 @@ class Problem(msgspec.Struct, frozen=True):
 
 class Repeat(msgspec.Struct, frozen=True):
     """A start that follows on a start without a failure between: somebody must have died, or been frozen or cut off.
-    Times of both starts, and who had made the first one.
+    Times of both starts; who had made the first one, and as which attempt. ``twice``: both bodies ran; else the first
+    start was never acted on, because what gave leave to was lost.
     """
 
     run: str
     entity: str
     worker: str
+    attempt: int
     since: int
     until: int
+    twice: bool = False
 
 
 class Delay(msgspec.Struct, frozen=True):

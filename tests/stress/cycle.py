@@ -149,13 +149,13 @@ class Storm:
         duplicated = sum(problem.kind == "body" for problem in judgement.problems)
         tally.notes += [f"{p.workflow} {p.run}, {p.kind}: {p.what}" for p in judgement.problems]
         for repeat in judgement.repeats:
-            if explained(self.fleet, repeat):
+            if not repeat.twice:
+                tally.unused += 1
+            elif explained(self.fleet, repeat):
                 tally.repeats += 1
             else:
                 duplicated += 1
-                tally.notes.append(
-                    f"run {repeat.run}: {repeat.entity} was started again, and nobody knows why: {repeat}"
-                )
+                tally.notes.append(f"a body ran twice, and nobody knows why: {repeat}")
         for run in runs:
             received, sent = judgement.received.get(run, []), self.senders.sent.get(run, [])
             duplicated += len(received) - len(set(received))

@@ -53,7 +53,8 @@ class Tally(msgspec.Struct):
     """Counts of one cycle, or of several. The last ones, but for ``late``, must be zero where fences are on.
 
     ``conflicts``: fences lost. ``redeliveries``: messages taken over from owners whose leases had run out.
-    ``ticks``: of storm runs. ``repeats``: bodies started anew because their worker died, froze or lost its lease.
+    ``ticks``: of storm runs. ``repeats``: bodies run twice because their worker died, froze or lost its lease.
+    ``unused``: starts in the log that no body followed.
     ``corrupted``: runs whose log an oracle refuses, or replays to other than it says, or whose result is not what its
     winners lead to. ``stuck``: open, at rest. ``late``: open and moving at the deadline, which blames the machine.
     ``duplicated``: payloads consumed twice, bodies run twice that no fault explains.
@@ -74,6 +75,7 @@ class Tally(msgspec.Struct):
     kills: int = 0
     freezes: int = 0
     repeats: int = 0
+    unused: int = 0
     parked: int = 0
     corrupted: int = 0
     stuck: int = 0
@@ -100,6 +102,6 @@ def told(tally: Tally) -> str:
     return (
         f"{tally.runs} runs, {tally.events} events, {tally.payloads} payloads, {tally.conflicts} conflicts,"
         f" {ratio:.1f} ticks per run, {tally.redeliveries} redeliveries ({tally.kills} kills, {tally.freezes} freezes),"
-        f" {tally.repeats} bodies started anew; corrupted {tally.corrupted}, stuck {tally.stuck},"
+        f" {tally.repeats} bodies run twice beside a fault; corrupted {tally.corrupted}, stuck {tally.stuck},"
         f" failed {tally.failed}, duplicated {tally.duplicated}; {tally.seconds:.0f} s"
     )

@@ -75,9 +75,11 @@ async def fenced(profile: Profile, postgres_url: str, redis_url: str, logs: Path
     return total
 
 
-async def unfenced(profile: Profile, postgres_url: str, redis_url: str, logs: Path, say: Say) -> Tally:
+async def unfenced(
+    profile: Profile, postgres_url: str, redis_url: str, logs: Path, say: Say, namespace: str = "unfenced"
+) -> Tally:
     """One cycle with fences off."""
-    async with storm(profile, postgres_url, redis_url, logs, "unfenced", fences=False) as made:
+    async with storm(profile, postgres_url, redis_url, logs, namespace, fences=False) as made:
         tally = await made.cycle(1)
     say(f"with fences off: {told(tally)}; {tally.parked} of the corrupted runs are parked")
     for line in tally.notes[:3]:
