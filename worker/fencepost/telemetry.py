@@ -12,6 +12,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "worker_started": ("info", "the worker is ready and consumes: owner, queues, build"),
     "worker_draining": ("info", "no new work is taken; bodies under way are given drain_seconds"),
     "worker_stopped": ("info", "everything is handed back: how many messages were released"),
+    "http_started": ("info", "the worker serves webhooks: address"),
+    "http_stopped": ("info", "no connection is accepted any more, and requests under way have ended"),
     "lease_renewal_failed": ("warning", "the queue could not be reached for a renewal: held"),
     "redelivered": ("info", "a message whose owner's lease had run out is worked on again: key, crashes"),
     "tick_handled": ("debug", "a tick has been dealt with, in as many turns as it took: run"),
