@@ -229,7 +229,7 @@ def decisions_of_unknown_outcome_are_sent_again(patch: Patch) -> None:
 @mutant()
 def trouble_keeps_the_instance(patch: Patch) -> None:
     """H08: after a lost reply the live instance goes on with what it thinks has not landed."""
-    patch.set(LiveRun, "doubt", lambda self: None)
+    patch.set(LiveRun, "drop_idle", lambda self: None)
 
 
 @mutant()

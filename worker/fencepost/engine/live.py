@@ -60,9 +60,9 @@ class LiveRun:
             with self.guard.turn(self.run_id):
                 instance.evict()
 
-    def doubt(self) -> None:
-        """After trouble with a server: throw the instance away. Not while somebody else is at work on it under the
-        lock: what has landed they hear themselves, and an instance that vanished under them would cost them theirs.
+    def drop_idle(self) -> None:
+        """As ``drop``, by whoever met trouble outside the lock. If somebody holds it, the instance is theirs: it is in
+        the middle of an append, and if that comes to grief they drop it themselves.
         """
         if not self.lock.locked():
             self.drop()
