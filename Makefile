@@ -1,7 +1,7 @@
 # What a newcomer needs: `make demo` and `make test` work right after the clone, with nothing but bash, make and Python 3.11 or later.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types layout deploy kills long stress chaos bench lock ci clean
+.PHONY: help setup demo test lint format types layout deploy kills long simulate mutants stress chaos bench lock ci clean
 
 # Of this checkout, whatever is active in the caller's shell.
 RUN := .venv/bin/python
@@ -49,6 +49,7 @@ simulate: setup ## Play SEEDS=20000 seeded fault schedules of the whole engine (
 
 mutants: setup ## Take each guard out, put bugs of other engines in: the simulator and the tests must find each
 	@$(RUN) -m tests.simulate.mutants --jobs $(or $(JOBS),2)
+
 stress: setup ## The storm: 40 cycles of races on real servers, an hour or so; STRESS_ARGS='--cycles 2' for less
 	@$(RUN) -m tests.stress $(STRESS_ARGS)
 
