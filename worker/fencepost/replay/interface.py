@@ -1,6 +1,7 @@
 """The two faces of a live run: the one that the engine drives and the one that authoring code calls.
 
-``instance.py`` implements both. Pure: no IO, no wall clock, no randomness but what is derived from the run id.
+``instance.py`` implements both; its parts are ``core.py``, ``facts.py`` and ``decisions.py``. Pure: no IO, no wall
+clock, no randomness but what is derived from the run id.
 """
 
 from __future__ import annotations
