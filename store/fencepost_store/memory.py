@@ -18,6 +18,7 @@ import msgspec
 from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, lowered
+from fencepost_store.lineage import parent_text
 from fencepost_store.protocol import (
     TRACED_HOOKS,
     Batch,
@@ -255,6 +256,10 @@ class MemoryStore:
         ledger = self._find_key(workflow, key)
         return None if ledger is None else ledger.run
 
+    async def newest_child(self, parent: str) -> Run | None:
+        """See Store.newest_child."""
+        return next((run for run in reversed(self._rows()) if run.parent == parent), None)
+
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
         """See Store.list_runs."""
         found = [
@@ -264,6 +269,7 @@ class MemoryStore:
             and (where.workflow is None or run.workflow == where.workflow)
             and (not where.statuses or run.status in where.statuses)
             and (where.queue is None or run.queue == where.queue)
+            and (where.parent is None or (run.parent or "").startswith(parent_text(where.parent, "")))
         ]
         return found[::-1][:limit]
 

@@ -174,10 +174,19 @@ class PostgresStore:
         row = await self._one("find_key", workflow, key) if "\0" not in workflow + key else None
         return None if row is None else run_of(row)
 
+    async def newest_child(self, parent: str) -> Run | None:
+        """See Store.newest_child."""
+        row = await self._one("newest_child", parent) if "\0" not in parent else None
+        return None if row is None else run_of(row)
+
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
         """See Store.list_runs."""
         statuses = [int(status) for status in where.statuses] or None
-        rows = await self._shared.fetch(self._sql["list_runs"], before, where.workflow, statuses, where.queue, limit)
+        where_and_how_many = (before, where.workflow, statuses, where.queue, limit)
+        if where.parent is None:
+            rows = await self._shared.fetch(self._sql["list_runs"], *where_and_how_many)
+        else:
+            rows = await self._shared.fetch(self._sql["list_children"], *where_and_how_many, where.parent)
         return [run_of(row) for row in rows]
 
     async def take_due(self, limit: int, next_in: int) -> list[DueRun]:

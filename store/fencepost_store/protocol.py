@@ -36,6 +36,7 @@ class RunStatus(enum.IntEnum):
     failed = 11
     cancelled = 12
     terminated = 13
+    continued = 14  # ended, and another run goes on in its place
 
     @property
     def ended(self) -> bool:
@@ -54,7 +55,7 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One row of ``runs``. Instants are microseconds since the epoch, database clock."""
+    """One row of ``runs``. Instants are microseconds since the epoch, database clock. ``parent``: see ``lineage``."""
 
     run_id: str
     workflow: str
@@ -220,11 +221,12 @@ class DueRun(msgspec.Struct, frozen=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True):
-    """Which runs to list. Empty: all."""
+    """Which runs to list. Empty: all. ``parent``: the id of a run, whose children are wanted."""
 
     workflow: str | None = None
     statuses: tuple[RunStatus, ...] = ()
     queue: str | None = None
+    parent: str | None = None
 
 
 class Locked(Protocol):
@@ -301,6 +303,10 @@ class Store(Protocol):
 
     async def find_key(self, workflow: str, key: str) -> Run | None:
         """The run that holds a start key."""
+        ...
+
+    async def newest_child(self, parent: str) -> Run | None:
+        """The newest run of exactly this parent (``lineage.parent_text``): a child that was continued is several."""
         ...
 
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:

@@ -10,7 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fencepost.authoring.child import ChildHandle
     from fencepost.authoring.context import StepContext, current
+    from fencepost.authoring.continuing import continue_as_new
     from fencepost.authoring.hook import Hook, hook
     from fencepost.authoring.patch import patched
     from fencepost.authoring.registry import Registry
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
         ArgumentError,
+        ChildCancelled,
+        ChildFailed,
+        ChildTerminated,
         DuplicateName,
         Fatal,
         FencepostError,
@@ -51,6 +56,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "ChildCancelled",
+    "ChildFailed",
+    "ChildHandle",
+    "ChildTerminated",
     "Client",
     "DuplicateName",
     "Fatal",
@@ -84,6 +93,7 @@ __all__ = [
     "Workflow",
     "WorkflowNotRegistered",
     "__version__",
+    "continue_as_new",
     "current",
     "hook",
     "now",
@@ -96,6 +106,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChildHandle": "fencepost.authoring.child",
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",
@@ -103,6 +114,7 @@ _HOMES = {
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",
     "Workflow": "fencepost.authoring.workflow",
+    "continue_as_new": "fencepost.authoring.continuing",
     "current": "fencepost.authoring.context",
     "hook": "fencepost.authoring.hook",
     "now": "fencepost.authoring.time",

@@ -41,23 +41,35 @@ def _timed(due: int, now: int, rules: DeadlineRules) -> int:
 
 
 def deadline(
-    work: OpenWork, events: Sequence[NewEvent], now: int, rules: DeadlineRules, current: int | None
+    work: OpenWork,
+    events: Sequence[NewEvent],
+    now: int,
+    rules: DeadlineRules,
+    current: int | None,
+    *,
+    parent: bool = False,
 ) -> int | None:
     """The deadline after ``events`` have landed on ``work``; ``current`` is what the run has now, as far as the writer
-    knows.
+    knows. ``parent``: the run is a child, and its end has to be told.
 
-    None: only signals are awaited and nothing is owed, or the run has ended.
+    None: only signals are awaited and nothing is owed, or the run has ended and owes nothing to others.
     """
     steps = set(work.steps)
+    children = set(work.children)
     waits = dict(work.waits)
     for event in events:
         if KINDS[event.type].ends_run:
-            return None
+            owes = parent or children or work.abandoned or event.type is EventType.run_continued
+            return now + rules.grace if owes else None
         match event.type:
             case EventType.step_created:
                 steps.add(event.entity)
             case EventType.step_completed | EventType.step_failed | EventType.step_cancelled:
                 steps.discard(event.entity)
+            case EventType.child_created:
+                children.add(event.entity)
+            case EventType.child_abandoned:
+                children.discard(event.entity)
             case EventType.wait_created:
                 waits[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
@@ -70,7 +82,7 @@ def deadline(
     timed += [_timed(due, now, rules) for due in _retries(work, steps)]
     if work.terminate_at is not None:
         timed.append(_timed(work.terminate_at, now, rules))
-    recovery = _recovery(work, now, rules, current, timed) if steps or work.children else None
+    recovery = _recovery(work, now, rules, current, timed) if steps or children else None
     return min([*timed, *([recovery] if recovery is not None else [])], default=None)
 
 

@@ -14,7 +14,7 @@ from fencepost.engine.hotpath import after_terminal_fact, complete
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
-from fencepost.log import Landed, NotWritten, Written
+from fencepost.log import Landed, only_fact
 from fencepost.payload_codecs import current, key_missing_in
 from fencepost.records import StepCreated, StepStarted, pack, unpack
 from fencepost.replay.fold import OpenWork, StepState
@@ -159,13 +159,7 @@ async def _append_fact(shell: Shell, live: LiveRun, event: NewEvent) -> FactVerd
     shell.clock.read(written.now)
     if isinstance(written, Landed):
         _catch_up(live, written.events)
-    return _only_fact(written)
-
-
-def _only_fact(written: Written) -> FactVerdict:
-    if isinstance(written, NotWritten) or len(written.facts) != 1:
-        raise StoreTrouble("one fact was sent, and the reply has not one verdict")
-    return written.facts[0]
+    return only_fact(written)
 
 
 def _catch_up(live: LiveRun, events: tuple[Event, ...]) -> None:

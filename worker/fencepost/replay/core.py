@@ -13,6 +13,7 @@ from collections.abc import Callable
 from fencepost.replay import asyncio_patches
 from fencepost.replay.asking import RETURNED, AskingFace
 from fencepost.replay.asks import Ask, same_call, same_name
+from fencepost.replay.children import ChildLink
 from fencepost.replay.divergence import diverged
 from fencepost.replay.endings import ending_of
 from fencepost.replay.fold import OpenWork
@@ -75,10 +76,10 @@ class Core(AskingFace):
     def _finish(self) -> None:
         assert self._root is not None
         for ask in self._outstanding:
-            if ask.type in CREATIONS:
+            if ask.type in CREATIONS and not (isinstance(ask.owner, ChildLink) and ask.owner.kept):
                 ask.dropped = True  # nobody is left to await it
                 self._open.pop(ask.entity).finish()
-        self._ending = ending_of(self._root, self._program, cancelled_for=self._cancelled_for)
+        self._ending = ending_of(self, self._root, self._program, cancelled_for=self._cancelled_for)
 
     def _landed(self, event: Event) -> bool:
         """True if this is the landed copy of the first anticipated event, which is then forgotten."""

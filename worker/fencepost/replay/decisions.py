@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 
 from fencepost.replay.asks import Ask, State
+from fencepost.replay.children import ChildLink
 from fencepost.replay.core import Core, Handler
 from fencepost.replay.endings import is_escape
 from fencepost.replay.hooks import Channel
@@ -27,6 +28,8 @@ def created(run: Core, event: Event) -> None:
         heapq.heappush(run._due, (event.due, run._due_count, ask))
     elif isinstance(ask.owner, Channel):
         run._news.append((run._outstanding.last(), ask.owner, event))
+    elif isinstance(ask.owner, ChildLink) and event.payload != ask.payload:
+        ask.owner.recorded(event)
 
 
 def marker(run: Core, event: Event) -> None:
@@ -39,6 +42,11 @@ def withdrawn(run: Core, event: Event) -> None:
     run._expect(event)
     run._outstanding.take()
     run._open.pop(event.entity).finish()
+
+
+def child_cancel_requested(run: Core, event: Event) -> None:
+    run._expect(event)
+    run._outstanding.take()
 
 
 def conflict(run: Core, event: Event) -> None:
@@ -98,6 +106,9 @@ DECISIONS: dict[EventType, Handler] = {
     EventType.wait_created: created,
     EventType.hook_created: created,
     EventType.hook_conflict: conflict,
+    EventType.child_created: created,
+    EventType.child_cancel_requested: child_cancel_requested,
+    EventType.child_abandoned: withdrawn,
     EventType.marker: marker,
     EventType.step_cancelled: withdrawn,
     EventType.wait_cancelled: withdrawn,
@@ -107,4 +118,5 @@ DECISIONS: dict[EventType, Handler] = {
     EventType.run_failed: run_ended,
     EventType.run_cancelled: run_ended,
     EventType.run_terminated: run_ended,
+    EventType.run_continued: run_ended,
 }

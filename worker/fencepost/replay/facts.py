@@ -10,6 +10,7 @@ import contextvars
 from fencepost import payload_codecs
 from fencepost.replay.asks import Ask, State
 from fencepost.replay.cancelling import request_of
+from fencepost.replay.children import ChildLink
 from fencepost.replay.core import Core, Handler
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, secret_in
@@ -56,6 +57,24 @@ def end_step(run: Core, ask: Ask, event: Event) -> None:
         run._rest()
 
 
+def child_ended(run: Core, event: Event) -> None:
+    """child_completed, child_failed."""
+    ask = run._open.get(event.entity)
+    if ask is None or ask.type is not EventType.child_created or ask.state is State.asked:
+        raise run._diverged(event)
+    del run._open[ask.entity]
+    link, withdrawal = ask.owner, ask.withdrawal
+    ask.finish()
+    if withdrawal is not None:
+        withdrawal.dropped = True  # the end came first: there is nothing left to give up
+    if isinstance(link, ChildLink):
+        if link.cancelling is not None and not link.cancelling.landed:
+            link.cancelling.dropped = True  # nor to cancel
+        if run._ending is None and withdrawal is None and link.ended(event):
+            run._advance(event.at)
+            run._rest()
+
+
 def hook_received(run: Core, event: Event) -> None:
     ask = run._open.get(event.entity)
     if ask is None or ask.type is not EventType.hook_created or ask.state is State.asked:
@@ -86,5 +105,7 @@ FACTS: dict[EventType, Handler] = {
     EventType.step_completed: step_ended,
     EventType.step_failed: step_ended,
     EventType.hook_received: hook_received,
+    EventType.child_completed: child_ended,
+    EventType.child_failed: child_ended,
     EventType.cancel_requested: cancel_requested,
 }

@@ -11,7 +11,8 @@ from fencepost.replay.cancelling import sooner
 from fencepost_store.events import KINDS, Event, EventType
 
 CANCELLED_MAX = 10_000
-"""Cancelled steps that are remembered, the newest: as many as a run may have open and give up in one turn."""
+"""Cancelled steps, and abandoned children, that are remembered, the newest: as many as a run may have open and give up
+in one turn."""
 
 
 @dataclass(slots=True)
@@ -28,9 +29,18 @@ class StepState:
 
 
 @dataclass(slots=True)
+class ChildState:
+    """An open child. ``cancel``: the request to cancel it, if there is one."""
+
+    created: Event
+    cancel: Event | None = None
+
+
+@dataclass(slots=True)
 class OpenWork:
     """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``fence``: that
-    of the last visible one. ``cancelled_steps``: their creations, by id. ``terminate_at`` (microseconds, database
+    of the last visible one. ``cancelled_steps``, ``abandoned``: creations of steps and of children that were given up,
+    by id. ``terminate_at`` (microseconds, database
     clock): when the grace of the run's cancellation is over; None: there is none.
     """
 
@@ -40,8 +50,9 @@ class OpenWork:
     steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
     waits: dict[str, int] = field(default_factory=dict[str, int])
     hooks: dict[str, str] = field(default_factory=dict[str, str])
-    children: dict[str, Event] = field(default_factory=dict[str, Event])
+    children: dict[str, ChildState] = field(default_factory=dict[str, ChildState])
     cancelled_steps: dict[str, Event] = field(default_factory=dict[str, Event])
+    abandoned: dict[str, Event] = field(default_factory=dict[str, Event])
     terminate_at: int | None = None
     created: Event | None = None
     started: bool = False
@@ -73,9 +84,7 @@ class OpenWork:
                     step.failures += 1
             case EventType.step_cancelled:
                 if (step := self.steps.pop(event.entity, None)) is not None:
-                    self.cancelled_steps[event.entity] = step.created
-                    if len(self.cancelled_steps) > CANCELLED_MAX:
-                        del self.cancelled_steps[next(iter(self.cancelled_steps))]
+                    _remember(self.cancelled_steps, step.created)
             case EventType.wait_created:
                 self.waits[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
@@ -85,9 +94,15 @@ class OpenWork:
             case EventType.hook_disposed:
                 self.hooks.pop(event.entity, None)
             case EventType.child_created:
-                self.children[event.entity] = event
-            case EventType.child_completed | EventType.child_failed | EventType.child_abandoned:
+                self.children[event.entity] = ChildState(event)
+            case EventType.child_cancel_requested:
+                if (child := self.children.get(event.entity)) is not None:
+                    child.cancel = event
+            case EventType.child_completed | EventType.child_failed:
                 self.children.pop(event.entity, None)
+            case EventType.child_abandoned:
+                if (child := self.children.pop(event.entity, None)) is not None:
+                    _remember(self.abandoned, child.created)
             case EventType.run_created:
                 self.created = event
             case EventType.run_started:
@@ -96,3 +111,10 @@ class OpenWork:
                 self.terminate_at = sooner(self.terminate_at, event)
             case _:
                 pass
+
+
+def _remember(given_up: dict[str, Event], created: Event) -> None:
+    """Bounded: the oldest is forgotten."""
+    given_up[created.entity] = created
+    if len(given_up) > CANCELLED_MAX:
+        del given_up[next(iter(given_up))]
