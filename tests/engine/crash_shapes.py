@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from crash_children import CHILDREN
 from engine_world import World
 
 from fencepost import hook, patched, sleep, step, workflow
@@ -228,4 +229,5 @@ SHAPES: list[tuple[Shape, Signal, int]] = [
     (cancelled, _cancels, 2),
     (out_of_grace, _cancels, 3),
     (patches, _none, 2),
+    *((shape, _none, most) for shape, most in CHILDREN),
 ]

@@ -13,7 +13,7 @@ from fencepost.cli.session import Session, json_option
 if TYPE_CHECKING:
     from fencepost_store.protocol import Run
 
-STATUSES = ("pending", "running", "parked", "completed", "failed", "cancelled", "terminated")
+STATUSES = ("pending", "running", "parked", "completed", "failed", "cancelled", "terminated", "continued")
 COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "terminated": "yellow", "parked": "magenta"}
 
 
@@ -31,6 +31,7 @@ def check_run_id(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
 @click.option("--status", type=click.Choice(STATUSES), multiple=True, help="Only runs in this state; may be repeated.")
 @click.option("--queue", metavar="NAME", help="Only runs of this queue.")
+@click.option("--parent", callback=check_run_id, metavar="ID", help="Only children of this run.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
 @click.option(
     "--before", callback=check_run_id, metavar="ID", help="Go on after this run: the last one of the page before."
@@ -42,6 +43,7 @@ def list_runs(
     workflow: str | None,
     status: tuple[str, ...],
     queue: str | None,
+    parent: str | None,
     limit: int,
     before: str | None,
     as_json: bool,
@@ -49,7 +51,8 @@ def list_runs(
     """List runs, newest first. Needs Postgres only."""
     from fencepost_store.protocol import RunFilter, RunStatus
 
-    where = RunFilter(workflow=workflow, statuses=tuple(RunStatus[name] for name in status), queue=queue)
+    statuses = tuple(RunStatus[name] for name in status)
+    where = RunFilter(workflow=workflow, statuses=statuses, queue=queue, parent=parent)
 
     async def look() -> tuple[list[Run], int]:
         async with session.store() as (store, _):
@@ -92,7 +95,10 @@ def result(session: Session, run_id: str, timeout: float | None, as_json: bool) 
 
 def run_json(run: Run) -> dict[str, Any]:
     """A run's row, as docs/cli.md describes it."""
+    from fencepost_store.lineage import parent_of
+
     parked = run.parked
+    parent = None if run.parent is None else parent_of(run.parent)
     return {
         "id": run.run_id,
         "workflow": run.workflow,
@@ -100,7 +106,8 @@ def run_json(run: Run) -> dict[str, Any]:
         "status": run.status.name,
         "events": run.last_seq,
         "key": run.key,
-        "parent": run.parent,
+        "parent": None if parent is None else parent.run_id,
+        "parent_entity": None if parent is None else parent.entity,
         "created_at": iso(moment(run.created_at)),
         "updated_at": iso(moment(run.updated_at)),
         "wake_at": None if run.wake_at is None else iso(moment(run.wake_at)),

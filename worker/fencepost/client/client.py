@@ -244,17 +244,19 @@ class Client:
         *,
         workflow: str | None = None,
         status: str | None = None,
+        parent: str | None = None,
         limit: int = 50,
         before: str | None = None,
     ) -> list[RunInfo]:
-        """Newest first; pass the last run's id as ``before`` for the next page. Raises ArgumentError for an unknown
-        status.
+        """Newest first; pass the last run's id as ``before`` for the next page. ``parent``: the children of that run,
+        those that continue another one included. Raises ArgumentError for an unknown status.
         """
         statuses: tuple[RunStatus, ...] = ()
         if status is not None:
             if status not in RunStatus.__members__:
                 raise errors.ArgumentError(f"status {status!r}: must be one of {', '.join(RunStatus.__members__)}")
             statuses = (RunStatus[status],)
+        where = RunFilter(workflow=workflow, statuses=statuses, parent=parent)
         with public_errors():
-            rows = await self._open.store.list_runs(RunFilter(workflow=workflow, statuses=statuses), limit, before)
+            rows = await self._open.store.list_runs(where, limit, before)
         return [info_of(row) for row in rows]

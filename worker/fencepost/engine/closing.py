@@ -50,9 +50,10 @@ async def _close(shell: Shell, live: LiveRun, owed: Owed, work: OpenWork) -> lis
         assert work.created is not None
         successor = successor_run(live.run, work.created, work.ended, shell.rules.grace)
         await shell.store.start(successor)
+        shell.ports.fault("successor.started")
         entries.append(own_tick(successor.run_id, successor.queue))
-    shell.ports.fault("end.done")
     if live.wake_at is not None:
+        shell.ports.fault("end.done")
         verdict = await shell.store.touch(live.run_id, work.fence, work.seen, None)
         shell.clock.read(verdict.now)
         live.wake_at = None
