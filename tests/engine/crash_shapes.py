@@ -18,7 +18,7 @@ Signal = Callable[[World], Awaitable[None]]
 Shape = Callable[[World, Bodies], Workflow[..., Any]]
 
 
-async def _none(world: World) -> None:
+async def no_signal(world: World) -> None:
     """No signal is sent."""
 
 
@@ -220,14 +220,14 @@ def patches(world: World, bodies: Bodies) -> Workflow[..., Any]:
 
 
 SHAPES: list[tuple[Shape, Signal, int]] = [
-    (sequence, _none, 2),
-    (sequence_with_pending_wait, _none, 2),
-    (fan, _none, 2),
-    (retry_and_sleep, _none, 5),
+    (sequence, no_signal, 2),
+    (sequence_with_pending_wait, no_signal, 2),
+    (fan, no_signal, 2),
+    (retry_and_sleep, no_signal, 5),
     (race, _signals, 2),
-    (contended, _none, 2),
+    (contended, no_signal, 2),
     (cancelled, _cancels, 2),
     (out_of_grace, _cancels, 3),
-    (patches, _none, 2),
-    *((shape, _none, most) for shape, most in CHILDREN),
+    (patches, no_signal, 2),
+    *((shape, no_signal, most) for shape, most in CHILDREN),
 ]

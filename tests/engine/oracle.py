@@ -68,7 +68,7 @@ def check_family(logs: Mapping[str, tuple[Run, Sequence[Event]]]) -> None:
                 completed = end.type is EventType.run_completed
                 assert completed is (event.type is EventType.child_completed), f"{event.entity} was told wrongly"
                 assert not completed or end.payload == event.payload
-    started = {run_id for run_id, (row, log) in logs.items() if unpack(log[0].payload, RunCreated).origin is not None}
+    started = {run_id for run_id, (_, log) in logs.items() if unpack(log[0].payload, RunCreated).origin is not None}
     assert started == expected, "a run that nobody asked for"
 
 

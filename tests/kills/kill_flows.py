@@ -7,7 +7,7 @@ import os
 import signal
 import time
 
-from fencepost import current, step, workflow
+from fencepost import continue_as_new, current, step, workflow
 
 
 @step
@@ -111,3 +111,27 @@ async def mixed(n: int) -> int:
     parts = await asyncio.gather(*(add(first, i) for i in range(5)))
     await asyncio.sleep(0.2)
     return await add(sum(parts), 0)
+
+
+@workflow
+async def fib(n: int) -> int:
+    """A run per call: all but the leaves wait for children."""
+    if n < 2:
+        return await add(n, 0) if n else 0
+    a, b = await asyncio.gather(fib(n - 1), fib(n - 2))
+    return a + b
+
+
+@workflow
+async def countdown(n: int, total: int = 0) -> int:
+    """A chain of n + 1 runs, with a child in each."""
+    total += await fib(2)
+    if n:
+        continue_as_new(n - 1, total)
+    return total
+
+
+@workflow
+async def family(n: int) -> int:
+    """The chain as a child."""
+    return await countdown(n)
