@@ -122,10 +122,13 @@ def _own_tests() -> list[tuple[str, Callable[[], None]]]:
             for point in points
             for flushed in (False, True)
         ),
+        (
+            "test_h96_a_parent_s_turn_dies",
+            lambda: hazards.test_h96_a_parent_s_turn_dies_before_its_child_s_run_exists(False),
+        ),
         *(
             (test.__name__, test)
             for test in (
-                lambda: hazards.test_h96_a_parent_s_turn_dies_before_its_child_s_run_exists(False),
                 hazards.test_h109_the_turn_that_lands_a_child_s_end_tells_its_parent,
                 hazards.test_h110_a_child_is_created_asked_to_cancel_and_ticked_in_this_order,
                 hazards.test_h110_a_child_is_asked_to_cancel_before_its_first_worker_creates_it,

@@ -201,7 +201,9 @@ def test_h110_a_child_is_asked_to_cancel_before_its_first_worker_creates_it() ->
 
 
 def test_an_abandoned_child_is_created_also_if_its_parent_s_turn_dies() -> None:
-    """The await is cancelled right after child_created landed; recovery remembers children that were given up."""
+    """A dies before it created the child, B after it landed child_abandoned and before it created the child: recovery
+    remembers children that were given up.
+    """
 
     async def main() -> None:
         world = World()
@@ -228,7 +230,13 @@ def test_an_abandoned_child_is_created_also_if_its_parent_s_turn_dies() -> None:
             started = await world.start(parent)
             await a.crashed.wait()
         await asyncio.sleep(2)
-        async with world.worker("B"):
+        async with world.worker("B") as b:
+            b.crash_at("child.before", 1)
+            await b.crashed.wait()
+        assert "child_abandoned child#1" in await world.shape(started)
+        assert await child_of(world, started) is None
+        async with world.worker("C") as c:
+            c.accept_suspects = True  # two workers died of this turn, and a third may run it
             row = await appearing(world, started)
             assert (await started.status()).status == "running"
             assert await world.client().run(row.run_id).result(20) == 4
