@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fencepost.authoring.attributes import set_attributes
     from fencepost.authoring.child import ChildHandle
     from fencepost.authoring.context import StepContext, current
     from fencepost.authoring.continuing import continue_as_new
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
         ArgumentError,
+        BadAttribute,
         ChildCancelled,
         ChildFailed,
         ChildTerminated,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         FencepostError,
         HookConflict,
         HookDisposed,
+        HookFull,
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
@@ -56,6 +59,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "BadAttribute",
     "ChildCancelled",
     "ChildFailed",
     "ChildHandle",
@@ -67,6 +71,7 @@ __all__ = [
     "Hook",
     "HookConflict",
     "HookDisposed",
+    "HookFull",
     "HookInfo",
     "HookNotFound",
     "HookRunEnded",
@@ -99,6 +104,7 @@ __all__ = [
     "now",
     "patched",
     "random",
+    "set_attributes",
     "sleep",
     "step",
     "uuid4",
@@ -120,6 +126,7 @@ _HOMES = {
     "now": "fencepost.authoring.time",
     "patched": "fencepost.authoring.patch",
     "random": "fencepost.authoring.time",
+    "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
     "uuid4": "fencepost.authoring.time",

@@ -40,20 +40,22 @@ def child_run(parent: Run, parent_created: Event, entity: str, record: ChildCrea
 
 
 def successor_run(run: Run, created: Event, ended: Event, grace: int) -> NewRun:
-    """The run that goes on for one that has ended in run_continued: its workflow, queue, parent, timeout, attributes
-    and secret. The start key stays with the first of the chain.
+    """The run that goes on for one that has ended in run_continued: its workflow, queue, parent, timeout, secret, and
+    the attributes that it had at its end. The start key stays with the first of the chain.
     """
     record = unpack(ended.payload, RunContinued)
     before = unpack(created.payload, RunCreated)
     origin = before.origin or Origin()
     origin = msgspec.structs.replace(origin, previous=run.run_id, first=origin.first or run.run_id)
+    created_anew = msgspec.structs.replace(before, input=record.args, attributes=record.attributes, origin=origin)
     return NewRun(
         run_id=record.run,
         workflow=run.workflow,
         queue=run.queue,
-        payload=pack(msgspec.structs.replace(before, input=record.args, origin=origin)),
+        payload=pack(created_anew),
         grace=grace,
         parent=run.parent,
+        attributes=record.attributes,
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fencepost.answers import PREFIX as ANSWERS
 from fencepost.engine.live import LiveRun
 from fencepost.engine.shell import Shell
 from fencepost.records import CancelRequested, ChildCancelRequested, ChildCreated, StepCreated, pack, unpack
@@ -21,8 +22,9 @@ class Owed:
     """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
     worker will run itself, with a slot
     reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's
-    terminal event, if it landed. ``children``: created or asked to cancel by it; ``child_cancels``: the requests.
-    ``over``: what was open at the run's end, whose duties are to be done."""
+    terminal event, if it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet.
+    ``answered``: an answer to a payload landed, for which somebody may wait. ``children``: created or asked to cancel
+    by it; ``child_cancels``: the requests. ``over``: what was open at the run's end, whose duties are to be done."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
     inline: set[str] = field(default_factory=set[str])
@@ -33,6 +35,8 @@ class Owed:
     ended: Event | None = None
     over: OpenWork | None = None
     landed: int = 0
+    starts_at: int | None = None
+    answered: bool = False
 
     def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...]) -> None:
         """Take in what landed, before it is folded into ``work``."""
@@ -46,6 +50,8 @@ class Owed:
                 self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))
             elif event.type in CHILD_DECISIONS:
                 self._note_child(work, event)
+            elif event.type is EventType.marker:
+                self.answered |= event.entity.startswith(ANSWERS)
             elif KINDS[event.type].ends_run:
                 self.ended = event
 
@@ -108,6 +114,8 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
         )
         for entity, record in owed.steps.items()
     ]
+    if owed.starts_at is not None:
+        return entries + _near_tick(shell, live, run.queue, owed.starts_at)
     instance = live.instance
     if instance is None or instance.work.ended is not None or owed.ended is not None:
         return entries
@@ -120,10 +128,17 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
                 delay = 0 if state.retry_due is None else delay_ms(state.retry_due, now, floor)
                 queue = unpack(state.created.payload, StepCreated).queue or run.queue
                 entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
-    due = min((*work.waits.values(), *(() if work.terminate_at is None else (work.terminate_at,))), default=None)
-    if due is not None and due - now < shell.rules.near:
-        entries.append(Entry(queue=run.queue, key=tick_key(live.run_id), delay_ms=delay_ms(due, now, floor)))
-    return entries
+    due = min((one for one in (work.wait_dues.first(), work.terminate_at) if one is not None), default=None)
+    return entries + _near_tick(shell, live, run.queue, due)
+
+
+def _near_tick(shell: Shell, live: LiveRun, queue: str, due: int | None) -> list[Entry]:
+    """The run's delayed tick, if something is due within the near horizon: what is further stands in Postgres only."""
+    now = shell.clock.now()
+    if due is None or due - now >= shell.rules.near:
+        return []
+    delay = delay_ms(due, now, shell.settings.delay_floor_ms)
+    return [Entry(queue=queue, key=tick_key(live.run_id), delay_ms=delay)]
 
 
 def own_tick(live_run_id: str, queue: str, *, recover: bool = False) -> Entry:

@@ -105,6 +105,7 @@ DECISIONS: dict[EventType, Handler] = {
     EventType.step_created: created,
     EventType.wait_created: created,
     EventType.hook_created: created,
+    EventType.attributes_set: created,
     EventType.hook_conflict: conflict,
     EventType.child_created: created,
     EventType.child_cancel_requested: child_cancel_requested,

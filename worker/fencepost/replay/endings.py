@@ -40,7 +40,8 @@ def ending_of(asking: Asking, root: WorkflowTask, program: Program, *, cancelled
     again = _continuing(error)
     if again is not None:
         return NewEvent(
-            EventType.run_continued, payload=pack(RunContinued(asking.derived_run_id(CONTINUING), again.encoded))
+            EventType.run_continued,
+            payload=pack(RunContinued(asking.derived_run_id(CONTINUING), again.encoded, dict(asking.attributes))),
         )
     return NewEvent(EventType.run_failed, payload=program.failure(error))
 

@@ -9,20 +9,25 @@ import contextvars
 
 from fencepost import payload_codecs
 from fencepost.replay.asks import Ask, State
-from fencepost.replay.cancelling import request_of
+from fencepost.replay.cancelling import request_of, stopped
 from fencepost.replay.children import ChildLink
 from fencepost.replay.core import Core, Handler
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, secret_in
+from fencepost.replay.starting import attributes_in, beginning, cancelled_before
 from fencepost.replay.tasks import StepFuture
-from fencepost_store.events import Event, EventType
+from fencepost_store.events import Event, EventType, NewEvent
 
 
 def started(run: Core, event: Event) -> None:
     if run._root is not None:
         raise run._diverged(event)
-    run._advance(event.at)
-    run._secret = secret_in(event.payload)
+    run._advance(beginning(event))
+    early = cancelled_before(event, run._patches.events)
+    if early is not None:
+        run.begun, run._ending = False, NewEvent(EventType.run_cancelled, payload=stopped(early))
+        return
+    run._secret, run._attributes = secret_in(event.payload), attributes_in(event.payload)
     context = contextvars.Context()
     context.run(PATH.set, run._path)
     payload_codecs.carry_into(context)
@@ -86,9 +91,9 @@ def hook_received(run: Core, event: Event) -> None:
 
 
 def cancel_requested(run: Core, event: Event) -> None:
-    if run._root is None:
-        raise run._diverged(event)
     if run._ending is None:
+        if run._root is None:
+            raise run._diverged(event)
         run._advance(event.at)
         reason = request_of(event).reason
         if run._cancelled_for is None:

@@ -7,7 +7,7 @@ clock, no randomness but what is derived from the run id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fencepost.records import ChildCreated
@@ -163,6 +163,11 @@ class Asking(Protocol):
         ...
 
     @property
+    def attributes(self) -> Mapping[str, str]:
+        """What the run says of itself now, as the store keeps it."""
+        ...
+
+    @property
     def evicting(self) -> bool:
         """True while the instance is being thrown away: nothing asked for counts, loggers are mute."""
         ...
@@ -199,6 +204,14 @@ class Asking(Protocol):
 
     def patched(self, patch: str, *, retired: bool) -> bool:
         """Whether the run takes part in a change of the code; may ask for its marker. ``retired``: without asking."""
+        ...
+
+    def mark(self, entity: str, payload: bytes) -> None:
+        """Ask for a marker that nobody awaits."""
+        ...
+
+    def set_attributes(self, changes: Mapping[str, str | None]) -> None:
+        """Ask for attributes_set with what these change; nothing is asked if they change nothing."""
         ...
 
     def seed(self, entity: str) -> bytes:
