@@ -78,7 +78,7 @@ def test_every_event_of_the_protocol_has_a_row() -> None:
 def test_a_whole_life_is_legal_and_so_is_each_prefix() -> None:
     """With every event but the other ends of a run."""
     unused = set(EventType) - {line.type for line in WHOLE}
-    assert unused == {E.run_failed, E.run_cancelled, E.run_terminated}
+    assert unused == {E.run_failed, E.run_cancelled, E.run_terminated, E.run_continued}
     for length in range(len(WHOLE) + 1):
         assert list(illegal(WHOLE[:length])) == []
 

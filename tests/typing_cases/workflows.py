@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from fencepost import Client, Fatal, Hook, Retry, StepFailed, hook, set_attributes, workflow
+from fencepost import ChildHandle, Client, Fatal, Hook, Retry, StepFailed, hook, set_attributes, workflow
 from fencepost.client import Run
 
 
@@ -34,6 +34,11 @@ async def right() -> None:
     assert_type(await fulfil(1, rush=True), Approval)
     assert_type(fulfil.decode_result(b""), Approval)
     assert_type(fulfil.name, str)
+    assert_type(await asyncio.gather(plain(1), fulfil(1)), tuple[str, Approval])
+    handle = fulfil.start(1, rush=True)
+    assert_type(handle, ChildHandle[Approval])
+    assert_type(await handle.result(), Approval)
+    assert_type(await plain.with_options(parent_close="abandon", queue="q", timeout=None)(1), str)
     async with hook(Approval, token="a") as approval:
         assert_type(approval, Hook[Approval])
         assert_type(await approval, Approval)
@@ -64,6 +69,9 @@ async def wrong() -> None:
     await plain()  # expect-error
     await fulfil(1, True)  # expect-error
     text: str = await fulfil(1)  # expect-error
+    fulfil.start("1")  # expect-error
+    await fulfil.start(1)  # expect-error
+    plain.with_options(parent_close="kill")  # expect-error
     print((await hook(Approval)).okay)  # expect-error
     number: int = await hook(Approval)  # expect-error
     async for one in hook(int):
