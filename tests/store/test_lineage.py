@@ -19,7 +19,7 @@ from fencepost_store.statements import rendered
 async def child(world: World, parent: str, entity: str, **options: Any) -> str:
     """A run of that parent."""
     run_id = new_run_id()
-    fields = {"workflow": "child", "queue": "default", **options}
+    fields: dict[str, Any] = {"workflow": "child", "queue": "default", **options}
     await world.store.start(
         NewRun(run_id, payload=b"\x01in", grace=GRACE, parent=parent_text(parent, entity), **fields)
     )
