@@ -15,6 +15,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "http_started": ("info", "the worker serves webhooks: address"),
     "http_stopped": ("info", "no connection is accepted any more, and requests under way have ended"),
     "lease_renewal_failed": ("warning", "the queue could not be reached for a renewal: held"),
+    "redelivered": ("info", "a message whose owner's lease had run out is worked on again: key, crashes"),
+    "tick_handled": ("debug", "a tick has been dealt with, in as many turns as it took: run"),
     "lease_lost": ("warning", "a lease ran out or was taken by another worker; the local work is cancelled: key"),
     "lease_withdrawn": ("info", "the work is not wanted any more; the body is told: key"),
     "loop_blocked": ("warning", "user code blocks the event loop for longer than the lease: seconds, stack"),

@@ -46,7 +46,7 @@ async def handle_step(shell: Shell, delivery: Delivery) -> None:
         if attempt is not None:
             await run_body(shell, live, delivery, attempt)
     except (StoreTrouble, QueueTrouble) as trouble:
-        live.drop()
+        live.drop_idle()
         await hand_back(shell, delivery, trouble)
     finally:
         shell.runs.leave(live)
@@ -60,7 +60,7 @@ async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity
     try:
         await run_body(shell, live, delivery, _attempt(shell, live, delivery, entity, created, 1, 0))
     except (StoreTrouble, QueueTrouble) as trouble:
-        live.drop()
+        live.drop_idle()
         await hand_back(shell, delivery, trouble)
     finally:
         shell.runs.leave(live)

@@ -43,10 +43,11 @@ async def handle_tick(shell: Shell, delivery: Delivery) -> None:
             try:
                 current = await _turn(shell, live, at_hand)
             except (StoreTrouble, QueueTrouble) as trouble:
-                live.drop()
+                live.drop_idle()
                 await hand_back(shell, at_hand, trouble)
     finally:
         shell.runs.leave(live)
+        note("tick_handled", run=run_id)
 
 
 async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | None:

@@ -99,6 +99,12 @@ class TurnGuard:
             self._thread, self._run_id, self._started, self._hits = thread, run_id, self._clock(), 0
         _seats[thread] = self
 
+    def progress(self) -> None:
+        """The code has come to rest: start the turn's clock anew. Called by the seated thread. Not after an interrupt,
+        which stays the turn's outcome."""
+        if not self._hits:
+            self._started = self._clock()
+
     def stand(self) -> None:
         """Stop the turn's clock."""
         with self._lock:
