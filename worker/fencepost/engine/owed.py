@@ -14,7 +14,8 @@ from fencepost.replay.fold import OpenWork
 from fencepost_queue.protocol import Entry, step_key, tick_key
 from fencepost_store.events import KINDS, Event, EventType, NewEvent
 
-CHILD_DECISIONS = frozenset({EventType.child_created, EventType.child_cancel_requested, EventType.child_abandoned})
+CHILD_DECISIONS = (EventType.child_created, EventType.child_cancel_requested, EventType.child_abandoned)
+"""A tuple: an enum's own hash is a call into Python, and this is asked once per event."""
 
 
 @dataclass(slots=True, eq=False)
