@@ -36,9 +36,11 @@ if TYPE_CHECKING:
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
+        PayloadCodecMissing,
         PayloadError,
         PayloadKeyMissing,
         PayloadTooLarge,
+        PayloadUnreadable,
         ResultTimeout,
         Retry,
         RunCancelled,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         TooEarly,
         WorkflowNotRegistered,
     )
+    from fencepost.payload_codecs import PayloadCodec
 
 __version__ = "0.1.0"
 
@@ -76,9 +79,12 @@ __all__ = [
     "HookNotFound",
     "HookRunEnded",
     "NotInWorkflow",
+    "PayloadCodec",
+    "PayloadCodecMissing",
     "PayloadError",
     "PayloadKeyMissing",
     "PayloadTooLarge",
+    "PayloadUnreadable",
     "Registry",
     "ResultTimeout",
     "Retry",
@@ -116,6 +122,7 @@ _HOMES = {
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",
+    "PayloadCodec": "fencepost.payload_codecs",
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",
