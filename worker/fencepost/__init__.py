@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from fencepost.authoring.step import Step, step
     from fencepost.authoring.time import now, random, sleep, uuid4
     from fencepost.authoring.workflow import Workflow, workflow
+    from fencepost.child_errors import ChildCancelled, ChildFailed, ChildTerminated
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
         ArgumentError,
         BadAttribute,
-        ChildCancelled,
-        ChildFailed,
-        ChildTerminated,
         DuplicateName,
         Fatal,
         FencepostError,
@@ -118,7 +116,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ChildCancelled": "fencepost.child_errors",
+    "ChildFailed": "fencepost.child_errors",
     "ChildHandle": "fencepost.authoring.child",
+    "ChildTerminated": "fencepost.child_errors",
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",

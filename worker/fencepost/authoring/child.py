@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from fencepost.errors import ChildCancelled, ChildFailed, ChildTerminated
+from fencepost.child_errors import ChildCancelled, ChildFailed, ChildTerminated
 from fencepost.failure import exception_of, told
 from fencepost.records import ChildCreated, ChildEnded, unpack
 from fencepost.replay import interface

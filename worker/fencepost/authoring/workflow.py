@@ -108,7 +108,7 @@ class Workflow(Generic[P, R]):
         self._name = name or fn.__name__
         self.timeout = timeout
         self.queue = queue
-        self.parent_close = CANCEL
+        self.parent_close: str = CANCEL
         self.key: str | None = None
         self.arguments: Arguments = Arguments(fn, self._name)
 
