@@ -75,8 +75,7 @@ class W:
         return self.asking.child(entity, self._child_record(entity, name, parent_close), handle=True)
 
     def _child_record(self, entity: str, name: str, parent_close: str) -> records.ChildCreated:
-        run_id = self.asking.derived_run_id(entity)
-        return records.ChildCreated(name, b"\x90", run_id, parent_close=parent_close)
+        return records.ChildCreated(name, b"\x90", self.asking.derived_run_id(entity), parent_close=parent_close)
 
     def hook(self, token: str, name: str = "hook") -> Hook:
         """A hook."""
