@@ -18,6 +18,7 @@ import msgspec
 from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, lowered
+from fencepost_store.memory_beats import Beats
 from fencepost_store.protocol import (
     TRACED_HOOKS,
     Batch,
@@ -128,6 +129,7 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
         self._clock = clock
         self._tables = _Tables(clock)
+        self._beats = Beats(self._tables.ledgers)
         self._locks: dict[str, asyncio.Lock] = {}
         self._gate = asyncio.Lock()
 
@@ -188,6 +190,18 @@ class MemoryStore:
             if event.entity == entity and ordinal(event.type, event.attempt) is not None
         ]
         return Loaded(ledger.run, tuple(found), self._clock())
+
+    async def beat(self, run_id: str, entity: str, attempt: int, dedupe: str, details: bytes) -> bool:
+        """See Store.beat."""
+        return self._beats.beat(run_id, entity, attempt, dedupe, details)
+
+    async def last_beat(self, run_id: str, entity: str) -> bytes | None:
+        """See Store.last_beat."""
+        return self._beats.last_beat(run_id, entity)
+
+    async def forget_beat(self, run_id: str, entity: str) -> None:
+        """See Store.forget_beat."""
+        self._beats.forget_beat(run_id, entity)
 
     async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
         """See Store.touch."""

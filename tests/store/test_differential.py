@@ -105,10 +105,11 @@ class Pair:
             kind, entity = self.random.choice(FOLLOW[origin.type]), origin.entity
             starts = [event.attempt for event in log if (event.type, event.entity) == (E.step_started, entity)]
             attempt = max([0, *starts]) + (kind is E.step_started)
+            self.seen["failed unstarted"] += kind is E.step_failed and attempt == 0
         return NewEvent(
             kind,
             entity,
-            attempt=max(1, attempt) if 11 <= kind <= 14 else 0,
+            attempt=max(kind is not E.step_failed, attempt) if 11 <= kind <= 14 else 0,
             due=self.real.time + self.random.randrange(60 * SECOND) if kind is E.wait_created else None,
             due_in=self.random.choice((0, 9 * SECOND)) if kind is E.step_retrying else None,
             token=self.random.choice(TOKENS) if kind is E.hook_created else None,
@@ -255,7 +256,7 @@ async def test_model_and_postgres_agree(postgres_world: World, fixed: int | None
     wanted |= {outcome.value for outcome in Outcome} | {outcome.value for outcome in FactOutcome}
     wanted |= (
         {reason.value for reason in Reason}
-        | {"unstorable", "started", "found", "given up", "clock", "due taken"}
+        | {"unstorable", "started", "found", "given up", "clock", "due taken", "failed unstarted"}
         | {"traced"}
     )
     wanted |= {kind.name for kind in E if kind is not E.run_created}

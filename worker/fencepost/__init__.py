@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
     from fencepost.authoring.time import now, random, sleep, uuid4
+    from fencepost.authoring.transaction import transaction
     from fencepost.authoring.workflow import Workflow, workflow
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
+        NotSupportedHere,
         PayloadError,
         PayloadKeyMissing,
         PayloadTooLarge,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         StepNotRegistered,
         StepTimeout,
         TooEarly,
+        TransactionMisuse,
         WorkflowNotRegistered,
     )
 
@@ -62,6 +65,7 @@ __all__ = [
     "HookNotFound",
     "HookRunEnded",
     "NotInWorkflow",
+    "NotSupportedHere",
     "PayloadError",
     "PayloadKeyMissing",
     "PayloadTooLarge",
@@ -81,6 +85,7 @@ __all__ = [
     "StepNotRegistered",
     "StepTimeout",
     "TooEarly",
+    "TransactionMisuse",
     "Workflow",
     "WorkflowNotRegistered",
     "__version__",
@@ -91,6 +96,7 @@ __all__ = [
     "random",
     "sleep",
     "step",
+    "transaction",
     "uuid4",
     "workflow",
 ]
@@ -110,6 +116,7 @@ _HOMES = {
     "random": "fencepost.authoring.time",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
+    "transaction": "fencepost.authoring.transaction",
     "uuid4": "fencepost.authoring.time",
     "workflow": "fencepost.authoring.workflow",
 }

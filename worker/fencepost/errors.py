@@ -94,10 +94,22 @@ class StepFailed(FencepostError):
 
 
 class StepTimeout(StepFailed, TimeoutError):
-    """Every attempt of the step was used up and the last one ran past its timeout."""
+    """A step ran out of time. ``which`` of its bounds it was: ``timeout`` and ``heartbeat_timeout``, of the last
+    attempt, when every attempt was used up; ``schedule_to_start``, before any attempt; ``schedule_to_close``, of all of
+    them together.
+    """
 
-    def __init__(self, message: str, *, type: str = "", traceback: str = "", code: str = STEP_TIMEOUT) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        type: str = "",
+        traceback: str = "",
+        code: str = STEP_TIMEOUT,
+        which: str = "timeout",
+    ) -> None:
         super().__init__(message, type=type, traceback=traceback, code=code)
+        self.which = which
 
 
 class StepCrashed(StepFailed):
@@ -153,6 +165,18 @@ class NotInWorkflow(FencepostError, RuntimeError):
     """Something that only makes sense inside a workflow, or inside a step, was used elsewhere.
 
     The message names the way out.
+    """
+
+
+class NotSupportedHere(FencepostError, RuntimeError):
+    """A step's body asked for what its kind of step cannot have: a heartbeat from another process, a transaction in a
+    thread.
+    """
+
+
+class TransactionMisuse(Fatal, RuntimeError):
+    """``transaction()`` twice in one attempt, or committed by hand. The step fails and is not retried, for what was
+    committed by hand would be written again.
     """
 
 

@@ -37,6 +37,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "warning",
         "a value is encrypted with a key that this worker does not have; the message is released: key, run",
     ),
+    "heartbeat_failed": ("warning", "a step's heartbeat details could not be kept or removed: error"),
     "replay_budget": ("error", "workflow code ran beyond its budget: run, seconds, stack"),
     "suspect_alone": (
         "warning",

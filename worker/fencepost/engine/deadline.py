@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from fencepost.replay.fold import OpenWork
+from fencepost.replay.schedule import UNBOUND, bounds_in, first_bound
 from fencepost_store.events import KINDS, EventType, NewEvent
 
 SECOND = 1_000_000
@@ -33,8 +34,8 @@ class DeadlineRules(msgspec.Struct, frozen=True):
 
 
 def _timed(due: int, now: int, rules: DeadlineRules) -> int:
-    """For a wait, a retry or the end of a cancellation's time: when it comes near, if that is ahead; else a grace after
-    it is due, for the queue has its delayed message.
+    """For a wait, a retry, a step's time or the end of a cancellation's: when it comes near, if that is ahead; else a
+    grace after it is due, for the queue has its delayed message.
     """
     wake = due - rules.near
     return wake if wake > now else max(due, now) + rules.grace
@@ -50,14 +51,20 @@ def deadline(
     """
     steps = set(work.steps)
     waits = dict(work.waits)
+    bounds: dict[str, int] = {}
     for event in events:
         if KINDS[event.type].ends_run:
             return None
         match event.type:
             case EventType.step_created:
                 steps.add(event.entity)
+                if (asked := bounds_in(event.payload)) is not UNBOUND:
+                    first = first_bound(now, asked, 0)
+                    assert first is not None
+                    bounds[event.entity] = first.due
             case EventType.step_completed | EventType.step_failed | EventType.step_cancelled:
                 steps.discard(event.entity)
+                bounds.pop(event.entity, None)
             case EventType.wait_created:
                 waits[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
@@ -67,15 +74,20 @@ def deadline(
     if work.ended is not None:
         return None
     timed = [_timed(due, now, rules) for due in waits.values()]
-    timed += [_timed(due, now, rules) for due in _retries(work, steps)]
+    timed += [_timed(due, now, rules) for due in (*_of_steps(work, steps), *bounds.values())]
     if work.terminate_at is not None:
         timed.append(_timed(work.terminate_at, now, rules))
     recovery = _recovery(work, now, rules, current, timed) if steps or work.children else None
     return min([*timed, *([recovery] if recovery is not None else [])], default=None)
 
 
-def _retries(work: OpenWork, steps: set[str]) -> Iterable[int]:
-    return (step.retry_due for entity, step in work.steps.items() if step.retry_due is not None and entity in steps)
+def _of_steps(work: OpenWork, steps: set[str]) -> Iterable[int]:
+    for entity, step in work.steps.items():
+        if entity in steps:
+            if step.retry_due is not None:
+                yield step.retry_due
+            if (overdue := step.overdue) is not None:
+                yield overdue.due
 
 
 def _recovery(work: OpenWork, now: int, rules: DeadlineRules, current: int | None, timed: Sequence[int]) -> int:

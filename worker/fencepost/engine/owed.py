@@ -4,6 +4,7 @@ the shell's settings and clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from fencepost.engine.live import LiveRun
@@ -17,11 +18,12 @@ from fencepost_store.events import KINDS, Event, EventType
 @dataclass(slots=True, eq=False)
 class Owed:
     """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
-    worker will run itself, with a slot
-    reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's
-    terminal event, if it landed."""
+    worker will run itself, with a slot reserved for each. ``overdue``: steps whose time this turn found over.
+    ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's terminal event, if
+    it landed."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
+    overdue: set[str] = field(default_factory=set[str])
     inline: set[str] = field(default_factory=set[str])
     cancelled: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     ended: Event | None = None
@@ -33,7 +35,7 @@ class Owed:
         for event in events:
             if event.type is EventType.step_created:
                 self.steps[event.entity] = unpack(event.payload, StepCreated)
-            elif event.type is EventType.step_cancelled:
+            elif event.type is EventType.step_cancelled or event.entity in self.overdue:
                 self.steps.pop(event.entity, None)
                 self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))
             elif KINDS[event.type].ends_run:
@@ -92,10 +94,18 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
                 delay = 0 if state.retry_due is None else delay_ms(state.retry_due, now, floor)
                 queue = unpack(state.created.payload, StepCreated).queue or run.queue
                 entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
-    due = min((*work.waits.values(), *(() if work.terminate_at is None else (work.terminate_at,))), default=None)
+    due = min(_instants(work), default=None)
     if due is not None and due - now < shell.rules.near:
         entries.append(Entry(queue=run.queue, key=tick_key(live.run_id), delay_ms=delay_ms(due, now, floor)))
     return entries
+
+
+def _instants(work: OpenWork) -> Iterator[int]:
+    """When something of the run is due that no other message comes for."""
+    yield from work.waits.values()
+    yield from (overdue.due for step in work.steps.values() if (overdue := step.overdue) is not None)
+    if work.terminate_at is not None:
+        yield work.terminate_at
 
 
 def own_tick(live_run_id: str, queue: str, *, recover: bool = False) -> Entry:

@@ -10,6 +10,7 @@ from fencepost.engine.advance import Progress, advance
 from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
+from fencepost.engine.overdue import time_out
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
@@ -159,7 +160,7 @@ async def _replay(
     assert instance is not None
     with shell.guard.turn(live.run_id):
         instance.deliver(loaded.events)
-        instance.fire_due(loaded.now)
+        time_out(live, owed, delivery.token, loaded.now)
     if instance.changed_arguments and "arguments" not in live.told:
         live.told.add("arguments")
         note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fencepost.replay.cancelling import sooner
+from fencepost.replay.schedule import UNBOUND, Bounds, Overdue, bounds_in, first_bound
 from fencepost_store.events import KINDS, Event, EventType
 
 CANCELLED_MAX = 10_000
@@ -18,19 +19,28 @@ CANCELLED_MAX = 10_000
 class StepState:
     """An open step. ``started`` is the newest attempt that was started (0: none). ``retry_due`` (microseconds,
     database clock): when attempt started+1 may start,
-    if the newest attempt ended in step_retrying; else None."""
+    if the newest attempt ended in step_retrying; else None. ``bounds``: by when it must start and end."""
 
     created: Event
     started: int = 0
     started_by: str | None = None
     retry_due: int | None = None
     failures: int = 0
+    bounds: Bounds = UNBOUND
+
+    @property
+    def overdue(self) -> Overdue | None:
+        """The bound that it comes to next; None: it has none."""
+        if self.bounds is UNBOUND:
+            return None
+        return first_bound(self.created.at, self.bounds, self.started)
 
 
 @dataclass(slots=True)
 class OpenWork:
     """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``fence``: that
-    of the last visible one. ``cancelled_steps``: their creations, by id. ``terminate_at`` (microseconds, database
+    of the last visible one. ``cancelled_steps``: the creations, by id, of steps that ended while their message was on
+    its way: given up by the code, or out of time before an attempt. ``terminate_at`` (microseconds, database
     clock): when the grace of the run's cancellation is over; None: there is none.
     """
 
@@ -58,24 +68,26 @@ class OpenWork:
             self.ended = event
             return
         match event.type:
-            case EventType.step_completed | EventType.step_failed:
+            case EventType.step_completed:
                 self.steps.pop(event.entity, None)
+            case EventType.step_failed:
+                step = self.steps.pop(event.entity, None)
+                if step is not None and (event.attempt == 0 or step.retry_due is not None):
+                    self._withdrawn(event.entity, step)
             case EventType.step_started:
                 if (step := self.steps.get(event.entity)) is not None:
                     step.started = event.attempt
                     step.started_by = event.dedupe
                     step.retry_due = None
             case EventType.step_created:
-                self.steps[event.entity] = StepState(event)
+                self.steps[event.entity] = StepState(event, bounds=bounds_in(event.payload))
             case EventType.step_retrying:
                 if (step := self.steps.get(event.entity)) is not None:
                     step.retry_due = event.due
                     step.failures += 1
             case EventType.step_cancelled:
                 if (step := self.steps.pop(event.entity, None)) is not None:
-                    self.cancelled_steps[event.entity] = step.created
-                    if len(self.cancelled_steps) > CANCELLED_MAX:
-                        del self.cancelled_steps[next(iter(self.cancelled_steps))]
+                    self._withdrawn(event.entity, step)
             case EventType.wait_created:
                 self.waits[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
@@ -96,3 +108,8 @@ class OpenWork:
                 self.terminate_at = sooner(self.terminate_at, event)
             case _:
                 pass
+
+    def _withdrawn(self, entity: str, step: StepState) -> None:
+        self.cancelled_steps[entity] = step.created
+        if len(self.cancelled_steps) > CANCELLED_MAX:
+            del self.cancelled_steps[next(iter(self.cancelled_steps))]
