@@ -191,9 +191,9 @@ class MemoryStore:
         ]
         return Loaded(ledger.run, tuple(found), self._clock())
 
-    async def beat(self, run_id: str, entity: str, attempt: int, dedupe: str, details: bytes) -> bool:
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
         """See Store.beat."""
-        return self._beats.beat(run_id, entity, attempt, dedupe, details)
+        return self._beats.beat(run_id, entity, attempt, details)
 
     async def last_beat(self, run_id: str, entity: str) -> bytes | None:
         """See Store.last_beat."""

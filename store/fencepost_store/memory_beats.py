@@ -15,13 +15,13 @@ class Beats:
         self._ledgers = ledgers
         self._details: dict[tuple[str, str], bytes] = {}
 
-    def beat(self, run_id: str, entity: str, attempt: int, dedupe: str, details: bytes) -> bool:
+    def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
         """See Store.beat."""
         ledger = self._ledgers.get(run_id)
         if ledger is None or ledger.run.status.ended:
             return False
         start = ledger.places.get((entity, attempt))
-        if start is None or (start.type, start.dedupe) != (EventType.step_started, dedupe):
+        if start is None or start.type is not EventType.step_started:
             return False
         if (entity, attempt + 1) in ledger.places or (entity, TERMINAL_ORDINAL) in ledger.places:
             return False

@@ -144,9 +144,9 @@ class PostgresStore:
         events = () if row["seqs"] is None else events_of(row, row["seqs"], run_id)
         return Loaded(run_of(row), events, row["now"])
 
-    async def beat(self, run_id: str, entity: str, attempt: int, dedupe: str, details: bytes) -> bool:
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
         """See Store.beat."""
-        return await self._one("beat", run_id, entity, attempt, dedupe, details) is not None
+        return await self._one("beat", run_id, entity, attempt, details) is not None
 
     async def last_beat(self, run_id: str, entity: str) -> bytes | None:
         """See Store.last_beat."""

@@ -266,9 +266,9 @@ class Store(Protocol):
         """
         ...
 
-    async def beat(self, run_id: str, entity: str, attempt: int, dedupe: str, details: bytes) -> bool:
-        """Keep the details of a step's attempt for the next one. False, and nothing kept: the log does not have this
-        start by this delivery, or has a later one, or the step or run has ended. Locks no run.
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+        """Keep the details of a step's attempt for the next one. False, and nothing kept: the log does not have the
+        attempt's start, or has a later one, or the step or run has ended. Locks no run.
         """
         ...
 

@@ -220,7 +220,7 @@ def _aids(shell: Shell, delivery: Delivery, attempt: Attempt) -> Aids:
         ports=shell.ports,
         queue=delivery.queue,
         now=shell.clock.now(),
-        write=lambda details: shell.store.beat(attempt.run_id, attempt.entity, attempt.number, attempt.token, details),
+        write=lambda details: shell.store.beat(attempt.run_id, attempt.entity, attempt.number, details),
         write_seconds=shell.settings.heartbeat_write_seconds,
         joining=None if shell.join is None else Joining(shell.join, shell.ports.fault),
     )
