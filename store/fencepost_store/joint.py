@@ -33,6 +33,7 @@ class Joint:
         self._held: Held | None = held
         self._sql = sql
         self._timeout = timeout_seconds
+        self._fit = False
         self.connection: Connection = held.connection
         self._transaction = held.connection.transaction(isolation="read_committed")
 
@@ -87,11 +88,15 @@ class Joint:
         """Take from the session what user code has left in it, so that another may use it. Raises StoreTrouble."""
         with self._ours():
             await self.connection.reset(timeout=self._timeout)
+        self._fit = True
 
     def close(self) -> None:
-        """Give the connection back. One with an open transaction is cut, and the server rolls back. Idempotent."""
+        """Give the connection back if it has been cleaned. Any other is cut, and the server rolls back what is open.
+        Idempotent.
+        """
         held, self._held = self._held, None
         if held is not None:
+            held.healthy = held.healthy and self._fit
             self._pool.give_back(held)
 
     @contextmanager

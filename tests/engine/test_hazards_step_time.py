@@ -279,3 +279,36 @@ def test_waits_and_steps_that_are_due_together_come_in_the_order_of_their_times(
             check(await world.log(started))
 
     run(main)
+
+
+@pytest.mark.parametrize("named", [(LookupError,), ("builtins.KeyError",), (errors.StepTimeout,)])
+def test_a_named_class_and_what_inherits_from_it_fail_the_step_at_once(named: tuple[Any, ...]) -> None:
+    """A KeyError by its ancestor, by its name; a timeout by its class. Others are retried."""
+
+    async def main() -> None:
+        world = World()
+        began: list[int] = []
+
+        @step(registry=world.registry, retries=5, first_delay=0.0, timeout=5, non_retryable=named)
+        async def work() -> None:
+            began.append(1)
+            if len(began) == 1:
+                raise ValueError("retried")
+            if named[0] is errors.StepTimeout:
+                await asyncio.sleep(10)
+            raise KeyError("not retried")
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            try:
+                await work()
+            except (KeyError, errors.StepTimeout) as error:
+                return type(error).__name__
+            return ""
+
+        async with world.worker("A"):
+            started = await world.start(flow)
+            assert await started.result(60) in ("KeyError", "StepTimeout")
+        assert len(began) == 2
+
+    run(main)

@@ -116,5 +116,9 @@ async def test_h123_a_frozen_worker_keeps_neither_the_runs_row_nor_writes_twice(
 
 
 async def _stopped(pid: int) -> None:
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":  # noqa: ASYNC110 - a process
+    while not _is_stopped(pid):  # noqa: ASYNC110 - of another process
         await asyncio.sleep(0.01)
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         TooEarly,
         TransactionMisuse,
         WorkflowNotRegistered,
+        WrongDatabase,
     )
 
 __version__ = "0.1.0"
@@ -88,6 +89,7 @@ __all__ = [
     "TransactionMisuse",
     "Workflow",
     "WorkflowNotRegistered",
+    "WrongDatabase",
     "__version__",
     "current",
     "hook",

@@ -330,6 +330,10 @@ class StartConflict(FencepostError):
         )
 
 
+class WrongDatabase(FencepostError, ValueError):
+    """``start(connection=...)``: the connection's database is not the one that the client's workers look at."""
+
+
 class ServerUnavailable(FencepostError, ConnectionError):
     """Postgres or Redis could not be reached or refused for its own reasons.
 

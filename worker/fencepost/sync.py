@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
-from fencepost.client import HookInfo, RunInfo
+from fencepost.client import HookInfo, RunInfo, joined
 from fencepost.client import Run as AsyncRun
 from fencepost_store.events import Event
 
@@ -42,6 +42,10 @@ class Run(Generic[R]):
         ResultTimeout.
         """
         return self._client.call(self._run.result(timeout))
+
+    def committed(self) -> None:
+        """See ``fencepost.client.Run.committed``."""
+        self._client.call(self._run.committed())
 
     def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
         """See ``fencepost.client.Run.cancel``."""
@@ -114,14 +118,22 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        connection: Any = ...,
     ) -> Run[R]: ...
     @overload
     def start(self, workflow: str, /, *args: Any, **kwargs: Any) -> Run[Any]: ...
     def start(  # type: ignore[misc] # mypy does not see that *args: Any takes *Ts
         self, workflow: Any, /, *args: Any, **kwargs: Any
     ) -> Run[Any]:
-        """See ``fencepost.Client.start``."""
-        return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
+        """See ``fencepost.Client.start``. ``connection`` is one of psycopg, psycopg2 or Django here, in a transaction
+        of yours; it is used in the calling thread.
+        """
+        connection: Any = kwargs.pop("connection", None)
+        if connection is None:
+            return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
+        statement, identity, asked = self.call(self._client.prepare_joined(workflow, args, kwargs))
+        started = joined.start_by_cursor(connection, statement, identity, asked.run)
+        return Run(self, self.call(self._client.begun(asked, started, joined=True)))
 
     def run(self, run_id: str, workflow: Workflow[..., Any] | None = None) -> Run[Any]:
         """A handle on a run that was started elsewhere."""

@@ -14,6 +14,7 @@ from fencepost.engine.overdue import time_out
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
+from fencepost.engine.unborn import look_again_ms
 from fencepost.log import Append, LimitExceeded
 from fencepost.payload_codecs import current, key_missing_in
 from fencepost.replay.instance import Instance
@@ -66,6 +67,11 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
     except BaseException:
         _give_back(shell, owed)
         raise
+    if live.run is None:
+        delay = look_again_ms(live.run_id, shell.clock.now(), shell.rules.grace, shell.settings.delay_floor_ms)
+        if delay is not None:
+            await release(shell, delivery, delay)
+            return None
     if verdict is None:  # this worker lacks the workflow's code, or a key
         await release(shell, delivery, shell.jitter_ms(MISSING_CODE_DELAY_MS))
         return None
@@ -131,7 +137,7 @@ async def _with_loaded(
     """Steps 2 to 5 of a turn. None: this worker lacks the code, or a key that the run's values are encrypted with."""
     if loaded is None:
         live.run = None
-        return Progress.quiet  # pruned, or never committed: nobody is owed anything
+        return Progress.quiet  # pruned, or not committed: nobody is owed anything
     shell.clock.read(loaded.now)
     live.run = loaded.run
     live.wake_at = loaded.run.wake_at
