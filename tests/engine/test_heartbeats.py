@@ -15,9 +15,10 @@ from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, StoreTrouble
 
 
-def flow_of(world: World, body: Any, **options: Any) -> Any:
+def flow_of(world: World, body: Any, **given: Any) -> Any:
     """A workflow of this one step; it answers the bound that was hit, if one was."""
-    work: Any = step(registry=world.registry, name="work", **({"first_delay": 0.0} | options))(body)
+    options: dict[str, Any] = {"first_delay": 0.0, **given}
+    work: Any = step(registry=world.registry, name="work", **options)(body)
 
     @workflow(registry=world.registry)
     async def flow() -> Any:

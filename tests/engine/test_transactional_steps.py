@@ -14,9 +14,10 @@ from fencepost_store.events import EventType
 from fencepost_store.protocol import StoreTrouble
 
 
-def flow_of(here: Place, body: Any, **options: Any) -> Any:
+def flow_of(here: Place, body: Any, **given: Any) -> Any:
     """A workflow of this one step; it answers the error's class where the step fails."""
-    work: Any = step(registry=here.registry, name="work", **({"first_delay": 0.0} | options))(body)
+    options: dict[str, Any] = {"first_delay": 0.0, **given}
+    work: Any = step(registry=here.registry, name="work", **options)(body)
 
     @workflow(registry=here.registry)
     async def flow() -> Any:
