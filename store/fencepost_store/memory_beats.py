@@ -9,15 +9,15 @@ from fencepost_store.ledger import Ledger
 
 
 class Beats:
-    """The newest details of each open step that has left any."""
+    """The part of MemoryStore that keeps the newest details of each open step that has left any."""
 
     def __init__(self, ledgers: Mapping[str, Ledger]) -> None:
-        self._ledgers = ledgers
+        self._beating = ledgers
         self._details: dict[tuple[str, str], bytes] = {}
 
-    def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
         """See Store.beat."""
-        ledger = self._ledgers.get(run_id)
+        ledger = self._beating.get(run_id)
         if ledger is None or ledger.run.status.ended:
             return False
         start = ledger.places.get((entity, attempt))
@@ -28,10 +28,10 @@ class Beats:
         self._details[run_id, entity] = details
         return True
 
-    def last_beat(self, run_id: str, entity: str) -> bytes | None:
+    async def last_beat(self, run_id: str, entity: str) -> bytes | None:
         """See Store.last_beat."""
         return self._details.get((run_id, entity))
 
-    def forget_beat(self, run_id: str, entity: str) -> None:
+    async def forget_beat(self, run_id: str, entity: str) -> None:
         """See Store.forget_beat."""
         self._details.pop((run_id, entity), None)

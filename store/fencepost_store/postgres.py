@@ -25,6 +25,7 @@ from fencepost_store.protocol import (
     Outcome,
     Parked,
     Run,
+    RunDetails,
     RunFilter,
     RunStatus,
     Started,
@@ -32,10 +33,10 @@ from fencepost_store.protocol import (
     TokenTrace,
     Verdict,
 )
-from fencepost_store.rows import due_of, events_of, page_of, run_of, trace_of
+from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of, trace_of
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating
-from fencepost_store.wire import arguments, verdicts
+from fencepost_store.wire import arguments, start_arguments, verdicts
 
 PAGE_EVENTS = 1_000
 """Events per load statement: at the payload limit of 1 MiB a page stays below the gigabyte that one row of Postgres may
@@ -108,15 +109,9 @@ class PostgresStore:
         _admit_id(run.run_id)
         (row,) = await self._shared.fetch(
             self._sql["start_run"],
-            run.run_id,
-            run.workflow,
-            run.queue,
-            run.key,
-            run.parent,
-            run.payload,
-            run.grace,
+            *start_arguments(run),
         )
-        return Started(str(row["o_run"]), row["o_created"], row["o_payload"])
+        return Started(str(row["o_run"]), row["o_created"], row["o_payload"], row["o_starts_in"])
 
     async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
         """See Store.append. Raises Unstorable if a batch can never land."""
@@ -213,8 +208,15 @@ class PostgresStore:
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
         """See Store.list_runs."""
         statuses = [int(status) for status in where.statuses] or None
-        rows = await self._shared.fetch(self._sql["list_runs"], before, where.workflow, statuses, where.queue, limit)
-        return [run_of(row) for row in rows]
+        wanted = msgspec.json.encode(dict(where.attributes)).decode()
+        asked = (before, where.workflow, statuses, where.queue, wanted, limit)
+        return [run_of(row) for row in await self._shared.fetch(self._sql["list_runs"], *asked)]
+
+    async def details(self, run_ids: Sequence[str]) -> dict[str, RunDetails]:
+        """See Store.details."""
+        asked = [run_id for run_id in run_ids if is_run_id(run_id)]
+        rows = await self._shared.fetch(self._sql["details"], asked) if asked else []
+        return {str(row["run_id"]): details_of(row) for row in rows}
 
     async def take_due(self, limit: int, next_in: int) -> list[DueRun]:
         """See Store.take_due. Each comes with the deadline that has passed."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from fencepost_store.admission import fresh
 from fencepost_store.events import KINDS, Event, EventType, NewEvent, ordinal
 from fencepost_store.ledger import DELIVERED
@@ -13,6 +15,7 @@ from fencepost_store.protocol import (
     Batch,
     FactOutcome,
     FactVerdict,
+    NewRun,
     Outcome,
     Reason,
     RunStatus,
@@ -32,6 +35,7 @@ _CAREFUL = -1
 _NEVER_PLAIN = frozenset(
     {event_type for event_type, kind in KINDS.items() if kind.ends_run}
     | {EventType.hook_created, EventType.hook_disposed, EventType.hook_received, EventType.step_retrying}
+    | {EventType.attributes_set}
 )
 _COMPARED = frozenset({EventType.step_started, EventType.step_failed, EventType.child_cancel_requested})
 """Events whose guard looks at more than their entity's creation and their own place in the unique index."""
@@ -63,6 +67,13 @@ def arguments(batches: Sequence[Batch], *, careful: bool) -> list[object]:
         [event.payload for event in events],
         _CAREFUL if careful else _plain(batches, hints),
     ]
+
+
+def start_arguments(run: NewRun) -> tuple[object, ...]:
+    """The parameters of ``start_run``."""
+    attributes = msgspec.json.encode(dict(run.attributes)).decode() if run.attributes else None
+    named = (run.run_id, run.workflow, run.queue, run.key, run.parent, run.payload, run.grace)
+    return (*named, attributes, run.start_at, run.start_in, run.near)
 
 
 def verdicts(row: Any, batches: Sequence[Batch]) -> list[Verdict]:
@@ -175,8 +186,8 @@ def _plain(batches: Sequence[Batch], hints: list[int]) -> int:
     """The place (from 1) of the last visible event if this is a plain turn, which ``append`` does in its shortest way;
     else 0.
 
-    Plain: one run, fenced, no hook token changes hands, the run does not end, no start or end of an attempt needs to be
-    compared with others, and no event bears on another but a creation on what follows it.
+    Plain: one run, fenced, no hook token changes hands, no attribute changes, the run does not end, no start or end of
+    an attempt needs to be compared with others, and no event bears on another but a creation on what follows it.
     """
     if len(batches) != 1 or batches[0].fence is None:
         return 0

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fencepost.authoring.attributes import set_attributes
     from fencepost.authoring.context import StepContext, current
     from fencepost.authoring.hook import Hook, hook
     from fencepost.authoring.patch import patched
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
         ArgumentError,
+        BadAttribute,
         DuplicateName,
         Fatal,
         FencepostError,
         HookConflict,
         HookDisposed,
+        HookFull,
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
@@ -55,6 +58,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "BadAttribute",
     "Client",
     "DuplicateName",
     "Fatal",
@@ -62,6 +66,7 @@ __all__ = [
     "Hook",
     "HookConflict",
     "HookDisposed",
+    "HookFull",
     "HookInfo",
     "HookNotFound",
     "HookRunEnded",
@@ -96,6 +101,7 @@ __all__ = [
     "now",
     "patched",
     "random",
+    "set_attributes",
     "sleep",
     "step",
     "transaction",
@@ -116,6 +122,7 @@ _HOMES = {
     "now": "fencepost.authoring.time",
     "patched": "fencepost.authoring.patch",
     "random": "fencepost.authoring.time",
+    "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
     "transaction": "fencepost.authoring.transaction",

@@ -11,6 +11,7 @@ from fencepost.config import Config, ConfigError
 
 if TYPE_CHECKING:
     from fencepost_queue.valkey import ValkeyQueue
+    from fencepost_store.inspection import Inspection
     from fencepost_store.postgres import PostgresStore
 
 
@@ -54,6 +55,18 @@ async def open_store(config: Config) -> PostgresStore:
         prepared_statements=config.prepared_statements,
         command_timeout_seconds=config.call_timeout_seconds,
         joint_connections=config.transaction_connections,
+    )
+
+
+async def open_inspection(config: Config) -> Inspection:
+    """The reading side of Postgres, for audits. Raises as ``open_store`` does."""
+    from fencepost_store import inspection
+
+    return await inspection.connect(
+        config.database_url,
+        config.namespace,
+        prepared=config.prepared_statements,
+        command_timeout_seconds=config.call_timeout_seconds,
     )
 
 

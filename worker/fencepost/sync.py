@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 
+from fencepost.attributes import AttributeValue
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
-from fencepost.client import HookInfo, RunInfo, joined
+from fencepost.client import HookInfo, Reply, RunInfo, joined
 from fencepost.client import Run as AsyncRun
 from fencepost_store.events import Event
 
@@ -119,6 +120,9 @@ class Client:
         queue: str | None = ...,
         strict: bool = ...,
         connection: Any = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        delay: float | timedelta | None = ...,
+        start_at: datetime | None = ...,
     ) -> Run[R]: ...
     @overload
     def start(self, workflow: str, /, *args: Any, **kwargs: Any) -> Run[Any]: ...
@@ -142,6 +146,10 @@ class Client:
     def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
         """See ``fencepost.Client.resume``."""
         return self.call(self._client.resume(token, value, id=id, http=http))
+
+    def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+        """See ``fencepost.Client.ask``."""
+        return self.call(self._client.ask(token, value, id=id, http=http))
 
     def hook(self, token: str) -> HookInfo:
         """See ``fencepost.Client.hook``."""

@@ -15,6 +15,7 @@ from fencepost import errors
 from fencepost.log import LimitExceeded, RunLog
 from fencepost_store.admission import admit_run
 from fencepost_store.protocol import NewRun, Started
+from fencepost_store.wire import start_arguments
 
 TICK_DELAY_MS = 50
 """Between the start and the first look of a worker whether it was committed. A worker that finds nothing looks again,
@@ -31,7 +32,7 @@ Identity = tuple[str, datetime]
 
 def arguments(run: NewRun, identity: Identity) -> tuple[object, ...]:
     """The parameters of ``start_run_joined``."""
-    return (run.run_id, run.workflow, run.queue, run.key, run.parent, run.payload, run.grace, identity[1], identity[0])
+    return (*start_arguments(run), identity[1], identity[0])
 
 
 def admit(log: RunLog, run: NewRun) -> None:
@@ -99,8 +100,8 @@ def _is_outside(connection: Any) -> bool:
 def _started(row: Any, identity: Identity) -> Started:
     if row is None:
         raise _elsewhere(identity)
-    run_id, created, payload = row[0], row[1], row[2]
-    return Started(str(run_id), bool(created), bytes(payload))
+    run_id, created, payload, starts_in = row[0], row[1], row[2], row[3]
+    return Started(str(run_id), bool(created), bytes(payload), int(starts_in))
 
 
 def _outside() -> errors.ArgumentError:

@@ -6,12 +6,12 @@ Pure. All times in microseconds by the database clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from fencepost.replay.fold import OpenWork
-from fencepost.replay.schedule import UNBOUND, bounds_in, first_bound
+from fencepost.replay.schedule import bounds_in, first_bound
 from fencepost_store.events import KINDS, EventType, NewEvent
 
 SECOND = 1_000_000
@@ -33,9 +33,9 @@ class DeadlineRules(msgspec.Struct, frozen=True):
         return self.recovery // 2
 
 
-def _timed(due: int, now: int, rules: DeadlineRules) -> int:
-    """For a wait, a retry, a step's time or the end of a cancellation's: when it comes near, if that is ahead; else a
-    grace after it is due, for the queue has its delayed message.
+def timed_wake(due: int, now: int, rules: DeadlineRules) -> int:
+    """For a wait, a retry, a step's time, a start that was put off or the end of a cancellation's time: when it comes
+    near, if that is ahead; else a grace after it is due, for the queue has its delayed message.
     """
     wake = due - rules.near
     return wake if wake > now else max(due, now) + rules.grace
@@ -49,45 +49,41 @@ def deadline(
 
     None: only signals are awaited and nothing is owed, or the run has ended.
     """
-    steps = set(work.steps)
-    waits = dict(work.waits)
-    bounds: dict[str, int] = {}
+    opened = 0
+    closed: set[str] = set()
+    news: dict[str, int] = {}
     for event in events:
         if KINDS[event.type].ends_run:
             return None
         match event.type:
             case EventType.step_created:
-                steps.add(event.entity)
-                if (asked := bounds_in(event.payload)) is not UNBOUND:
-                    first = first_bound(now, asked, 0)
-                    assert first is not None
-                    bounds[event.entity] = first.due
+                opened += 1
+                if (first := first_bound(now, bounds_in(event.payload), 0)) is not None:
+                    news[event.entity] = first.due
             case EventType.step_completed | EventType.step_failed | EventType.step_cancelled:
-                steps.discard(event.entity)
-                bounds.pop(event.entity, None)
+                closed.add(event.entity)
+                news.pop(event.entity, None)
+                opened -= 1
             case EventType.wait_created:
-                waits[event.entity] = event.due or 0
+                news[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
-                waits.pop(event.entity, None)
+                closed.add(event.entity)
+                news.pop(event.entity, None)
             case _:
                 pass
     if work.ended is not None:
         return None
-    timed = [_timed(due, now, rules) for due in waits.values()]
-    timed += [_timed(due, now, rules) for due in (*_of_steps(work, steps), *bounds.values())]
+    # Of what is open only the first due times are looked at, near and far: this is asked in every turn, however much is
+    # open.
+    horizon = now + rules.near
+    open_dues = (work.wait_dues, work.retry_dues, work.step_dues)
+    dues = [*news.values(), *(due for dues in open_dues for due in dues.firsts(horizon, closed))]
+    timed = [timed_wake(due, now, rules) for due in dues]
     if work.terminate_at is not None:
-        timed.append(_timed(work.terminate_at, now, rules))
-    recovery = _recovery(work, now, rules, current, timed) if steps or work.children else None
+        timed.append(timed_wake(work.terminate_at, now, rules))
+    owing = len(work.steps) + opened > 0 or work.children
+    recovery = _recovery(work, now, rules, current, timed) if owing else None
     return min([*timed, *([recovery] if recovery is not None else [])], default=None)
-
-
-def _of_steps(work: OpenWork, steps: set[str]) -> Iterable[int]:
-    for entity, step in work.steps.items():
-        if entity in steps:
-            if step.retry_due is not None:
-                yield step.retry_due
-            if (overdue := step.overdue) is not None:
-                yield overdue.due
 
 
 def _recovery(work: OpenWork, now: int, rules: DeadlineRules, current: int | None, timed: Sequence[int]) -> int:

@@ -49,6 +49,10 @@ def time_out(live: LiveRun, owed: Owed, token: str, now: int) -> None:
     """
     instance = live.instance
     assert instance is not None
+    first = instance.work.step_dues.first()
+    if first is None or first > now:
+        instance.fire_due(now)
+        return
     steps = [(found, entity) for entity, step in instance.work.steps.items() if (found := step.overdue) is not None]
     for overdue, entity in sorted((pair for pair in steps if pair[0].due <= now), key=lambda pair: pair[0].due):
         instance.fire_due(overdue.due)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fencepost.replay.cancelling import sooner
+from fencepost.replay.dues import Dues
 from fencepost.replay.schedule import UNBOUND, Bounds, Overdue, bounds_in, first_bound
 from fencepost_store.events import KINDS, Event, EventType
 
@@ -39,9 +40,11 @@ class StepState:
 @dataclass(slots=True)
 class OpenWork:
     """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``fence``: that
-    of the last visible one. ``cancelled_steps``: the creations, by id, of steps that ended while their message was on
-    its way: given up by the code, or out of time before an attempt. ``terminate_at`` (microseconds, database
-    clock): when the grace of the run's cancellation is over; None: there is none.
+    of the last visible one. ``wait_dues``, ``retry_dues``, ``step_dues``: the same waits, the retries that are waited
+    for, and the bounds that open steps come to next, by due time, for questions that must cost the same however many
+    are open. ``cancelled_steps``: the creations, by id, of steps that ended while their message was on its way: given
+    up by the code, or out of time before an attempt. ``terminate_at`` (microseconds, database clock): when the grace of
+    the run's cancellation is over; None: there is none.
     """
 
     seen: int = 0
@@ -51,6 +54,9 @@ class OpenWork:
     waits: dict[str, int] = field(default_factory=dict[str, int])
     hooks: dict[str, str] = field(default_factory=dict[str, str])
     children: dict[str, Event] = field(default_factory=dict[str, Event])
+    wait_dues: Dues = field(default_factory=Dues)
+    retry_dues: Dues = field(default_factory=Dues)
+    step_dues: Dues = field(default_factory=Dues)
     cancelled_steps: dict[str, Event] = field(default_factory=dict[str, Event])
     terminate_at: int | None = None
     created: Event | None = None
@@ -69,9 +75,9 @@ class OpenWork:
             return
         match event.type:
             case EventType.step_completed:
-                self.steps.pop(event.entity, None)
+                self._end_step(event.entity)
             case EventType.step_failed:
-                step = self.steps.pop(event.entity, None)
+                step = self._end_step(event.entity)
                 if step is not None and (event.attempt == 0 or step.retry_due is not None):
                     self._withdrawn(event.entity, step)
             case EventType.step_started:
@@ -79,19 +85,25 @@ class OpenWork:
                     step.started = event.attempt
                     step.started_by = event.dedupe
                     step.retry_due = None
+                    self.retry_dues.drop(event.entity)
+                    self._bound(event.entity, step)
             case EventType.step_created:
-                self.steps[event.entity] = StepState(event, bounds=bounds_in(event.payload))
+                step = self.steps[event.entity] = StepState(event, bounds=bounds_in(event.payload))
+                self._bound(event.entity, step)
             case EventType.step_retrying:
                 if (step := self.steps.get(event.entity)) is not None:
                     step.retry_due = event.due
                     step.failures += 1
+                    self.retry_dues.set(event.entity, event.due)
             case EventType.step_cancelled:
-                if (step := self.steps.pop(event.entity, None)) is not None:
+                if (step := self._end_step(event.entity)) is not None:
                     self._withdrawn(event.entity, step)
             case EventType.wait_created:
                 self.waits[event.entity] = event.due or 0
+                self.wait_dues.set(event.entity, event.due or 0)
             case EventType.wait_completed | EventType.wait_cancelled:
                 self.waits.pop(event.entity, None)
+                self.wait_dues.drop(event.entity)
             case EventType.hook_created:
                 self.hooks[event.entity] = event.token or ""
             case EventType.hook_disposed:
@@ -113,3 +125,13 @@ class OpenWork:
         self.cancelled_steps[entity] = step.created
         if len(self.cancelled_steps) > CANCELLED_MAX:
             del self.cancelled_steps[next(iter(self.cancelled_steps))]
+
+    def _bound(self, entity: str, step: StepState) -> None:
+        if step.bounds is not UNBOUND:
+            overdue = step.overdue
+            self.step_dues.set(entity, None if overdue is None else overdue.due)
+
+    def _end_step(self, entity: str) -> StepState | None:
+        self.retry_dues.drop(entity)
+        self.step_dues.drop(entity)
+        return self.steps.pop(entity, None)
