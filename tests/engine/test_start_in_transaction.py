@@ -15,7 +15,7 @@ from typing import Any
 import asyncpg
 import psycopg
 import pytest
-from engine_real import Place, place
+from tests.engine.engine_real import Place, place
 
 from fencepost import errors, step, sync, transaction, workflow
 from fencepost.engine.unborn import look_again_ms

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from engine_real import Place, place
+from tests.engine.engine_real import Place, place
 
 from fencepost import current, errors, step, transaction, workflow
 from fencepost_store.events import EventType
