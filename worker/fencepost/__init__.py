@@ -33,9 +33,11 @@ if TYPE_CHECKING:
         HookRunEnded,
         NotInWorkflow,
         NotSupportedHere,
+        PayloadCodecMissing,
         PayloadError,
         PayloadKeyMissing,
         PayloadTooLarge,
+        PayloadUnreadable,
         ResultTimeout,
         Retry,
         RunCancelled,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
         WorkflowNotRegistered,
         WrongDatabase,
     )
+    from fencepost.payload_codecs import PayloadCodec
 
 __version__ = "0.1.0"
 
@@ -72,9 +75,12 @@ __all__ = [
     "HookRunEnded",
     "NotInWorkflow",
     "NotSupportedHere",
+    "PayloadCodec",
+    "PayloadCodecMissing",
     "PayloadError",
     "PayloadKeyMissing",
     "PayloadTooLarge",
+    "PayloadUnreadable",
     "Registry",
     "ResultTimeout",
     "Retry",
@@ -113,6 +119,7 @@ _HOMES = {
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",
+    "PayloadCodec": "fencepost.payload_codecs",
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",

@@ -26,7 +26,7 @@ class Abandoned:
     __slots__ = ("raised",)
 
     def __init__(self) -> None:
-        self.raised = False
+        self.raised: bool = False
 
 
 class Transactions(Protocol):
