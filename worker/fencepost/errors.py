@@ -99,16 +99,8 @@ class StepTimeout(StepFailed, TimeoutError):
     them together.
     """
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        type: str = "",
-        traceback: str = "",
-        code: str = STEP_TIMEOUT,
-        which: str = "timeout",
-    ) -> None:
-        super().__init__(message, type=type, traceback=traceback, code=code)
+    def __init__(self, message: str, *, code: str = STEP_TIMEOUT, which: str = "timeout", **told: str) -> None:
+        super().__init__(message, code=code, **told)
         self.which = which
 
 
