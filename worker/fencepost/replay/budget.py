@@ -54,8 +54,8 @@ class TurnGuard:
         self._run_id = ""
         self._started = 0.0
         self._hits = 0
-        self.open = False  # workflow code may be struck
-        self.sent = 0  # somebody is about to strike, or has
+        self.open: bool = False  # workflow code may be struck
+        self.sent: int = 0  # somebody is about to strike, or has
 
     def turn(self, run_id: str) -> Turn:
         """The context in which this thread drives ``run_id``. Turns do not nest within a thread."""

@@ -75,9 +75,9 @@ class WorkflowLoop(Refusals):
 
     def __init__(self, instance: AskingFace, drain_limit: int) -> None:
         self.fencepost_instance = instance
-        self.hashes = HashSeries(instance.run_id)
-        self.seconds = 0.0  # workflow time as loop.time() shows it, never below a timer that has fired
-        self.entered = False
+        self.hashes: HashSeries = HashSeries(instance.run_id)
+        self.seconds: float = 0.0  # workflow time as loop.time() shows it, never below a timer that has fired
+        self.entered: bool = False
         self._drain_limit = drain_limit
         self._ready: deque[ReadyHandle | WorkflowTimer] = deque()
         self._parked: list[ReadyHandle | WorkflowTimer] = []
