@@ -31,9 +31,11 @@ if TYPE_CHECKING:
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
+        PayloadCodecMissing,
         PayloadError,
         PayloadKeyMissing,
         PayloadTooLarge,
+        PayloadUnreadable,
         ResultTimeout,
         Retry,
         RunCancelled,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
         TooEarly,
         WorkflowNotRegistered,
     )
+    from fencepost.payload_codecs import PayloadCodec
 
 __version__ = "0.1.0"
 
@@ -67,9 +70,12 @@ __all__ = [
     "HookNotFound",
     "HookRunEnded",
     "NotInWorkflow",
+    "PayloadCodec",
+    "PayloadCodecMissing",
     "PayloadError",
     "PayloadKeyMissing",
     "PayloadTooLarge",
+    "PayloadUnreadable",
     "Registry",
     "ResultTimeout",
     "Retry",
@@ -105,6 +111,7 @@ _HOMES = {
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",
+    "PayloadCodec": "fencepost.payload_codecs",
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",
