@@ -47,6 +47,7 @@ FOLLOW = {
         E.step_completed,
         E.step_failed,
         E.step_retrying,
+        E.step_retrying,
         E.step_cancelled,
     ),
     E.wait_created: (E.wait_completed, E.wait_cancelled),
@@ -115,7 +116,7 @@ class Pair:
         waiting = [
             e for e in log if e.type is E.step_retrying and (e.due or 0) > self.real.time and e.entity not in ended
         ]
-        if waiting and self.random.random() < 0.3:  # or nobody would start one before its time
+        if waiting and self.random.random() < 0.6:  # or nobody would start one before its time
             kind, entity, attempt = E.step_started, waiting[-1].entity, waiting[-1].attempt + 1
         payload = b"\x01" + self.random.randbytes(self.random.randrange(20))
         if kind is E.attributes_set and self.random.random() < 0.95:
@@ -125,7 +126,7 @@ class Pair:
             entity,
             attempt=max(kind is not E.step_failed, attempt) if 11 <= kind <= 14 else 0,
             due=self.real.time + self.random.randrange(60 * SECOND) if kind is E.wait_created else None,
-            due_in=self.random.choice((0, 9 * SECOND)) if kind is E.step_retrying else None,
+            due_in=self.random.choice((0, 9 * SECOND, 30 * SECOND)) if kind is E.step_retrying else None,
             token=self.random.choice(TOKENS) if kind is E.hook_created else None,
             dedupe=self.random.choice((None, "a", "a", "b", f"d{self.random.randrange(10**6)}")),
             at=self.random.choice((None, None, self.real.time - 5)),
