@@ -18,6 +18,7 @@ from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, first_deadline, lowered
 from fencepost_store.lineage import parent_text
+from fencepost_store.memory_beats import Beats
 from fencepost_store.protocol import (
     Batch,
     DueRun,
@@ -43,12 +44,13 @@ def _wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-class MemoryStore:
+class MemoryStore(Beats):
     """A Store in memory. ``clock``: microseconds since the epoch, what the database clock is in Postgres."""
 
     def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
         self._clock = clock
         self._tables = Tables(clock)
+        super().__init__(self._tables.ledgers)
         self._locks: dict[str, asyncio.Lock] = {}
         self._gate = asyncio.Lock()
 

@@ -73,7 +73,7 @@ async def test_a_run_that_continues_has_ended(world: World) -> None:
     assert [fact.reason.name for fact in late.facts if fact.reason] == ["run_ended"]
 
 
-@pytest.mark.parametrize("version", [27])
+@pytest.mark.parametrize("version", [28])
 async def test_functions_of_an_older_schema_learn_the_new_end(postgres_url: str, namespace: str, version: int) -> None:
     """As they were made before run_continued was there, they take it for nothing; the migration makes them anew."""
     store = await postgres_store(postgres_url, namespace)

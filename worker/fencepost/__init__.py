@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
     from fencepost.authoring.time import now, random, sleep, uuid4
+    from fencepost.authoring.transaction import transaction
     from fencepost.authoring.workflow import Workflow, workflow
     from fencepost.child_errors import ChildCancelled, ChildFailed, ChildTerminated
     from fencepost.client import Client, HookInfo
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
+        NotSupportedHere,
         PayloadCodecMissing,
         PayloadError,
         PayloadKeyMissing,
@@ -52,7 +54,9 @@ if TYPE_CHECKING:
         StepNotRegistered,
         StepTimeout,
         TooEarly,
+        TransactionMisuse,
         WorkflowNotRegistered,
+        WrongDatabase,
     )
     from fencepost.payload_codecs import PayloadCodec
 
@@ -77,6 +81,7 @@ __all__ = [
     "HookNotFound",
     "HookRunEnded",
     "NotInWorkflow",
+    "NotSupportedHere",
     "PayloadCodec",
     "PayloadCodecMissing",
     "PayloadError",
@@ -99,8 +104,10 @@ __all__ = [
     "StepNotRegistered",
     "StepTimeout",
     "TooEarly",
+    "TransactionMisuse",
     "Workflow",
     "WorkflowNotRegistered",
+    "WrongDatabase",
     "__version__",
     "continue_as_new",
     "current",
@@ -111,6 +118,7 @@ __all__ = [
     "set_attributes",
     "sleep",
     "step",
+    "transaction",
     "uuid4",
     "workflow",
 ]
@@ -137,6 +145,7 @@ _HOMES = {
     "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
+    "transaction": "fencepost.authoring.transaction",
     "uuid4": "fencepost.authoring.time",
     "workflow": "fencepost.authoring.workflow",
 }
