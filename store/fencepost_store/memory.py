@@ -18,6 +18,7 @@ import msgspec
 from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, lowered
+from fencepost_store.memory_streams import MemoryStreams
 from fencepost_store.protocol import (
     TRACED_HOOKS,
     Batch,
@@ -122,7 +123,7 @@ class _Tables:
         )
 
 
-class MemoryStore:
+class MemoryStore(MemoryStreams):
     """A Store in memory. ``clock``: microseconds since the epoch, what the database clock is in Postgres."""
 
     def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
@@ -130,6 +131,7 @@ class MemoryStore:
         self._tables = _Tables(clock)
         self._locks: dict[str, asyncio.Lock] = {}
         self._gate = asyncio.Lock()
+        super().__init__(clock, lambda: self._tables.ledgers, self._row)
 
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""

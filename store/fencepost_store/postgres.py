@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -12,6 +11,7 @@ from fencepost_store.admission import Unstorable, admit, admit_all, admit_run, p
 from fencepost_store.connections import Connections, Held
 from fencepost_store.driver import Row, UniqueViolationError
 from fencepost_store.migrations import check
+from fencepost_store.postgres_streams import STREAM_CONNECTIONS, PostgresStreams
 from fencepost_store.protocol import (
     Batch,
     CorruptLog,
@@ -31,6 +31,7 @@ from fencepost_store.protocol import (
     Verdict,
 )
 from fencepost_store.rows import due_of, events_of, page_of, run_of, trace_of
+from fencepost_store.run_ids import admit_id, is_run_id
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating
 from fencepost_store.wire import arguments, verdicts
@@ -69,7 +70,7 @@ async def connect(
     return store
 
 
-class PostgresStore:
+class PostgresStore(PostgresStreams):
     """A Store on Postgres. Use ``connect``. Connections are made on demand and made anew after the server was away."""
 
     def __init__(
@@ -88,6 +89,10 @@ class PostgresStore:
         self._own = Connections(
             dsn, OWN_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
+        self._for_streams = Connections(
+            dsn, STREAM_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
+        )
+        super().__init__(self._sql, self._for_streams)
 
     async def check(self) -> None:
         """Raise SchemaMismatch or ServerTooOld unless server and schema are what this version needs."""
@@ -97,7 +102,7 @@ class PostgresStore:
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""
         admit_run(run)
-        _admit_id(run.run_id)
+        admit_id(run.run_id)
         (row,) = await self._shared.fetch(
             self._sql["start_run"],
             run.run_id,
@@ -147,7 +152,7 @@ class PostgresStore:
     @asynccontextmanager
     async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[Locked]:
         """See Store.locked."""
-        _admit_id(run_id)
+        admit_id(run_id)
         async with self._own.use() as held, held.transaction():
             await held.fetch(self._sql["lock_budget"], str(max(1, int(budget_seconds * 1_000))))
             if not await held.fetch(self._sql["lock_run"], run_id):
@@ -207,6 +212,7 @@ class PostgresStore:
         """See Store.close."""
         await self._shared.close()
         await self._own.close()
+        await self._for_streams.close()
 
     async def _one(self, statement: str, *args: object) -> Row | None:
         rows = await self._shared.fetch(self._sql[statement], *args)
@@ -214,7 +220,7 @@ class PostgresStore:
 
     async def _fenced(self, statement: str, run_id: str, fence: int, *args: object) -> Verdict:
         """An update that asks for the fence; what the run was instead is asked for only if it did not fit."""
-        _admit_id(run_id)
+        admit_id(run_id)
         row = await self._one(statement, run_id, fence, *args)
         if row is not None:
             return Verdict(Outcome.ok, row["last_seq"], row["fence"], row["now"], RunStatus(row["status"]))
@@ -284,17 +290,3 @@ async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> L
     if tail != run.last_seq:
         raise CorruptLog(f"run {run_id}: the log ends at seq {tail}, its row says {run.last_seq}")
     return Loaded(run, events, now)
-
-
-def is_run_id(run_id: str) -> bool:
-    """Whether the text is a UUID: what is not cannot be the id of any run."""
-    try:
-        uuid.UUID(run_id)
-    except ValueError:
-        return False
-    return True
-
-
-def _admit_id(run_id: str) -> None:
-    if not is_run_id(run_id):
-        raise Unstorable(f"run id {run_id!r} is not a UUID")
