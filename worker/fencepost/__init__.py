@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from fencepost.authoring.patch import patched
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
+    from fencepost.authoring.stream import BlockingWriter, Stream, StreamWriter, stream
+    from fencepost.authoring.stream_reader import StreamChunk, StreamReader
     from fencepost.authoring.time import now, random, sleep, uuid4
     from fencepost.authoring.workflow import Workflow, workflow
     from fencepost.client import Client, HookInfo
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
         StepFailed,
         StepNotRegistered,
         StepTimeout,
+        StreamClosed,
+        StreamFenced,
+        StreamLimitExceeded,
         TooEarly,
         WorkflowNotRegistered,
     )
@@ -51,6 +56,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "BlockingWriter",
     "Client",
     "DuplicateName",
     "Fatal",
@@ -80,6 +86,13 @@ __all__ = [
     "StepFailed",
     "StepNotRegistered",
     "StepTimeout",
+    "Stream",
+    "StreamChunk",
+    "StreamClosed",
+    "StreamFenced",
+    "StreamLimitExceeded",
+    "StreamReader",
+    "StreamWriter",
     "TooEarly",
     "Workflow",
     "WorkflowNotRegistered",
@@ -91,17 +104,23 @@ __all__ = [
     "random",
     "sleep",
     "step",
+    "stream",
     "uuid4",
     "workflow",
 ]
 
 _HOMES = {
+    "BlockingWriter": "fencepost.authoring.stream",
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",
+    "Stream": "fencepost.authoring.stream",
+    "StreamChunk": "fencepost.authoring.stream_reader",
+    "StreamReader": "fencepost.authoring.stream_reader",
+    "StreamWriter": "fencepost.authoring.stream",
     "Workflow": "fencepost.authoring.workflow",
     "current": "fencepost.authoring.context",
     "hook": "fencepost.authoring.hook",
@@ -110,6 +129,7 @@ _HOMES = {
     "random": "fencepost.authoring.time",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
+    "stream": "fencepost.authoring.stream",
     "uuid4": "fencepost.authoring.time",
     "workflow": "fencepost.authoring.workflow",
 }

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from fencepost.authoring.stream_port import StepStreams
 from fencepost.errors import NotInWorkflow
 
 
@@ -21,13 +22,16 @@ class Abandoned:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """The attempt that is running. ``attempt`` counts starts of the body: 1, 2, ..."""
+    """The attempt that is running. ``attempt`` counts starts of the body: 1, 2, ... ``streams``: what ``stream`` goes
+    through (a StepStreams; None in another process).
+    """
 
     run_id: str
     step_id: str
     workflow: str
     attempt: int
     abandoned: Abandoned = field(default_factory=Abandoned, repr=False, compare=False)
+    streams: StepStreams | None = field(default=None, repr=False, compare=False)
 
     @property
     def cancelled(self) -> bool:
@@ -61,6 +65,11 @@ def current() -> StepContext:
             "in a workflow or a test there is none (fencepost.authoring.context.use_step_context sets one)"
         )
     return found
+
+
+def current_or_none() -> StepContext | None:
+    """The running step's context, if there is one."""
+    return _context.get()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ anyio's pool.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 from typing import Any
@@ -22,8 +23,10 @@ from fencepost.authoring.registry import Registry
 from fencepost.authoring.retry import next_delay
 from fencepost.authoring.step import Step
 from fencepost.engine.ports import Ports
+from fencepost.engine.streams import AttemptStreams
 from fencepost.failure import failure_of
 from fencepost.records import Failure, StepCreated, StepEnded, pack
+from fencepost_store.admission import Unstorable
 from fencepost_store.events import EventType, NewEvent
 
 
@@ -42,10 +45,20 @@ class Attempt(msgspec.Struct, frozen=True):
     payload_bytes_max: int
 
 
-async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> NewEvent:
-    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. Only cancellation of the
-    calling task gets out.
+async def run_attempt(
+    ports: Ports, registry: Registry, attempt: Attempt, streams: AttemptStreams | None = None
+) -> NewEvent:
+    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. What it wrote to ``streams`` is
+    in Postgres by then. Only cancellation of the calling task gets out.
     """
+    try:
+        return await _run(ports, registry, attempt, streams)
+    finally:
+        if streams is not None:
+            streams.stop()
+
+
+async def _run(ports: Ports, registry: Registry, attempt: Attempt, streams: AttemptStreams | None) -> NewEvent:
     step = registry.find_step(attempt.created.name)
     if step is None:
         message = (
@@ -60,7 +73,7 @@ async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> New
         )
         return _ended(attempt, EventType.step_failed, failure)
     try:
-        payload = await _call(ports, step, attempt)
+        payload = await _call(ports, step, attempt, streams)
     except asyncio.CancelledError as cancelled:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -103,13 +116,14 @@ class _Ours(Exception):
         self.code = code
 
 
-async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt) -> bytes:
+async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt, streams: AttemptStreams | None) -> bytes:
     """The encoded result. Raises what the body raises, StepTimeout, PayloadError."""
     context = StepContext(
         run_id=attempt.run_id,
         step_id=attempt.entity,
         workflow=attempt.workflow,
         attempt=attempt.number,
+        streams=None if step.mode == "process" else streams,
     )
     seconds = attempt.created.policy.timeout
     limit = asyncio.timeout(seconds)
@@ -147,12 +161,20 @@ async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: S
         args, kwargs = step.decode_args(attempt.created.args)
     except (errors.PayloadError, errors.ArgumentError) as error:
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
-    with use_step_context(context):
-        if step.is_async:
-            value = await step.fn(*args, **kwargs)
-        else:
-            carried = contextvars.copy_context()
-            value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+    try:
+        with use_step_context(context):
+            if step.is_async:
+                value = await step.fn(*args, **kwargs)
+            else:
+                carried = contextvars.copy_context()
+                value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+    except Exception:
+        if context.streams is not None:
+            with contextlib.suppress(errors.FencepostError, Unstorable):  # the body's own error is the one to tell
+                await context.streams.finish()
+        raise
+    if context.streams is not None:
+        await context.streams.finish()
     try:
         return step.encode_result(value)
     except errors.PayloadError as error:

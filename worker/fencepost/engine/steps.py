@@ -14,6 +14,7 @@ from fencepost.engine.hotpath import after_terminal_fact, complete
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
+from fencepost.engine.streams import AttemptStreams, Writing
 from fencepost.log import Landed, NotWritten, Written
 from fencepost.payload_codecs import current, key_missing_in
 from fencepost.records import StepCreated, StepStarted, pack, unpack
@@ -183,7 +184,18 @@ async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Att
     """Run the body under its lease and deal with its message. A lost lease cancels the body and leaves the message to
     its new owner.
     """
-    body = shell.ports.spawn(run_attempt(shell.ports, shell.registry, attempt), f"body {delivery.key}")
+    streams = AttemptStreams(
+        Writing(
+            ports=shell.ports,
+            store=shell.store,
+            queue=shell.queue,
+            limits=shell.stream_limits,
+            run_id=attempt.run_id,
+            entity=attempt.entity,
+            attempt=attempt.number,
+        )
+    )
+    body = shell.ports.spawn(run_attempt(shell.ports, shell.registry, attempt, streams), f"body {delivery.key}")
     stopped: list[str] = []
     loop = asyncio.get_running_loop()
 
