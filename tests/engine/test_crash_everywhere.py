@@ -34,6 +34,8 @@ POINTS = (
     "retrying.after",
     "settle.before",
     "settle.after",
+    "stream.before",
+    "stream.after",
 )
 
 Fault = Callable[[World, Member], None]
