@@ -11,7 +11,7 @@ from fencepost_store.admission import Unstorable, admit, admit_all, admit_run, p
 from fencepost_store.connections import Connections, Held
 from fencepost_store.driver import Row, UniqueViolationError
 from fencepost_store.migrations import check
-from fencepost_store.postgres_streams import STREAM_CONNECTIONS, PostgresStreams
+from fencepost_store.postgres_streams import PostgresStreams
 from fencepost_store.protocol import (
     Batch,
     CorruptLog,
@@ -90,7 +90,7 @@ class PostgresStore(PostgresStreams):
             dsn, OWN_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
         self._for_streams = Connections(
-            dsn, STREAM_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
+            dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
         super().__init__(self._sql, self._for_streams)
 

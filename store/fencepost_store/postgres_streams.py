@@ -1,5 +1,5 @@
 """Streams on Postgres: one statement and one round trip per call, on connections of their own, so that large chunks do
-not hold up appends."""
+not hold up appends. They are made on first use."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ from fencepost_store.streams import (
     StreamVerdict,
     StreamWrite,
 )
-
-STREAM_CONNECTIONS = 2
-"""Made on first use. Two, so that a reader's large page and a writer's commit do not wait for each other."""
 
 _OUTCOMES = (
     StreamOutcome.ok,

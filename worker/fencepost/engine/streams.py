@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from itertools import islice
 
 import msgspec
 
@@ -27,14 +26,14 @@ AGAIN_SECONDS = 1.0
 
 
 class StreamLimits(msgspec.Struct, frozen=True):
-    """Bounds on streams, in bytes but for ``buffer_chunks_max``. ``batch_bytes_max``: of one call, unless one chunk
-    alone is larger."""
+    """Bounds on streams, in bytes but for ``buffer_chunks_max``. One call carries a buffer at most, or one chunk that is
+    larger.
+    """
 
     payload_bytes_max: int = 1_048_576
     stream_bytes_max: int = 268_435_456
     buffer_bytes_max: int = 1_048_576
     buffer_chunks_max: int = 1_000
-    batch_bytes_max: int = 262_144
 
 
 class Writing(msgspec.Struct, frozen=True):
@@ -192,8 +191,8 @@ class AttemptChannel:
     async def _run(self) -> None:
         try:
             while self._failed is None and (self._buffer or (self._closing and not self._closed)):
-                batch = self._batch()
-                close = self._closing and len(batch) == len(self._buffer)
+                batch = tuple(self._buffer)
+                close = self._closing
                 verdict = await self._send(batch, close=close)
                 self._take(batch)
                 self._judge(verdict)
@@ -207,15 +206,6 @@ class AttemptChannel:
         finally:
             self._pump = None
             self._moved.set()
-
-    def _batch(self) -> tuple[bytes, ...]:
-        size = count = 0
-        for data in self._buffer:
-            size += len(data)
-            if count and size > self._writing.limits.batch_bytes_max:
-                break
-            count += 1
-        return tuple(islice(self._buffer, count))
 
     def _take(self, batch: tuple[bytes, ...]) -> None:
         for data in batch:

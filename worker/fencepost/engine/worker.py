@@ -87,7 +87,6 @@ def stream_limits_of(config: Config) -> StreamLimits:
         payload_bytes_max=config.payload_bytes_max,
         stream_bytes_max=config.stream_bytes_max,
         buffer_bytes_max=config.stream_buffer_bytes_max,
-        batch_bytes_max=config.batch_bytes_max,
     )
 
 
