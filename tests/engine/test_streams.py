@@ -1,4 +1,4 @@
-"""Streams in the engine, on the reference models with a virtual clock: what a reader has when, and what a crash costs."""
+"""Streams in the engine, on the reference models with a virtual clock: what a reader has when, what a crash costs."""
 
 from __future__ import annotations
 

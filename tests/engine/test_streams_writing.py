@@ -333,7 +333,7 @@ def test_a_stream_has_a_limit_and_its_step_fails_with_it() -> None:
             assert isinstance(failed.value.__cause__, errors.StreamLimitExceeded)
             assert len(await collected(started)) == 10
             started = await world.start(flow, 10_000)
-            with pytest.raises(errors.RunFailed, match="chunk 0 for stream 's'.*10,001 bytes, the limit is 10,000"):
+            with pytest.raises(errors.RunFailed, match=r"chunk 0 for stream 's'.*10,001 bytes, the limit is 10,000"):
                 await started.result(60)
 
     run(main)

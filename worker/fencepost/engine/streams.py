@@ -26,8 +26,8 @@ AGAIN_SECONDS = 1.0
 
 
 class StreamLimits(msgspec.Struct, frozen=True):
-    """Bounds on streams, in bytes but for ``buffer_chunks_max``. One call carries a buffer at most, or one chunk that is
-    larger.
+    """Bounds on streams, in bytes but for ``buffer_chunks_max``. One call carries a buffer at most, or one larger
+    chunk.
     """
 
     payload_bytes_max: int = 1_048_576
