@@ -14,6 +14,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
+from fencepost_queue.inspection import Held
 from fencepost_queue.lane import Kind, Lane, Message, Settling, State
 from fencepost_queue.limits import CLAIM_MAX
 from fencepost_queue.protocol import (
@@ -213,6 +214,22 @@ class MemoryQueue:
         keys = [key for state in (State.leased, State.ready, State.delayed) for key in lane.in_order(state)]
         return [_peeked(now, queue, key, lane.messages[key]) for key in keys[:limit]]
 
+    async def lanes(self) -> list[tuple[str, int]]:
+        return [(name, 0) for name in sorted(self._server.lanes)]
+
+    async def scan(self, queue: str, shard: int, cursor: int, count: int) -> tuple[list[Held], int]:
+        keys = sorted(self._server.lanes.get(queue, Lane(queue)).messages)
+        following = cursor + count
+        return await self.look(queue, keys[cursor:following]), following if following < len(keys) else 0
+
+    async def look(self, queue: str, keys: Sequence[str]) -> list[Held]:
+        messages = self._server.lanes.get(queue, Lane(queue)).messages
+        now = self._server.clock_ms()
+        return [_held(now, queue, key, messages[key]) for key in keys if key in messages]
+
+    async def clock_ms(self) -> int:
+        return self._server.clock_ms()
+
     async def publish(self, channel: str, message: bytes) -> None:
         for listener in list(self._server.listeners(channel)):
             listener.hear(message)
@@ -290,4 +307,23 @@ def _peeked(now: int, queue: str, key: str, held: Message) -> Peeked:
         recover=held.recover or held.dirty_recover,
         dirty=held.dirty,
         due_ms=None if held.state is State.ready else max(0, held.at - now),
+    )
+
+
+def _held(now: int, queue: str, key: str, message: Message) -> Held:
+    """A message of the model is always in its place: there are no sets beside it."""
+    ready = message.state is State.ready
+    return Held(
+        queue=queue,
+        key=key,
+        state=message.state.value,
+        owner=message.token.rpartition(".")[0] or None,
+        crashes=message.crashes,
+        proofs=message.proofs,
+        conflicts=message.conflicts,
+        recover=message.recover or message.dirty_recover,
+        dirty=message.dirty,
+        due_ms=None if ready else message.at - now,
+        ready_ms=now - message.since if ready else None,
+        placed=True,
     )

@@ -15,6 +15,7 @@ from fencepost_queue.bell import Bell
 from fencepost_queue.codec import Groups, Item, claimed, depth_of, flat, grouped, peeked, placed, renewed, settled
 from fencepost_queue.connection import Argument, Dialer, Reply
 from fencepost_queue.hints import Hints, Listener
+from fencepost_queue.inspection import Held, held_of
 from fencepost_queue.keys import (
     LaneKeys,
     bells,
@@ -201,6 +202,23 @@ class ValkeyQueue:
             found += [peeked(queue, row) for row in await self._run("peek", lane, max(1, limit))]
         order = ("leased", "ready", "delayed")
         return sorted(found, key=lambda message: order.index(message.state))[:limit]
+
+    async def lanes(self) -> list[tuple[str, int]]:
+        return [(lane.queue, lane.shard) for lane in await self._known_lanes()]
+
+    async def scan(self, queue: str, shard: int, cursor: int, count: int) -> tuple[list[Held], int]:
+        reply = await self._run("inspect", lane_keys(self._namespace, queue, shard), cursor, count)
+        return [held_of(queue, row) for row in reply[1:]], int(reply[0])
+
+    async def look(self, queue: str, keys: Sequence[str]) -> list[Held]:
+        found: list[Held] = []
+        for lane, mine in grouped(keys, lambda key: self._lane(queue, key)):
+            found += [held_of(queue, row) for row in (await self._run("inspect", lane, 0, 0, *mine))[1:]]
+        return found
+
+    async def clock_ms(self) -> int:
+        seconds, microseconds = await self._pipeline.call("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def publish(self, channel: str, message: bytes) -> None:
         await self._pipeline.call("PUBLISH", channel_key(self._namespace, channel), message)

@@ -13,6 +13,7 @@ from tests.docs.hazard_pages import with_tests
 from tests.docs.markdown import ROOT
 
 from fencepost import errors
+from fencepost.audit.findings import CATALOGUE as CATALOGUE_OF_FINDINGS
 from fencepost.config import Config, field_names
 from fencepost.telemetry import CATALOGUE
 from fencepost_queue.states import TRANSITIONS, mermaid
@@ -84,6 +85,15 @@ def catalogue() -> str:
     )
 
 
+def findings() -> str:
+    """Everything that an audit can find."""
+    rows = [
+        (f"`{code}`", rule.severity.value, rule.means, rule.way_out, rule.repair or "nothing")
+        for code, rule in CATALOGUE_OF_FINDINGS.items()
+    ]
+    return _table(("finding", "severity", "means", "way out", "`--repair`"), rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "event kinds": kinds,
     "queue transitions": transitions,
@@ -91,6 +101,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "defaults": defaults,
     "error codes": codes,
     "log catalogue": catalogue,
+    "doctor findings": findings,
 }
 
 

@@ -129,10 +129,10 @@ def test_what_is_said_to_be_missing_is_missing() -> None:
     for name in ("continue_as_new",):
         assert f"`{name}`" in missing
         assert name not in fencepost.__all__
-    assert "doctor" in missing
+    assert "schedules" in missing
     assert (
         "No such command"
         in subprocess.run(
-            [sys.executable, "-m", "fencepost", "doctor"], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "fencepost", "schedules"], capture_output=True, text=True, check=False
         ).stderr
     )

@@ -64,6 +64,8 @@ def test_the_contracts_hold() -> None:
         ("worker", "authoring/planted.py", "import fencepost.engine", "Authoring knows replay and records"),
         ("worker", "engine/planted.py", "import fencepost.client", "The engine knows no face of the product"),
         ("worker", "client/planted.py", "import fencepost.engine", "A client never consumes"),
+        ("worker", "audit/legality.py", "import fencepost_store.ledger", "The audit is a second opinion"),
+        ("worker", "audit/legality.py", "import fencepost.replay.fold", "The audit is a second opinion"),
         ("worker", "dev/guard.py", "import redis", "Embedded servers stand alone"),
         ("worker", "web/planted.py", "import fencepost.cli", "Nothing but the command line knows"),
     ],

@@ -11,6 +11,7 @@ from fencepost.config import Config, ConfigError
 
 if TYPE_CHECKING:
     from fencepost_queue.valkey import ValkeyQueue
+    from fencepost_store.inspection import Inspection
     from fencepost_store.postgres import PostgresStore
 
 
@@ -52,6 +53,18 @@ async def open_store(config: Config) -> PostgresStore:
         config.namespace,
         connections=config.store_connections,
         prepared_statements=config.prepared_statements,
+        command_timeout_seconds=config.call_timeout_seconds,
+    )
+
+
+async def open_inspection(config: Config) -> Inspection:
+    """The reading side of Postgres, for audits. Raises as ``open_store`` does."""
+    from fencepost_store import inspection
+
+    return await inspection.connect(
+        config.database_url,
+        config.namespace,
+        prepared=config.prepared_statements,
         command_timeout_seconds=config.call_timeout_seconds,
     )
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "hooks": ("Send signals to runs that wait for them.", "fencepost.cli.hooks:hooks"),
     "queue": ("See how much work waits.", "fencepost.cli.queue:queue"),
     "db": ("Create, upgrade and check the schema in Postgres.", "fencepost.cli.db:db"),
+    "doctor": ("Audit a live namespace, and repair what can be.", "fencepost.cli.doctor:doctor"),
     "config": ("Show and check the configuration.", "fencepost.cli.config:config"),
 }
 
