@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from engine_virtual import run
 from engine_world import Member, World
@@ -304,6 +305,33 @@ def test_h113_a_lost_reply_doubles_no_chunk() -> None:
             assert await all_of(started) == [0, 1, 2, 3, 4, 5]
             assert await started.result(60) == "done"
             assert producer.attempts == [(1, 0)]
+
+    run(main)
+
+
+def test_h115_a_write_that_was_under_way_when_the_run_ended_is_read() -> None:
+    """The reader has seen the run's end and all chunks; then the write commits that it has to wait for."""
+
+    async def main() -> None:
+        world = World()
+        producer = Producer(world, 2, shared=True)
+        async with world.worker("A"):
+            started = await world.start(producer.main)
+            await started.result(60)
+            page = await world.memory.read_stream(started.id, "numbers", 0, limit=9, bytes_max=99)
+            assert page is not None
+            late = msgspec.structs.replace(page.chunks[1], index=2)
+            waited = 0
+
+            async def settle(run_id: str, name: str) -> None:
+                nonlocal waited
+                waited += 1
+                stored = world.memory._streams[run_id, name]  # pyright: ignore[reportPrivateUsage] - as if it had committed
+                stored.chunks.append(late)
+
+            world.memory.settle_stream = settle  # type: ignore[method-assign]
+            assert await all_of(started) == [0, 1, 1]
+            assert waited == 1
 
     run(main)
 
