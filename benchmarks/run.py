@@ -17,6 +17,7 @@ from benchmarks import tally
 from benchmarks.cases import GROUPS, Case, chosen
 from benchmarks.fleet import Fleet
 from benchmarks.floor import Floor
+from benchmarks.long import long
 from benchmarks.measure import Bench, Row
 from benchmarks.report import header, line
 from benchmarks.servers import Probe
@@ -30,6 +31,9 @@ from fencepost.dev.servers import erase, start
 from fencepost.engine.logs import configure_logs
 from fencepost_store.migrations import migrate
 
+LONG = "long"
+"""A group of its own: ratios of one run with itself, two minutes of them, and so never among all cases."""
+
 
 class Options(msgspec.Struct, frozen=True):
     """What was asked for."""
@@ -40,6 +44,7 @@ class Options(msgspec.Struct, frozen=True):
     workers: int
     loop: str
     singles: bool
+    long: bool
     json: Path | None
     profile: Path | None
 
@@ -69,9 +74,11 @@ async def measure(options: Options, postgres_url: str, redis_url: str) -> Result
             streams.append(await measure_streams(made.client, shape, options.rounds))
             print(stream_line(streams[-1]), flush=True)
         if options.singles:
-            found = await singles(made.client, made.fleet, made.probe)
-            for one in found:
-                print(f"{one.name:<34}{one.value:>12.2f} {one.unit:<9}{one.goal}", flush=True)
+            found += await singles(made.client, made.fleet, made.probe)
+        if options.long:
+            found += await long(made.client)
+        for one in found:
+            print(f"{one.name:<46}{one.value:>12.2f} {one.unit:<9}{one.goal}", flush=True)
     return Results(rows, streams, found)
 
 
@@ -107,9 +114,10 @@ def parsed(argv: list[str]) -> tuple[Options, str]:
     parser.add_argument("--profile", type=Path, help="write a cProfile per worker into this folder")
     found = parser.parse_args(argv)
     cases_named = [name.strip() for name in found.cases.split(",") if name.strip()]
-    streams, others = chosen_streams(cases_named, quick=found.quick)
+    streams, unknown = chosen_streams(cases_named, quick=found.quick)
+    others = [name for name in unknown if name != LONG]
     try:
-        cases = [] if streams and not others and cases_named else chosen(others, quick=found.quick)
+        cases = chosen(others, quick=found.quick) if others or not cases_named else []
     except ValueError as error:
         parser.error(str(error))
     rounds = found.rounds or (1 if found.quick else 5)
@@ -120,6 +128,7 @@ def parsed(argv: list[str]) -> tuple[Options, str]:
         found.workers,
         found.loop,
         found.singles or not (found.quick or cases_named),
+        LONG in cases_named,
         found.json,
         found.profile,
     ), found.client_loop

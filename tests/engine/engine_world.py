@@ -30,7 +30,7 @@ from fencepost.log import RunLog
 from fencepost.payload_codecs import current
 from fencepost_queue.memory import MemoryServer
 from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
-from fencepost_store.events import Event
+from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, Store, StoreTrouble, Verdict
 
@@ -262,6 +262,15 @@ class World:
         connected = Connected(self.store, self.server.client(f"client{self.clients}"), log, self.config, current())
         client._connected = connected  # pyright: ignore[reportPrivateUsage] - __aenter__ would dial servers
         return client
+
+    async def settle(self) -> None:
+        """Let a little virtual time go by."""
+        await asyncio.sleep(0.1)
+
+    def cancel_at(self, run_id: str, at: int) -> None:
+        """A cancel_requested that was accepted at an instant, and lands now."""
+        event = NewEvent(EventType.cancel_requested, dedupe="cancel:late", at=at)
+        at_once(self.store.append([Batch(run_id, None, (event,))]))
 
     async def start(self, workflow: Workflow[..., Any], *args: Any) -> Run[Any]:
         """Start a run."""

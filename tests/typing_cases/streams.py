@@ -55,6 +55,6 @@ async def wrong() -> None:
     stream(1)  # expect-error
     stream("labels", Label, on_retry="restart")  # expect-error
     async for label in stream("labels", Label).read():
-        label.txt  # expect-error
+        label.txt()  # expect-error
     async with Client() as client:
         client.run("id").stream("labels", Label, start="0")  # expect-error

@@ -6,10 +6,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from fencepost import Fatal, Hook, Retry, StepFailed, hook, workflow
+from fencepost import Client, Fatal, Hook, Retry, StepFailed, hook, set_attributes, workflow
+from fencepost.client import Run
 
 
 @dataclass
@@ -48,6 +49,14 @@ async def right() -> None:
     except StepFailed as failed:
         assert_type(failed.type, str)
     raise Fatal("no")
+
+
+async def started(client: Client) -> None:
+    assert_type(await client.start(plain, 1), Run[str])
+    assert_type(await client.start("plain", 1, attributes={"a": 1}, delay=1, key="k"), Run[Any])
+    set_attributes({"a.b": None}, stage="paid", n=1, part=0.5, ok=True, at=datetime.now(UTC))
+    set_attributes(stage=b"x")  # expect-error
+    set_attributes(["stage"])  # expect-error
 
 
 async def wrong() -> None:

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fencepost.authoring.attributes import set_attributes
     from fencepost.authoring.context import StepContext, current
     from fencepost.authoring.hook import Hook, hook
     from fencepost.authoring.patch import patched
@@ -22,11 +23,13 @@ if TYPE_CHECKING:
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
         ArgumentError,
+        BadAttribute,
         DuplicateName,
         Fatal,
         FencepostError,
         HookConflict,
         HookDisposed,
+        HookFull,
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
@@ -56,6 +59,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "BadAttribute",
     "BlockingWriter",
     "Client",
     "DuplicateName",
@@ -64,6 +68,7 @@ __all__ = [
     "Hook",
     "HookConflict",
     "HookDisposed",
+    "HookFull",
     "HookInfo",
     "HookNotFound",
     "HookRunEnded",
@@ -102,6 +107,7 @@ __all__ = [
     "now",
     "patched",
     "random",
+    "set_attributes",
     "sleep",
     "step",
     "stream",
@@ -127,6 +133,7 @@ _HOMES = {
     "now": "fencepost.authoring.time",
     "patched": "fencepost.authoring.patch",
     "random": "fencepost.authoring.time",
+    "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
     "stream": "fencepost.authoring.stream",

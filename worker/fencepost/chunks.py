@@ -9,7 +9,7 @@ from typing import Any, cast
 from fencepost import payload, payload_codecs
 from fencepost.errors import PayloadError
 
-RAW = b"\x05"
+RAW = b"\x06"
 """First byte of a chunk that is bytes."""
 
 _BYTES: dict[object, type[bytes] | type[bytearray] | type[memoryview]] = {

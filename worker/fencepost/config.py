@@ -36,6 +36,10 @@ settings.
 """
 
 
+HIDDEN = ("payload_keys", "webhook_secrets")
+"""Settings that are never shown."""
+
+
 class ConfigError(Exception):
     """A setting that cannot be used. The message names the source, the field, the value, the bound and the way out."""
 
@@ -58,6 +62,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     divergence: Literal["park", "fail"] = "park"
     drain_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 25.0
     health_file: str = ""
+    http: str = ""
+    webhook_secrets: str = ""
 
     # Leases and what follows from them.
     lease_seconds: Positive = 10.0
@@ -86,6 +92,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     payload_bytes_max: Annotated[int, Meta(ge=1024, le=268_435_456)] = 1_048_576
     events_max: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     open_entities_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    hook_backlog_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
     event_warn_ratio: Ratio = 0.8
     stream_bytes_max: Annotated[int, Meta(ge=1024, le=1_099_511_627_776)] = 268_435_456
     stream_buffer_bytes_max: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
@@ -114,7 +121,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """Every field with its value, safe to print: passwords taken out of URLs."""
         values: dict[str, object] = msgspec.structs.asdict(self)
         values.update(database_url=redacted_url(self.database_url), redis_url=redacted_url(self.redis_url))
-        values.update(payload_keys="***" if self.payload_keys else "")
+        values.update({name: "***" for name in HIDDEN if getattr(self, name)})
         return values
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -288,7 +295,7 @@ def _converted(values: dict[str, Any], sources: dict[str, str]) -> Config:
         try:
             converted[name] = msgspec.convert(value, hints[name], strict=strict)
         except msgspec.ValidationError as error:
-            shown = "***" if name == "payload_keys" else value
+            shown = "***" if name in HIDDEN else value
             shown = redacted_url(value) if name.endswith("_url") and isinstance(value, str) else shown
             problem = str(error).replace(" - at `$", f" - at `{name}")
             raise ConfigError(

@@ -149,6 +149,18 @@ class ArgumentError(FencepostError, TypeError):
     """A step or workflow was called with arguments that do not fit its signature. Nothing was written."""
 
 
+class BadAttribute(FencepostError, ValueError):
+    """An attribute cannot be kept: its name, its value, or that there are too many. Nothing was written."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(name, problem)
+        self.name = name
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"attribute {self.name!r}: {self.problem}" if self.name else self.problem
+
+
 class NotInWorkflow(FencepostError, RuntimeError):
     """Something that only makes sense inside a workflow, or inside a step, was used elsewhere.
 
@@ -191,6 +203,25 @@ class HookRunEnded(HookDisposed):
 
     def __str__(self) -> str:
         return f"run {self.run_id}, which listened on the hook token {self.token!r}, has ended"
+
+
+class HookFull(FencepostError):
+    """The run that listens on the token can take nothing more: its log is as long as it may be. Nothing was written.
+
+    ``run_id``: that run's id. ``bound``: how many events its log may have (events_max).
+    """
+
+    def __init__(self, token: str, run_id: str, bound: int) -> None:
+        super().__init__(token, run_id, bound)
+        self.token = token
+        self.run_id = run_id
+        self.bound = bound
+
+    def __str__(self) -> str:
+        return (
+            f"run {self.run_id}, which listens on the hook token {self.token!r}, has a log of {self.bound} events"
+            " (events_max) and takes nothing more"
+        )
 
 
 class HookConflict(FencepostError):

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from datetime import datetime, timedelta
 from types import UnionType
 from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 
+from fencepost.attributes import AttributeValue
 from fencepost.authoring.stream_reader import StreamChunk, blocking
 from fencepost.authoring.stream_reader import StreamReader as AsyncStreamReader
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
-from fencepost.client import HookInfo, RunInfo
+from fencepost.client import HookInfo, Reply, RunInfo
 from fencepost.client import Run as AsyncRun
 from fencepost_store.events import Event
 from fencepost_store.streams import StreamInfo
@@ -153,6 +154,9 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        delay: float | timedelta | None = ...,
+        start_at: datetime | None = ...,
     ) -> Run[R]: ...
     @overload
     def start(self, workflow: str, /, *args: Any, **kwargs: Any) -> Run[Any]: ...
@@ -169,6 +173,10 @@ class Client:
     def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
         """See ``fencepost.Client.resume``."""
         return self.call(self._client.resume(token, value, id=id, http=http))
+
+    def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+        """See ``fencepost.Client.ask``."""
+        return self.call(self._client.ask(token, value, id=id, http=http))
 
     def hook(self, token: str) -> HookInfo:
         """See ``fencepost.Client.hook``."""
