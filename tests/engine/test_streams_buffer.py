@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from fencepost import errors
+from fencepost import errors, step, stream
+from fencepost.authoring.registry import Registry
+from fencepost.engine.bodies import Attempt, run_attempt
 from fencepost.engine.ports import real_ports
 from fencepost.engine.streams import AttemptStreams, StreamLimits, Writing
+from fencepost.records import StepCreated
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, NewRun
@@ -120,3 +123,39 @@ async def test_what_is_written_after_the_attempt_is_refused() -> None:
         with pytest.raises(errors.StreamFenced):
             await call
     assert store.sizes == [1]
+
+
+async def test_an_attempt_that_is_cancelled_sends_nothing_more() -> None:
+    """Its lease is lost, or the worker drains, while the store does not answer: the call under way is given up."""
+    store = Held()
+    streams = await streams_of(store, StreamLimits())
+    registry = Registry()
+
+    @step(registry=registry)
+    async def produce() -> None:
+        async with stream("s", int) as out:
+            await out.write(1)
+
+    created = StepCreated("produce", produce.arguments.encode((), {}))
+    attempt = Attempt(
+        run_id=RUN,
+        workflow="flow",
+        entity="w#1",
+        number=1,
+        failures=0,
+        token="t",
+        created=created,
+        payload_bytes_max=1000,
+    )
+    body = asyncio.ensure_future(run_attempt(real_ports(), registry, attempt, streams))
+    await until_stuck(body)
+    assert store.sizes == [1]
+    body.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await body
+    store.leave.release()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    page = await store.read_stream(RUN, "s", 0, limit=1, bytes_max=1)
+    assert page is not None
+    assert page.tail == 0

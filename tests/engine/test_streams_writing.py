@@ -15,6 +15,7 @@ from fencepost import current, errors, step, stream, workflow
 from fencepost.chunks import RAW
 from fencepost.client.run import Run
 from fencepost_store.events import EventType
+from fencepost_store.streams import StreamVerdict, StreamWrite
 
 
 @dataclass
@@ -52,6 +53,13 @@ def test_all_is_written_before_the_step_s_end_is_in_the_log() -> None:
             await produce(fails)
 
         real = world.memory.append
+        land = world.memory.write_stream
+
+        async def slow(write: StreamWrite) -> StreamVerdict:
+            await asyncio.sleep(1)
+            return await land(write)
+
+        world.memory.write_stream = slow  # type: ignore[method-assign]
 
         async def append(batches: Any) -> Any:
             for batch in batches:

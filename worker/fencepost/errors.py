@@ -242,49 +242,36 @@ class HookConflict(FencepostError):
 # --- streams ----------------------------------------------------------------------------------------------------------
 
 
-class StreamClosed(Fatal):
-    """The stream is closed: nothing can be written to it any more, by any attempt."""
+class _StreamError(FencepostError):
+    """An error about one stream of the run, by its name."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    wording = "{name}"
 
-    def __str__(self) -> str:
-        return (
-            f"the stream {self.name!r} is closed: leaving its `async with` closes it; "
-            "several steps that write to one stream say stream(..., shared=True)"
-        )
-
-
-class StreamLimitExceeded(Fatal):
-    """The stream has no room for the chunk. ``limit``: stream_bytes_max, in bytes. What fitted has been written."""
-
-    def __init__(self, name: str, limit: int) -> None:
+    def __init__(self, name: str, limit: int = 0) -> None:
         super().__init__(name, limit)
         self.name = name
         self.limit = limit
 
     def __str__(self) -> str:
-        return (
-            f"the stream {self.name!r} would grow beyond stream_bytes_max = {self.limit} bytes: "
-            "use several streams, store the data elsewhere and write references, or raise stream_bytes_max"
-        )
+        return self.wording.format(name=self.name, limit=self.limit)
 
 
-class StreamFenced(FencepostError):
-    """What this attempt writes does not count: a later attempt of the step has started, or the step or its run has
-    ended. Nobody waits for the attempt's result either.
-    """
+class StreamClosed(_StreamError, Fatal):
+    """The stream is closed: nothing can be written to it any more, by any attempt."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    wording = "the stream {name!r} is closed; several steps that write to one stream say stream(..., shared=True)"
 
-    def __str__(self) -> str:
-        return (
-            f"the stream {self.name!r} takes nothing more from this attempt: a later one has started, or the step or "
-            "its run has ended"
-        )
+
+class StreamLimitExceeded(_StreamError, Fatal):
+    """The stream has no room for the chunk. ``limit``: stream_bytes_max, in bytes. What fitted has been written."""
+
+    wording = "the stream {name!r} would have more than stream_bytes_max = {limit} bytes: write references to the data"
+
+
+class StreamFenced(_StreamError):
+    """What this attempt writes does not count, and nor does its result: a later attempt has started, or it is over."""
+
+    wording = "the stream {name!r} takes no more from this attempt: a later one has started, or the step or run is over"
 
 
 # --- client side ------------------------------------------------------------------------------------------------------
