@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.terminal import Live, Terminal, eventually, write_flows
@@ -75,8 +76,9 @@ def test_a_worker_takes_webhooks_answers_them_and_ends_when_it_is_told(terminal:
     assert live.end() == 0
     assert "http_stopped" in live.text
     assert "Traceback" not in live.text
+    host, _, port = address.rpartition(":")
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(tuple(address.rsplit(":", 1)), timeout=5).close()
+        socket.create_connection((host, int(port)), timeout=5).close()
 
 
 def test_secrets_come_from_the_configuration(terminal: Terminal) -> None:
@@ -130,7 +132,7 @@ def test_a_port_that_is_in_use_is_said_and_the_command_ends(terminal: Terminal, 
         ({"http": ":1", "webhook_secrets": "short"}, "webhook_secrets: a webhook secret must be"),
     ],
 )
-def test_what_cannot_serve_is_refused_before_anything_is_opened(settings: dict[str, str], words: str) -> None:
+def test_what_cannot_serve_is_refused_before_anything_is_opened(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         check(Config(**settings))
     check(Config(webhook_secrets="short"))

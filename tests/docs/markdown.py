@@ -15,6 +15,7 @@ DOCUMENTS = (
     "docs/operations.md",
     "docs/changing-code.md",
     "docs/streams.md",
+    "docs/compare.md",
 )
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -239,6 +239,8 @@ class World:
         self.store: Store = store or self.memory
         self.server = MemoryServer(lambda: int(loop.time() * 1000))
         self.clients = 0
+        for queue in self.config.queues:  # this is not the first claim ever: no worker of a test sweeps without cause
+            at_once(self.server.client("before").claim(queue, 0, 1_000, steps=0))
 
     @asynccontextmanager
     async def worker(self, name: str) -> AsyncGenerator[Member]:

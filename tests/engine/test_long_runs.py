@@ -34,7 +34,7 @@ class Counted:
         self.calls = 0
         self.loaded = 0
         self._member = member
-        found = member.store._target  # pyright: ignore[reportPrivateUsage]
+        found: Any = member.store._target  # pyright: ignore[reportPrivateUsage]
         load = found.load
 
         async def counting(run_id: str, after_seq: int = 0) -> Loaded | None:

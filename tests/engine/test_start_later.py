@@ -80,6 +80,27 @@ def test_a_far_start_costs_the_queue_nothing() -> None:
     run(main)
 
 
+def test_a_far_start_is_looked_at_once_when_it_comes_near() -> None:
+    """Then Redis has the tick, and the deadline only stands behind it: the reconciler does not come again and again."""
+
+    async def main() -> None:
+        world = World()
+        flow, ran = noting_flow(world)
+        async with world.worker("A") as a:
+            await asyncio.sleep(1)
+            due = clock() + 2 * HOUR
+            started = await world.client().start(flow, delay=2 * HOUR)
+            await asyncio.sleep(2 * HOUR - 120)
+            assert a.calls.count(("store", "load")) == 1
+            assert (await started.status()).wake_at == instant(EPOCH + int((due + 10) * 1_000_000))
+            (lane,) = await world.server.client("x").depth()
+            assert (lane.ready, lane.delayed) == (0, 1)
+            await asyncio.sleep(240)
+            assert due <= ran[0] <= due + 0.3
+
+    run(main)
+
+
 @pytest.mark.parametrize("delay", [60.0, 2 * HOUR])
 def test_h45_a_client_that_dies_before_its_hint_and_a_flush_of_redis_delay_no_start(delay: float) -> None:
     """The deadline alone brings it."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fencepost import errors, step, stream
+from fencepost import step, stream, stream_errors
 from fencepost.authoring.registry import Registry
 from fencepost.engine.bodies import Attempt, run_attempt
 from fencepost.engine.ports import real_ports
@@ -120,7 +120,7 @@ async def test_what_is_written_after_the_attempt_is_refused() -> None:
     await channel.write(b"a")
     streams.stop()
     for call in (channel.write(b"b"), channel.flush(), channel.close()):
-        with pytest.raises(errors.StreamFenced):
+        with pytest.raises(stream_errors.StreamFenced):
             await call
     assert store.sizes == [1]
 

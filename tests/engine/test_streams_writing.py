@@ -11,7 +11,7 @@ import pytest
 from engine_virtual import run
 from engine_world import World
 
-from fencepost import current, errors, step, stream, workflow
+from fencepost import current, errors, step, stream, stream_errors, workflow
 from fencepost.chunks import RAW
 from fencepost.client.run import Run
 from fencepost_store.events import EventType
@@ -152,7 +152,7 @@ def test_a_closed_stream_refuses_and_the_step_is_not_retried() -> None:
             async with stream("s", int) as out:
                 await out.write(1)
             async with stream("s", int) as out:
-                with pytest.raises(errors.StreamClosed):
+                with pytest.raises(stream_errors.StreamClosed):
                     await out.write(2)
 
         @step(registry=world.registry)
@@ -166,7 +166,7 @@ def test_a_closed_stream_refuses_and_the_step_is_not_retried() -> None:
             await produce()
             try:
                 await late()
-            except errors.StreamClosed as error:
+            except stream_errors.StreamClosed as error:
                 return str(error)
             return "it was written"
 
@@ -227,7 +227,7 @@ def test_a_stream_has_a_limit_and_its_step_fails_with_it() -> None:
             started = await world.start(flow, 1_999)
             with pytest.raises(errors.RunFailed, match="stream_bytes_max = 20000") as failed:
                 await started.result(60)
-            assert isinstance(failed.value.__cause__, errors.StreamLimitExceeded)
+            assert isinstance(failed.value.__cause__, stream_errors.StreamLimitExceeded)
             assert len(await collected(started)) == 10
             started = await world.start(flow, 10_000)
             with pytest.raises(errors.RunFailed, match=r"chunk 0 for stream 's'.*10,001 bytes, the limit is 10,000"):

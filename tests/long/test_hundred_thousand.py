@@ -91,9 +91,9 @@ class Watched:
 
 async def pages(admin: asyncpg.Connection, namespace: str, run_id: str) -> int:
     """Pages that a load of the newest two events touches."""
-    last: int = await admin.fetchval(f"SELECT last_seq FROM {namespace}.runs WHERE run_id = $1", run_id)
+    last: Any = await admin.fetchval(f"SELECT last_seq FROM {namespace}.runs WHERE run_id = $1", run_id)
     statement = Statements(namespace)["load"].partition("\n")[2]
-    found = await admin.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", run_id, last - 2, last)
+    found: Any = await admin.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", run_id, last - 2, last)
     plan = json.loads(found)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 

@@ -25,6 +25,9 @@ FILE_NAME = "fencepost.toml"
 Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year: infinity is not a limit."""
 Count = Annotated[int, Meta(ge=1)]
+CodecName = Annotated[str, Meta(pattern=r"^(zlib|aes-gcm|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*)$")]
+"""A codec of fencepost's, or MODULE:NAME of one of your own."""
+
 Ratio = Annotated[float, Meta(gt=0, le=1)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 QueueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,80}$")]
@@ -98,7 +101,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stream_buffer_bytes_max: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
 
     # Codecs of user values.
-    payload_codecs: tuple[Literal["zlib", "aes-gcm"], ...] = ()
+    payload_codecs: tuple[CodecName, ...] = ()
+    payload_codecs_read: tuple[CodecName, ...] = ()
     payload_key_file: str = ""
     payload_keys: str = ""
 
@@ -268,7 +272,7 @@ def _from_environ(environ: Mapping[str, str]) -> list[tuple[dict[str, Any], str]
 
 def _parsed(name: str, text: str) -> Any:
     """A variable's text in the shape that the field's type wants; msgspec turns numbers in strings into numbers."""
-    if name in ("queues", "payload_codecs"):
+    if name in ("queues", "payload_codecs", "payload_codecs_read"):
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
 
@@ -311,7 +315,10 @@ def _refuse_relation(config: Config, relation: Relation, sources: dict[str, str]
     raise ConfigError(f"{told(relation.field)} does not go with {told(relation.other)}: it {relation.because}")
 
 
-SCHEMES = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix", "valkey", "valkeys")}
+SCHEMES: dict[str, tuple[str, ...]] = {
+    "database_url": ("postgresql", "postgres"),
+    "redis_url": ("redis", "rediss", "unix", "valkey", "valkeys"),
+}
 
 
 def _check_servers(config: Config, sources: dict[str, str]) -> None:

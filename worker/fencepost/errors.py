@@ -10,7 +10,7 @@ instance attributes, so that it survives the way through the log as any exceptio
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fencepost.records import Failure
@@ -124,7 +124,24 @@ class PayloadError(FencepostError, ValueError):
     """
 
 
-class PayloadKeyMissing(PayloadError):
+class PayloadUnreadable(PayloadError):
+    """A value is whole, and this process lacks what it takes to read it. Another one may have it, so nothing fails by
+    it: a worker hands the work back.
+    """
+
+
+class PayloadCodecMissing(PayloadUnreadable):
+    """A value was written by a codec of yours that is not configured here. ``codec``: its name."""
+
+    def __init__(self, codec: str) -> None:
+        super().__init__(
+            f"the value was written by the codec {codec!r}, which is not configured here: name it as MODULE:NAME in "
+            "payload_codecs, or in payload_codecs_read if new values are not to go through it"
+        )
+        self.codec = codec
+
+
+class PayloadKeyMissing(PayloadUnreadable):
     """A value is encrypted with a key that is not configured here. ``key``: its id. ``other``: there is a key of that
     id, and it is another one.
     """
@@ -191,7 +208,7 @@ class HookDisposed(HookNotFound):
 
     def __init__(self, token: str, run_id: str) -> None:
         super().__init__(token)
-        self.args = (token, run_id)
+        self.args: tuple[Any, ...] = (token, run_id)
         self.run_id = run_id
 
     def __str__(self) -> str:
@@ -237,41 +254,6 @@ class HookConflict(FencepostError):
             f"the hook token {self.token!r} is held by run {self.owner}: "
             "use another token, or wait until that run has disposed it"
         )
-
-
-# --- streams ----------------------------------------------------------------------------------------------------------
-
-
-class _StreamError(FencepostError):
-    """An error about one stream of the run, by its name."""
-
-    wording = "{name}"
-
-    def __init__(self, name: str, limit: int = 0) -> None:
-        super().__init__(name, limit)
-        self.name = name
-        self.limit = limit
-
-    def __str__(self) -> str:
-        return self.wording.format(name=self.name, limit=self.limit)
-
-
-class StreamClosed(_StreamError, Fatal):
-    """The stream is closed: nothing can be written to it any more, by any attempt."""
-
-    wording = "the stream {name!r} is closed; several steps that write to one stream say stream(..., shared=True)"
-
-
-class StreamLimitExceeded(_StreamError, Fatal):
-    """The stream has no room for the chunk. ``limit``: stream_bytes_max, in bytes. What fitted has been written."""
-
-    wording = "the stream {name!r} would have more than stream_bytes_max = {limit} bytes: write references to the data"
-
-
-class StreamFenced(_StreamError):
-    """What this attempt writes does not count, and nor does its result: a later attempt has started, or it is over."""
-
-    wording = "the stream {name!r} takes no more from this attempt: a later one has started, or the step or run is over"
 
 
 # --- client side ------------------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ class RunLog:
 
     def __init__(self, store: Store, append: Append, limits: Limits | None = None) -> None:
         self.store = store
-        self.limits = limits or Limits()
+        self.limits: Limits = limits or Limits()
         self._append = append
 
     async def start(self, run: NewRun) -> Started:

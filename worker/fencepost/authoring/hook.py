@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from fencepost import payload
 from fencepost import payload_places as places
 from fencepost.answers import entity_of
-from fencepost.errors import HookConflict, NotInWorkflow
+from fencepost.errors import HookConflict, NotInWorkflow, PayloadError
 from fencepost.records import Answered, HookCreated, pack
 from fencepost.replay import interface
 from fencepost_store.events import Event, EventType
@@ -102,8 +102,12 @@ class Hook(Generic[T]):
         self._conflict_with: str | None = None
         self._asking = asking
         self._last: Event | None = None  # the payload that can be answered
-        codec = payload.codec_of(as_type, f"hook {token!r}")
-        del codec  # built now, so that a type that cannot be decoded is refused here and not when somebody has sent one
+        # Built now, so that a type that cannot be decoded is refused here and not when somebody has sent one.
+        if payload.codec_of(as_type, f"hook {token!r}").plan is not None:
+            raise PayloadError(
+                f"hook {token!r}: there is no way to decode the type {places.type_name(as_type)} from what senders "
+                "give, for they do not say of which class it is: use Structs with a tag, or one class"
+            )
         self._channel = asking.hook(entity, token, pack(record))
 
     async def conflict(self) -> HookConflict | None:

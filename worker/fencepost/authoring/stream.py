@@ -10,8 +10,9 @@ from fencepost.authoring.context import current_or_none
 from fencepost.authoring.stream_port import Channel, StepStreams
 from fencepost.authoring.stream_reader import Call, StreamReader, caller
 from fencepost.authoring.stream_step import WorkflowChannel
-from fencepost.errors import NotInWorkflow, StreamClosed
+from fencepost.errors import NotInWorkflow
 from fencepost.replay import interface
+from fencepost.stream_errors import StreamClosed
 from fencepost_store.stream_admission import name_problem
 
 T = TypeVar("T")

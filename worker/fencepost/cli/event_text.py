@@ -10,7 +10,7 @@ from fencepost import payload
 from fencepost.attributes import value_of as value_of_text
 from fencepost.attributes import values_of
 from fencepost.cli.output import iso, moment, plain, shown, span
-from fencepost.errors import PayloadError, PayloadKeyMissing
+from fencepost.errors import PayloadCodecMissing, PayloadError, PayloadKeyMissing
 from fencepost.failure import told
 from fencepost.records import (
     RECORD_TAG,
@@ -64,13 +64,15 @@ def record_of(event: Event) -> msgspec.Struct | None:
 
 
 def value_of(data: bytes) -> Any:
-    """A user's value in what JSON knows. What is encrypted with a key that is not configured here says which one;
+    """A user's value in what JSON knows. What needs a key or a codec that is not configured here says which one;
     what cannot be read otherwise is shown as bytes.
     """
     try:
         return plain(payload.decode(data))
     except PayloadKeyMissing as missing:
         return {"encrypted_with_key": missing.key}
+    except PayloadCodecMissing as missing:
+        return {"written_by_codec": missing.codec}
     except PayloadError:
         return plain(data)
 

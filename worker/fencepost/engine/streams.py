@@ -13,7 +13,7 @@ from collections import deque
 
 import msgspec
 
-from fencepost import errors
+from fencepost import stream_errors
 from fencepost.engine.ports import Ports
 from fencepost.streaming import StreamSource, announce
 from fencepost.telemetry import note
@@ -124,7 +124,7 @@ class AttemptChannel:
         async with self._turn:
             self._raise()
             if self._closing and not self.complete:
-                raise errors.StreamClosed(self._name)
+                raise stream_errors.StreamClosed(self._name)
             if self._skip:
                 self._skip -= 1
                 return
@@ -159,7 +159,7 @@ class AttemptChannel:
     def stop(self) -> None:
         """Drop what is buffered; whoever writes from now on (a thread that nothing can stop) is told."""
         if self._failed is None:
-            self._failed = errors.StreamFenced(self._name)
+            self._failed = stream_errors.StreamFenced(self._name)
         if self._pump is not None:
             self._pump.cancel()
             self._pump = None
@@ -222,11 +222,11 @@ class AttemptChannel:
                 self._buffer.clear()
                 self._bytes = 0
             case StreamOutcome.closed:
-                self._failed = errors.StreamClosed(self._name)
+                self._failed = stream_errors.StreamClosed(self._name)
             case StreamOutcome.full:
-                self._failed = errors.StreamLimitExceeded(self._name, self._writing.limits.stream_bytes_max)
+                self._failed = stream_errors.StreamLimitExceeded(self._name, self._writing.limits.stream_bytes_max)
             case _:  # fenced, or the run has ended or is gone
-                self._failed = errors.StreamFenced(self._name)
+                self._failed = stream_errors.StreamFenced(self._name)
 
     async def _send(self, batch: tuple[bytes, ...], *, close: bool) -> StreamVerdict:
         """One call, made again for as long as its outcome is unknown. Raises Unstorable."""

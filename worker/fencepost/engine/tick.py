@@ -16,12 +16,12 @@ from fencepost.engine.shell import Shell
 from fencepost.engine.starting import wait_for_start
 from fencepost.engine.stopping import withdraw
 from fencepost.log import Append, LimitExceeded
-from fencepost.payload_codecs import current, key_missing_in
+from fencepost.payload_codecs import current, lacking
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.replay.starting import put_off
-from fencepost.telemetry import note
+from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.protocol import Batch, CorruptLog, Loaded, StoreTrouble, Verdict
 
@@ -42,10 +42,11 @@ async def handle_tick(shell: Shell, delivery: Delivery) -> None:
             try:
                 current = await _turn(shell, live, at_hand)
             except (StoreTrouble, QueueTrouble) as trouble:
-                live.drop()
+                live.drop_idle()
                 await hand_back(shell, at_hand, trouble)
     finally:
         shell.runs.leave(live)
+        note("tick_handled", run=run_id)
 
 
 async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | None:
@@ -145,9 +146,9 @@ async def _with_loaded(
     if starts_at is not None:
         waits = await wait_for_start(shell, live, owed, loaded, starts_at, via)
         return Progress.quiet if waits else Progress.conflict
-    missing = next(filter(None, (key_missing_in(event.payload, current()) for event in loaded.events)), None)
+    missing = next(filter(None, (lacking(event.payload, current()) for event in loaded.events)), None)
     if missing is not None:
-        note("payload_key_missing", key=missing, run=live.run_id)
+        note_lacking(missing, live.run_id)
         live.drop()
         return None
     if live.instance is None:

@@ -40,7 +40,7 @@ class AskingFace(Asking):
     start. ``backlog``: payloads that hooks have received and the code has not taken."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
-        self.replaying = False
+        self.replaying: bool = False
         self.evicted = False
         self.rehearsing = False
         self._run_id = run_id
@@ -54,9 +54,9 @@ class AskingFace(Asking):
         self._outstanding = Outstanding()
         self._patches = Patches()
         self._attributes: dict[str, str] = {}
-        self.begun = True
-        self.backlog = 0
-        self.loop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
+        self.begun: bool = True
+        self.backlog: int = 0
+        self.loop: WorkflowLoop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property
     def run_id(self) -> str:

@@ -53,10 +53,13 @@ class Instance(AskingFace, Driven):
     ``anticipate`` or ``fire_due`` leaves an instance that can only be evicted.
     """
 
+    replaying: bool
+    begun: bool
+
     def __init__(self, run_id: str, program: Program, *, queue: str = "default", drain_limit: int = 100_000) -> None:
         asyncio_patches.install()
         super().__init__(run_id, program, drain_limit)
-        self.work = OpenWork()
+        self.work: OpenWork = OpenWork()
         self.queue = queue
         self.changed_arguments: list[str] = []
         self._usable = True
@@ -165,8 +168,7 @@ class Instance(AskingFace, Driven):
         if self._root is not None:
             raise self._diverged(event)
         self._advance(beginning(event))
-        early = cancelled_before(event, self._patches.events)
-        if early is not None:
+        if (early := cancelled_before(event, self._patches.events)) is not None:
             self.begun, self._ending = False, NewEvent(EventType.run_cancelled, payload=stopped(early))
             return
         self._secret, self._attributes = secret_in(event.payload), attributes_in(event.payload)
