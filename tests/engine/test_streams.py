@@ -390,15 +390,3 @@ def test_a_reader_bears_with_a_store_that_is_away() -> None:
             assert [n async for n in reading] == [1, 2, 3, 4, 5]
 
     run(main)
-
-
-def test_a_run_that_is_not_there_is_told() -> None:
-    async def main() -> None:
-        world = World()
-        run_id = "01900000-0000-7000-8000-000000000000"
-        with pytest.raises(errors.RunNotFound):
-            _ = [n async for n in world.client().run(run_id).stream("numbers")]
-        with pytest.raises(errors.RunNotFound):
-            await world.client().run(run_id).stream("numbers").tail()
-
-    run(main)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,16 +15,6 @@ from fencepost.chunks import RAW
 from fencepost.client.run import Run
 from fencepost_store.events import EventType
 from fencepost_store.streams import StreamVerdict, StreamWrite
-
-
-@dataclass
-class One:
-    """Of two that nothing tells apart."""
-
-
-@dataclass
-class Other:
-    """The other."""
 
 
 async def collected(started: Run[Any], name: str = "s") -> list[Any]:
@@ -294,8 +283,6 @@ def test_what_cannot_be_done_where_says_so() -> None:
             stream("")
         with pytest.raises(ValueError, match="'append' or 'continue'"):
             stream("s", on_retry="again")  # type: ignore[call-overload]
-        with pytest.raises(errors.PayloadError, match="stream 's'"):
-            stream("s", One | Other)
 
     run(main)
 
@@ -346,3 +333,15 @@ async def test_a_blocking_call_in_the_loop_s_own_thread_is_refused() -> None:
         started = await world.start(flow)
         with pytest.raises(errors.RunFailed, match="use `async with`"):
             await started.result(60)
+
+
+def test_a_run_that_is_not_there_is_told() -> None:
+    async def main() -> None:
+        world = World()
+        run_id = "01900000-0000-7000-8000-000000000000"
+        with pytest.raises(errors.RunNotFound):
+            _ = [n async for n in world.client().run(run_id).stream("numbers")]
+        with pytest.raises(errors.RunNotFound):
+            await world.client().run(run_id).stream("numbers").tail()
+
+    run(main)

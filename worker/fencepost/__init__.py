@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         WorkflowNotRegistered,
     )
     from fencepost.payload_codecs import PayloadCodec
+    from fencepost.stream_errors import StreamClosed, StreamFenced, StreamLimitExceeded
 
 __version__ = "0.1.0"
 
