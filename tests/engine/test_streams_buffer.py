@@ -9,6 +9,7 @@ import pytest
 
 from fencepost import step, stream, stream_errors
 from fencepost.authoring.registry import Registry
+from fencepost.engine.aids import Aids
 from fencepost.engine.bodies import Attempt, run_attempt
 from fencepost.engine.ports import real_ports
 from fencepost.engine.streams import AttemptStreams, StreamLimits, Writing
@@ -147,15 +148,22 @@ async def test_an_attempt_that_is_cancelled_sends_nothing_more() -> None:
         created=created,
         payload_bytes_max=1000,
     )
-    body = asyncio.ensure_future(run_attempt(real_ports(), registry, attempt, streams))
+    ports = real_ports()
+    aids = Aids(ports, "default", 0, write=_never, write_seconds=1, streams=streams)
+    body = asyncio.ensure_future(run_attempt(ports, registry, attempt, aids))
     await until_stuck(body)
     assert store.sizes == [1]
     body.cancel()
     with pytest.raises(asyncio.CancelledError):
         await body
+    await aids.close()
     store.leave.release()
     for _ in range(50):
         await asyncio.sleep(0)
     page = await store.read_stream(RUN, "s", 0, limit=1, bytes_max=1)
     assert page is not None
     assert page.tail == 0
+
+
+async def _never(details: bytes) -> bool:
+    raise AssertionError("this body does not beat")

@@ -37,7 +37,7 @@ async def test_h114_readers_see_no_gap_and_nothing_twice_when_the_writer_is_kill
         Client(config) as client,
         Client(config) as second,
     ):
-        run = await client.start("counted", COUNT)
+        run = await client.start("told", COUNT)
         chunks: list[StreamChunk[int]] = []
 
         async def read() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fencepost.authoring.stream import BlockingWriter, Stream, StreamWriter, stream
     from fencepost.authoring.stream_reader import StreamChunk, StreamReader
     from fencepost.authoring.time import now, random, sleep, uuid4
+    from fencepost.authoring.transaction import transaction
     from fencepost.authoring.workflow import Workflow, workflow
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
+        NotSupportedHere,
         PayloadCodecMissing,
         PayloadError,
         PayloadKeyMissing,
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
         StepNotRegistered,
         StepTimeout,
         TooEarly,
+        TransactionMisuse,
         WorkflowNotRegistered,
+        WrongDatabase,
     )
     from fencepost.payload_codecs import PayloadCodec
     from fencepost.stream_errors import StreamClosed, StreamFenced, StreamLimitExceeded
@@ -74,6 +78,7 @@ __all__ = [
     "HookNotFound",
     "HookRunEnded",
     "NotInWorkflow",
+    "NotSupportedHere",
     "PayloadCodec",
     "PayloadCodecMissing",
     "PayloadError",
@@ -103,8 +108,10 @@ __all__ = [
     "StreamReader",
     "StreamWriter",
     "TooEarly",
+    "TransactionMisuse",
     "Workflow",
     "WorkflowNotRegistered",
+    "WrongDatabase",
     "__version__",
     "current",
     "hook",
@@ -115,6 +122,7 @@ __all__ = [
     "sleep",
     "step",
     "stream",
+    "transaction",
     "uuid4",
     "workflow",
 ]
@@ -145,6 +153,7 @@ _HOMES = {
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
     "stream": "fencepost.authoring.stream",
+    "transaction": "fencepost.authoring.transaction",
     "uuid4": "fencepost.authoring.time",
     "workflow": "fencepost.authoring.workflow",
 }

@@ -100,6 +100,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stream_bytes_max: Annotated[int, Meta(ge=1024, le=1_099_511_627_776)] = 268_435_456
     stream_buffer_bytes_max: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576
 
+    # Steps.
+    heartbeat_write_seconds: Positive = 1.0
+    transaction_connections: Annotated[int, Meta(ge=1, le=1000)] = 8
+
     # Codecs of user values.
     payload_codecs: tuple[CodecName, ...] = ()
     payload_codecs_read: tuple[CodecName, ...] = ()
