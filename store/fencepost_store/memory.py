@@ -19,6 +19,7 @@ from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, first_deadline, lowered
 from fencepost_store.lineage import parent_text
 from fencepost_store.memory_beats import Beats
+from fencepost_store.memory_streams import MemoryStreams
 from fencepost_store.protocol import (
     Batch,
     DueRun,
@@ -44,15 +45,16 @@ def _wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-class MemoryStore(Beats):
+class MemoryStore(Beats, MemoryStreams):
     """A Store in memory. ``clock``: microseconds since the epoch, what the database clock is in Postgres."""
 
     def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
         self._clock = clock
         self._tables = Tables(clock)
-        super().__init__(self._tables.ledgers)
+        Beats.__init__(self, self._tables.ledgers)
         self._locks: dict[str, asyncio.Lock] = {}
         self._gate = asyncio.Lock()
+        MemoryStreams.__init__(self, clock, lambda: self._tables.ledgers, self._row)
 
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""
@@ -230,8 +232,7 @@ class MemoryStore(Beats):
         return [DueRun(run.run_id, run.queue, run.wake_at) for run in found[:limit]]
 
     async def take_parked(self, build: str, limit: int) -> list[DueRun]:
-        """See Store.take_parked. Those without a deadline first, so that a few hopeless runs cannot use up the
-        limit."""
+        """See Store.take_parked. Those without a deadline first: a few hopeless runs must not use up the limit."""
         now = self._clock()
         found = [
             run
@@ -270,8 +271,7 @@ class MemoryStore(Beats):
 
     @asynccontextmanager
     async def _row(self, run_id: str) -> AsyncGenerator[None]:
-        """Wait for the run's lock if somebody holds it. Locks exist only for runs that were ever locked across
-        awaits."""
+        """Wait for the run's lock if somebody holds it. Locks exist for runs that were ever locked across awaits."""
         lock = self._locks.get(run_id)
         if lock is None:
             yield

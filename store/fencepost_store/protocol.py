@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from fencepost_store.events import Event, NewEvent
+from fencepost_store.streams import Streams
 
 
 class StoreTrouble(Exception):
@@ -263,8 +264,8 @@ class Locked(Protocol):
         ...
 
 
-class Store(Protocol):
-    """The truth about all runs of one namespace."""
+class Store(Streams, Protocol):
+    """The truth about all runs of one namespace; their streams: ``streams.py``."""
 
     async def start(self, run: NewRun) -> Started:
         """run_created (seq 1) and the first deadline in one transaction. The key is unique per workflow while its run

@@ -41,6 +41,8 @@ POINTS = (
     "end.done",
     "settle.before",
     "settle.after",
+    "stream.before",
+    "stream.after",
 )
 
 Fault = Callable[[World, Member], None]

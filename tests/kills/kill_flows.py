@@ -9,7 +9,7 @@ import time
 
 import asyncpg
 
-from fencepost import continue_as_new, current, step, transaction, workflow
+from fencepost import continue_as_new, current, step, stream, transaction, workflow
 
 
 @step
@@ -113,6 +113,32 @@ async def mixed(n: int) -> int:
     parts = await asyncio.gather(*(add(first, i) for i in range(5)))
     await asyncio.sleep(0.2)
     return await add(sum(parts), 0)
+
+
+@step
+async def tells(n: int) -> int:
+    """Writes numbers, each by itself, and goes on where it was when it starts again."""
+    async with stream("numbers", int, on_retry="continue") as out:
+        for i in range(n):
+            await out.write(i)
+            await out.flush()
+    return n
+
+
+@step
+async def adds() -> int:
+    """Reads them in another step, perhaps in another process."""
+    total = 0
+    async for number in stream("numbers", int).read():
+        total += number
+    return total
+
+
+@workflow
+async def told(n: int) -> int:
+    """A writer and a reader side by side."""
+    _, total = await asyncio.gather(tells(n), adds())
+    return total
 
 
 @step

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fencepost.authoring.patch import patched
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
+    from fencepost.authoring.stream import BlockingWriter, Stream, StreamWriter, stream
+    from fencepost.authoring.stream_reader import StreamChunk, StreamReader
     from fencepost.authoring.time import now, random, sleep, uuid4
     from fencepost.authoring.transaction import transaction
     from fencepost.authoring.workflow import Workflow, workflow
@@ -59,12 +61,14 @@ if TYPE_CHECKING:
         WrongDatabase,
     )
     from fencepost.payload_codecs import PayloadCodec
+    from fencepost.stream_errors import StreamClosed, StreamFenced, StreamLimitExceeded
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
     "BadAttribute",
+    "BlockingWriter",
     "ChildCancelled",
     "ChildFailed",
     "ChildHandle",
@@ -103,6 +107,13 @@ __all__ = [
     "StepFailed",
     "StepNotRegistered",
     "StepTimeout",
+    "Stream",
+    "StreamChunk",
+    "StreamClosed",
+    "StreamFenced",
+    "StreamLimitExceeded",
+    "StreamReader",
+    "StreamWriter",
     "TooEarly",
     "TransactionMisuse",
     "Workflow",
@@ -118,12 +129,14 @@ __all__ = [
     "set_attributes",
     "sleep",
     "step",
+    "stream",
     "transaction",
     "uuid4",
     "workflow",
 ]
 
 _HOMES = {
+    "BlockingWriter": "fencepost.authoring.stream",
     "ChildCancelled": "fencepost.child_errors",
     "ChildFailed": "fencepost.child_errors",
     "ChildHandle": "fencepost.authoring.child",
@@ -135,6 +148,13 @@ _HOMES = {
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",
+    "Stream": "fencepost.authoring.stream",
+    "StreamChunk": "fencepost.authoring.stream_reader",
+    "StreamClosed": "fencepost.stream_errors",
+    "StreamFenced": "fencepost.stream_errors",
+    "StreamLimitExceeded": "fencepost.stream_errors",
+    "StreamReader": "fencepost.authoring.stream_reader",
+    "StreamWriter": "fencepost.authoring.stream",
     "Workflow": "fencepost.authoring.workflow",
     "continue_as_new": "fencepost.authoring.continuing",
     "current": "fencepost.authoring.context",
@@ -145,6 +165,7 @@ _HOMES = {
     "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
+    "stream": "fencepost.authoring.stream",
     "transaction": "fencepost.authoring.transaction",
     "uuid4": "fencepost.authoring.time",
     "workflow": "fencepost.authoring.workflow",

@@ -5,28 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
-from fencepost import errors, payload_codecs
+from fencepost import errors, payload, payload_codecs
 from fencepost.attributes import AttributeValue, values_of
+from fencepost.authoring.stream_reader import StreamReader
 from fencepost.client import stopping
 from fencepost.client.chain import successor
 from fencepost.client.trouble import public_errors
 from fencepost.failure import exception_of, told
 from fencepost.records import RunFailed, RunStopped, unpack
+from fencepost.streaming import StreamSource
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
 from fencepost_store.events import KINDS, Event, EventType
 from fencepost_store.lineage import parent_of
 from fencepost_store.protocol import CorruptLog, Parked, RunDetails
 from fencepost_store.protocol import Run as Row
+from fencepost_store.streams import StreamInfo
 
 if TYPE_CHECKING:
     from fencepost.client.client import Connected
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 POLL_SECONDS = 2.0
 """The bound behind the push: a hint may be lost, the row in Postgres is not."""
@@ -177,6 +182,29 @@ class Run(Generic[R]):
             raise errors.RunNotFound(self.id)
         for event in loaded.events:
             yield event
+
+    @overload
+    def stream(self, name: str, as_type: type[T], *, start: int = ...) -> StreamReader[T]: ...
+    @overload
+    def stream(self, name: str, as_type: UnionType, *, start: int = ...) -> StreamReader[Any]: ...
+    @overload
+    def stream(self, name: str, *, start: int = ...) -> StreamReader[Any]: ...
+    def stream(self, name: str, as_type: Any = Any, *, start: int = 0) -> StreamReader[Any]:
+        """Read a stream of the run: ``async for chunk in run.stream("labels", Label)``, from the first chunk, from
+        index ``start``, or with a negative one from the tail. What is there comes at once, what is to come is pushed,
+        with a poll behind it; it ends when the stream is closed, or the run has ended. The first chunk does not wait
+        for the run. Sends nothing yet; raises PayloadError for a type that cannot be decoded.
+        """
+        payload.codec_of(as_type, f"stream {name!r}")
+        connected = self._connected
+        source = StreamSource(connected.store, connected.queue, self.id, name)
+        return StreamReader(source, name, as_type, start, codecs=connected.codecs)
+
+    async def streams(self) -> list[StreamInfo]:
+        """The streams that the run has now, by name. Raises RunNotFound, ServerUnavailable."""
+        await self._row()
+        with public_errors():
+            return await self._connected.store.list_streams(self.id)
 
     async def _row(self, run_id: str | None = None) -> Row:
         run_id = run_id or self.id

@@ -20,6 +20,7 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.overdue import timed_out
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
+from fencepost.engine.streams import AttemptStreams, Writing
 from fencepost.log import Landed, only_fact
 from fencepost.payload_codecs import current, lacking
 from fencepost.records import StepCreated, StepStarted, pack, unpack
@@ -216,6 +217,17 @@ def _aids(shell: Shell, delivery: Delivery, attempt: Attempt) -> Aids:
         now=shell.clock.now(),
         write=lambda details: shell.store.beat(attempt.run_id, attempt.entity, attempt.number, details),
         write_seconds=shell.settings.heartbeat_write_seconds,
+        streams=AttemptStreams(
+            Writing(
+                ports=shell.ports,
+                store=shell.store,
+                queue=shell.queue,
+                limits=shell.stream_limits,
+                run_id=attempt.run_id,
+                entity=attempt.entity,
+                attempt=attempt.number,
+            )
+        ),
         joining=None if shell.join is None else Joining(shell.join, shell.ports.fault),
     )
 
