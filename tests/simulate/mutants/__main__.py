@@ -37,7 +37,7 @@ def hunt(name: str, first: int = 0) -> Found:
         if mutant.test:
             return _by_test(mutant, began)
         for seed in range(first, first + mutant.seeds):
-            found = judge(World(generate(seed, pointed=True)).play())
+            found = judge(World(generate(seed, pointed=seed % 2 == 0)).play())
             if found:
                 return Found(
                     name, seed - first + 1, f"seed {seed}: {found[0].splitlines()[0]}", time.monotonic() - began
