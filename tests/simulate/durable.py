@@ -20,15 +20,15 @@ from fencepost.authoring.workflow import Workflow
 class Scene(Protocol):
     """The world that is current."""
 
-    def tree(self, run: int) -> Node:
-        """The tree of a run."""
+    def tree(self, run: int, node: int) -> Node:
+        """The tree of a run; of a child, the part of that node."""
         ...
 
-    async def body(self, run: int, node: int, visit: int, entity: str, attempt: int) -> Any:
+    async def body(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
         """What a step's body does."""
         ...
 
-    def quick(self, run: int, node: int, visit: int, entity: str, attempt: int) -> Any:
+    def quick(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
         """The same in a thread."""
         ...
 
@@ -51,36 +51,41 @@ class Code:
 
         @workflow(registry=self.registry, name="main")
         async def main(run: int) -> Any:
-            return await play(Stage.scene.tree(run), _Durable(run, code))
+            return await play(Stage.scene.tree(run, 0), _Durable(run, code))
+
+        @workflow(registry=self.registry, name="sub")
+        async def sub(run: int, node: int, visit: int) -> Any:
+            return await play(Stage.scene.tree(run, node), _Durable(run, code))
 
         self.main: Workflow[..., Any] = main
+        self.sub: Workflow[..., Any] = sub
 
 
 def _steps(registry: Registry) -> dict[str, Step[..., Any]]:
     @step(registry=registry, first_delay=0.5, cap=4.0)
     async def work(run: int, node: int, visit: int) -> Any:
         context = current()
-        return await Stage.scene.body(run, node, visit, context.step_id, context.attempt)
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
 
     @step(registry=registry, retries=0)
     async def once(run: int, node: int, visit: int) -> Any:
         context = current()
-        return await Stage.scene.body(run, node, visit, context.step_id, context.attempt)
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
 
     @step(registry=registry, retries=1, timeout=2.0, first_delay=0.1)
     async def brief(run: int, node: int, visit: int) -> Any:
         context = current()
-        return await Stage.scene.body(run, node, visit, context.step_id, context.attempt)
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
 
     @step(registry=registry, first_delay=3.0, retries=2)
     def thread(run: int, node: int, visit: int) -> Any:
         context = current()
-        return Stage.scene.quick(run, node, visit, context.step_id, context.attempt)
+        return Stage.scene.quick(context.run_id, node, visit, context.step_id, context.attempt)
 
     @step(registry=registry, queue="other", first_delay=0.2)
     async def elsewhere(run: int, node: int, visit: int) -> Any:
         context = current()
-        return await Stage.scene.body(run, node, visit, context.step_id, context.attempt)
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
 
     return {"work": work, "once": once, "brief": brief, "thread": thread, "elsewhere": elsewhere}
 
@@ -96,6 +101,10 @@ class _Durable:
     async def step(self, node: Node) -> Any:
         self._visits[node.id] += 1
         return await self._code.steps[node.flavour](self._run, node.id, self._visits[node.id])
+
+    async def child(self, node: Node) -> Any:
+        self._visits[node.id] += 1
+        return await self._code.sub(self._run, node.id, self._visits[node.id])
 
     async def sleep(self, seconds: float) -> None:
         await sleep(seconds)

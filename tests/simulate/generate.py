@@ -110,8 +110,21 @@ class _Maker:
         if depth == 0 or budget[0] <= 0:
             return self.step() if chance.random() < 0.8 else self.sleep()
         kind = chance.choices(
-            ("step", "seq", "gather", "group", "race", "timeout", "hooks", "sleep", "catch", "loop", "patched"),
-            (5, 3, 3, 2, 4, 3, 6, 2, 2, 1, 2),
+            (
+                "step",
+                "seq",
+                "gather",
+                "group",
+                "race",
+                "timeout",
+                "hooks",
+                "sleep",
+                "catch",
+                "loop",
+                "patched",
+                "child",
+            ),
+            (5, 3, 3, 2, 4, 3, 6, 2, 2, 1, 2, 2),
         )[0]
         match kind:
             case "seq" | "gather" | "group":
@@ -131,6 +144,9 @@ class _Maker:
                 return self.node("catch", self.failing(), self.step())
             case "loop":
                 return self.node("loop", self.tree(budget, depth - 1), count=chance.choice((2, 3)))
+            case "child":
+                child = self.node("child", self.tree(budget, depth - 1))
+                return self.node("catch", child, self.step()) if chance.random() < 0.5 else child
             case "patched":
                 return self.node("patched", self.tree(budget, depth - 1), self.tree(budget, depth - 1))
             case _:
@@ -138,13 +154,15 @@ class _Maker:
 
     def racer(self, budget: list[int], depth: int) -> Node:
         """Something that takes about as long as others of its kind."""
-        kind = self.chance.choices(("sleep", "step", "hook", "tree"), (4, 4, 4, 1))[0]
+        kind = self.chance.choices(("sleep", "step", "hook", "child", "tree"), (4, 4, 4, 1, 1))[0]
         if kind == "sleep":
             return self.sleep()
         if kind == "step":
             return self.step()
         if kind == "hook":
             return self.receive(1, bare=True)
+        if kind == "child":
+            return self.node("child", self.tree(budget, max(0, depth - 1)))
         return self.tree(budget, max(0, depth - 1))
 
     def sleep(self) -> Node:
@@ -253,6 +271,20 @@ class _Maker:
         return faults
 
 
+_NODES = {
+    "step": 5,
+    "seq": 3,
+    "gather": 3,
+    "group": 2,
+    "race": 4,
+    "timeout": 3,
+    "hooks": 6,
+    "sleep": 2,
+    "catch": 2,
+    "loop": 1,
+    "patched": 2,
+    "child": 2,
+}
 _SHARES = {
     "crash": 7,
     "freeze": 6,

@@ -59,7 +59,7 @@ def _judged(record: Record) -> Generator[str]:
         status = record.runs[index][0].status.name if index in record.runs else "never started"
         yield f"stuck: run {index} is {status} at {record.ended - record.began:.0f} s"
     for index, (run, log) in record.runs.items():
-        for what in _judge_run(record.plan, index, run, log):
+        for what in _judge_run(record, index, run, log):
             yield f"{what}, in run {index}"
     yield from _signals(record)
     yield from _bodies(record)
@@ -68,9 +68,10 @@ def _judged(record: Record) -> Generator[str]:
         yield from check_timing(record)
 
 
-def _judge_run(plan: Plan, index: int, run: Run, log: Sequence[Event]) -> Generator[str]:
+def _judge_run(record: Record, index: int, run: Run, log: Sequence[Event]) -> Generator[str]:
+    plan, tree = record.plan, record.trees[index]
     yield from check_history(run, log)
-    plain = Plain(plan.programs[index].root)
+    plain = Plain(tree)
     try:
         plain.follow(log)
         yield from _outcome(plan, index, run, log, plain)
@@ -80,7 +81,7 @@ def _judge_run(plan: Plan, index: int, run: Run, log: Sequence[Event]) -> Genera
         yield f"decision: an entity {missing} that was never created"
     finally:
         plain.loop.close_all()
-    yield from check_prefixes(plan, index, run, log)
+    yield from check_prefixes(tree, run, log)
 
 
 def _outcome(plan: Plan, index: int, run: Run, log: Sequence[Event], plain: Plain) -> Generator[str]:
@@ -156,7 +157,7 @@ def _bodies(record: Record) -> Generator[str]:
         by_entity[body.run, body.entity].append(body)
         if not body.logged:
             yield f"body: {body.entity} attempt {body.attempt} of run {body.run} began before its start was in the log"
-    nodes = [{node.id: node for node in nodes_of(program.root)} for program in record.plan.programs]
+    nodes = {index: {node.id: node for node in nodes_of(tree)} for index, tree in record.trees.items()}
     for (index, entity), bodies in by_entity.items():
         attempts = Counter(body.attempt for body in bodies)
         twice = [attempt for attempt, count in attempts.items() if count > 1]

@@ -18,8 +18,9 @@ from tests.simulate.programs import play
 from tests.simulate.scheduler import SimLoop, SimTimer
 
 from fencepost import errors, payload
+from fencepost.authoring.child import outcome
 from fencepost.failure import exception_of
-from fencepost.records import CancelRequested, StepCreated, StepEnded, unpack
+from fencepost.records import CancelRequested, ChildCreated, ChildEnded, StepCreated, StepEnded, unpack
 from fencepost_store.events import Event, EventType
 
 Key = tuple[int, int]
@@ -115,6 +116,19 @@ class _Hook:
                 waiter.set_result(self._buffer.popleft())
 
 
+class _Call(asyncio.Future[Event]):
+    """A child that is awaited. Once it is in the log, who is cancelled waits for its end."""
+
+    landed = False
+    gave_up = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not self.landed or self.done():
+            return super().cancel(msg)
+        self.gave_up = True
+        return True
+
+
 class Plain:
     """One execution. ``follow`` gives it a log; then ``root`` is what came of it."""
 
@@ -129,6 +143,8 @@ class Plain:
         self._visits: Counter[int] = Counter()
         self._steps: dict[Key, asyncio.Future[Any]] = {}
         self._keys: dict[str, Key] = {}
+        self._children: dict[Key, _Call] = {}
+        self._calls: dict[str, _Call] = {}
         self._waits: dict[str, SimTimer] = {}
         self._hooks: list[_Hook] = []
         self._by_entity: dict[str, _Hook] = {}
@@ -141,6 +157,16 @@ class Plain:
         self._visits[node.id] += 1
         future = self._steps[node.id, self._visits[node.id]] = self.loop.create_future()
         return await future
+
+    async def child(self, node: Node) -> Any:
+        self._visits[node.id] += 1
+        call = self._children[node.id, self._visits[node.id]] = _Call(loop=self.loop)
+        event = await call
+        if call.gave_up and event.type is EventType.child_failed:
+            ended = unpack(event.payload, ChildEnded)
+            if ended.status == "cancelled":
+                raise asyncio.CancelledError(*([ended.reason] if ended.reason else []))
+        return outcome(event, "", "sub", payload.decode)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -195,7 +221,7 @@ class Plain:
         waits = set(map(id, self._waits.values()))
         words += [f"wait until {t.when()}" for t in self.loop.timers if not t.cancelled() and id(t) not in waits]
         words += [f"hook {hook.token}" for hook in self._hooks if not hook.landed and not hook.closed]
-        return words
+        return words + [f"child {key}" for key, call in self._children.items() if not call.landed and not call.done()]
 
     def _take(self, event: Event) -> None:
         match event.type:
@@ -227,6 +253,17 @@ class Plain:
                     raise Illegal("the hook is still open")
             case EventType.cancel_requested:
                 self._cancel(event)
+            case EventType.child_created:
+                self._child_created(event)
+            case EventType.child_cancel_requested:
+                if not self._calls[event.entity].gave_up:
+                    raise Illegal("the child is still wanted")
+            case EventType.child_completed | EventType.child_failed:
+                call = self._calls[event.entity]
+                if not call.done() and not self.ended:
+                    self._advance(event.at)
+                    call.set_result(event)
+                    self.loop.rest()
             case _:
                 pass
 
@@ -247,6 +284,14 @@ class Plain:
         if key in self._keys.values():
             raise Illegal(f"the step {key} was created before")
         self._keys[event.entity] = key
+
+    def _child_created(self, event: Event) -> None:
+        (_, node, visit), _ = payload.decode(unpack(event.payload, ChildCreated).args)
+        call = self._children.get((node, visit))
+        if call is None or call.done() or call.landed:
+            raise Illegal(f"the child {(node, visit)} was not asked for")
+        call.landed = True
+        self._calls[event.entity] = call
 
     def _step_ended(self, event: Event) -> None:
         future = self._steps[self._keys[event.entity]]

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from tests.simulate.durable import code
-from tests.simulate.plan import Plan
+from tests.simulate.plan import Node
 from tests.simulate.programs import nodes_of
 
 from fencepost.replay.instance import Instance
@@ -19,11 +19,12 @@ CUTS = 2
 """Prefixes that are delivered at once and compared, per run."""
 
 
-def check_prefixes(plan: Plan, index: int, run: Run, log: Sequence[Event]) -> Generator[str]:
+def check_prefixes(tree: Node, run: Run, log: Sequence[Event]) -> Generator[str]:
     """Violations, in words."""
-    program = code(new=True).main
+    known = code(new=True)
+    program = known.main if run.workflow == "main" else known.sub
     # ``patched`` looks ahead in what is delivered with an event, so only a whole log answers as its turns did.
-    whole_only = any(node.kind == "patched" for node in nodes_of(plan.programs[index].root))
+    whole_only = any(node.kind == "patched" for node in nodes_of(tree))
     made: list[Instance] = []
 
     def instance() -> Instance:

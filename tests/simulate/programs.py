@@ -32,6 +32,10 @@ class Primitives(Protocol):
         """Call a step."""
         ...
 
+    async def child(self, node: Node) -> Any:
+        """Run the node's part as a run of its own."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Sleep."""
         ...
@@ -52,6 +56,10 @@ async def play(node: Node, on: Primitives) -> Any:
 
 async def _step(node: Node, on: Primitives) -> Any:
     return await on.step(node)
+
+
+async def _child(node: Node, on: Primitives) -> Any:
+    return ["child", await on.child(node)]
 
 
 async def _sleep(node: Node, on: Primitives) -> Any:
@@ -192,6 +200,7 @@ async def _patched(node: Node, on: Primitives) -> Any:
 
 _KINDS: dict[str, Callable[[Node, Primitives], Coroutine[Any, Any, Any]]] = {
     "step": _step,
+    "child": _child,
     "sleep": _sleep,
     "seq": _seq,
     "loop": _loop,

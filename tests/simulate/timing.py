@@ -20,7 +20,7 @@ EXCUSES = {
     "poison": 24.0,
     "child_crash": 24.0,
     "rollout_crash": 24.0,
-    "drain": 24.0,
+    "drain": 4.0,
     "expire": 24.0,
     "lost": 24.0,
     "refused": 24.0,
@@ -97,7 +97,7 @@ def _excused(record: Record, start: float, end: float, allowed: float) -> bool:
 
 def _bodies(record: Record, index: int) -> dict[str, float]:
     """How long the bodies of a run's steps take, by entity. Those that kill their process have no time."""
-    nodes = {node.id: node for node in nodes_of(record.plan.programs[index].root)}
+    nodes = {node.id: node for node in nodes_of(record.trees[index])}
     taken: dict[str, float] = {}
     for body in record.bodies:
         if body.run == index and nodes[body.node].fails >= 0:

@@ -24,7 +24,9 @@ from tests.simulate.programs import nodes_of
 from tests.simulate.scheduler import PROC, Overrun, Proc, SimLoop
 from tests.simulate.wires import Wire
 
+from fencepost import payload
 from fencepost.config import Config
+from fencepost.records import RunCreated, unpack
 from fencepost_queue.lane import State
 from fencepost_queue.memory import MemoryServer
 from fencepost_store.events import Event
@@ -37,6 +39,9 @@ LIMIT_SECONDS = 1_500.0
 
 QUIET_SECONDS = 14.0
 """How long the world goes on after the last run's end: a lease and a reconcile, so that what is left over shows."""
+
+CHILDREN = 1_000
+"""From here on runs are children."""
 
 HEALED_SECONDS = 100.0
 """How much longer it goes on while a run that has ended keeps a deadline: the reconciler is to clear it."""
@@ -66,6 +71,7 @@ class Record(msgspec.Struct):
     began: float
     ended: float
     runs: dict[int, tuple[Run, tuple[Event, ...]]]
+    trees: dict[int, Node]
     accepted: list[Accepted]
     bodies: list[Body]
     windows: list[tuple[float, float, str]]
@@ -103,6 +109,7 @@ class World:
         self.faults = Faults(self)
         self.actors = Actors(self)
         self._nodes = [{node.id: node for node in nodes_of(program.root)} for program in plan.programs]
+        self._numbers: dict[str, int] = {}
         self._quiet_at: float | None = None
         self._look_at = 0.0
         self.tell: Callable[[str, dict[str, Any]], None] | None = None
@@ -162,12 +169,13 @@ class World:
         return None
 
     def rows(self) -> dict[int, tuple[Run, list[Event]]]:
-        """All runs that there are."""
-        return {
-            int((ledger.run.key or "")[3:]): (ledger.run, ledger.events)
-            for ledger in self.servers.store._tables.ledgers.values()
-            if ledger.run.key is not None
-        }
+        """All runs that there are, by number: those of the plan as they stand there, children from CHILDREN on."""
+        ledgers = self.servers.store._tables.ledgers
+        for run_id, ledger in ledgers.items():
+            if run_id not in self._numbers:
+                key = ledger.run.key
+                self._numbers[run_id] = int(key[3:]) if key is not None else CHILDREN + len(self._numbers)
+        return {self._numbers[run_id]: (ledger.run, ledger.events) for run_id, ledger in ledgers.items()}
 
     def _over(self) -> bool:
         if self.loop.now < self._look_at:
@@ -192,14 +200,14 @@ class World:
 
     # Scene.
 
-    def tree(self, run: int) -> Node:
-        """The tree of a run."""
-        return self.plan.programs[run].root
+    def tree(self, run: int, node: int) -> Node:
+        """The tree of a run; of a child, the part of that node."""
+        return self.plan.programs[run].root if node == 0 else self._nodes[run][node].parts[0]
 
-    async def body(self, run: int, node: int, visit: int, entity: str, attempt: int) -> Any:
+    async def body(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
         """What a step's body does: takes its time, fails as often as the plan says, and tells who it was."""
-        body = self._begin(run, node, visit, entity, attempt)
-        what = self._nodes[run][node]
+        body = self._begin(run_id, node, visit, entity, attempt)
+        what = self._node(node)
         try:
             if what.flavour == "work" and what.fails < 0:
                 self.faults.die(PROC.get())
@@ -210,13 +218,17 @@ class World:
             raise
         return self._end(body, what)
 
-    def quick(self, run: int, node: int, visit: int, entity: str, attempt: int) -> Any:
+    def quick(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
         """The same in a thread."""
-        return self._end(self._begin(run, node, visit, entity, attempt), self._nodes[run][node])
+        return self._end(self._begin(run_id, node, visit, entity, attempt), self._node(node))
 
-    def _begin(self, run: int, node: int, visit: int, entity: str, attempt: int) -> Body:
-        run_id = self.run_id(run)
-        ledger = self.servers.store._tables.ledgers[run_id or ""]
+    def _node(self, node: int) -> Node:
+        return next(nodes[node] for nodes in self._nodes if node in nodes)
+
+    def _begin(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Body:
+        ledger = self.servers.store._tables.ledgers[run_id]
+        self.rows()
+        run = self._numbers[run_id]
         logged = (entity, attempt) in ledger.places
         body = Body(run, node, visit, entity, attempt, PROC.get().name, self.loop.now, len(self.bodies), logged)
         self.bodies.append(body)
@@ -240,6 +252,7 @@ class World:
             began=began,
             ended=self.loop.now,
             runs={index: (run, tuple(events)) for index, (run, events) in rows.items()},
+            trees={index: self._tree_of(events[0]) for index, (_, events) in rows.items()},
             accepted=self.actors.accepted,
             bodies=self.bodies,
             windows=self.faults.windows,
@@ -255,6 +268,10 @@ class World:
             callbacks=self.loop.callbacks,
             overrun=overrun,
         )
+
+    def _tree_of(self, created: Event) -> Node:
+        (run, *node), _ = payload.decode(unpack(created.payload, RunCreated).input)
+        return self.tree(run, node[0] if node else 0)
 
     def _left_over(self) -> Generator[str]:
         """What stands about when nothing is to be done any more."""
