@@ -15,8 +15,9 @@ from tests.simulate.mutants.switches import Patch, mutant
 from fencepost_store import ledger
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.ledger import LANDED, Ledger
-from fencepost_store.memory import MemoryStore, _Tables
+from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, Verdict
+from fencepost_store.tables import Tables
 
 
 def _without_reason(patch: Patch, *reasons: Reason, only: frozenset[EventType] | None = None) -> None:
@@ -92,7 +93,7 @@ def check_before_the_lock(patch: Patch) -> None:
     patch.set(MemoryStore, "append", append)
 
 
-def _landed_as_judged(tables: _Tables, batch: Batch, seen: Ledger) -> Verdict:
+def _landed_as_judged(tables: Tables, batch: Batch, seen: Ledger) -> Verdict:
     now = tables.clock()
     real = tables.ledgers[batch.run_id]
     patch = Patch()
