@@ -61,8 +61,8 @@ def no_tick_after_a_conflict(patch: Patch) -> None:
     """I5, H90: the loser leaves without the run's own tick."""
     real = tick._entries
 
-    def entries(shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Any) -> list[Entry]:
-        return real(shell, live, what, delivery, Progress.stale if verdict is Progress.conflict else verdict)
+    async def entries(shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Any) -> list[Entry]:
+        return await real(shell, live, what, delivery, Progress.stale if verdict is Progress.conflict else verdict)
 
     patch.set(tick, "_entries", entries)
 
@@ -72,12 +72,12 @@ def rounds_before_a_conflict_are_forgotten(patch: Patch) -> None:
     """F3, H91: a turn whose second round conflicts leaves without what its first round owes."""
     real = tick._entries
 
-    def entries(shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Any) -> list[Entry]:
+    async def entries(shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Any) -> list[Entry]:
         if verdict is Progress.conflict:
             shell.slots.give(len(what.inline))
             what.steps.clear()
             what.inline.clear()
-        return real(shell, live, what, delivery, verdict)
+        return await real(shell, live, what, delivery, verdict)
 
     patch.set(tick, "_entries", entries)
 
@@ -219,8 +219,8 @@ def decisions_of_unknown_outcome_are_sent_again(patch: Patch) -> None:
                 raise
             return await real(self, batch, **rest)
 
-    def entries(shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Any) -> list[Entry]:
-        return [] if verdict is Progress.conflict else real_entries(shell, live, what, delivery, verdict)
+    async def entries(shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Any) -> list[Entry]:
+        return [] if verdict is Progress.conflict else await real_entries(shell, live, what, delivery, verdict)
 
     patch.set(RunLog, "append", append)
     real_entries = patch.set(tick, "_entries", entries)
