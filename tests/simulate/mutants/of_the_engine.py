@@ -56,7 +56,7 @@ def no_fallback_of_the_hot_path(patch: Patch) -> None:
     patch.set(hotpath, "_cold", cold)
 
 
-@mutant(test=("tests/engine/test_hazards_turns.py", "-k", "h90"))
+@mutant(seeds=0, test=("tests/engine/test_hazards_turns.py", "-k", "h90"))
 def no_tick_after_a_conflict(patch: Patch) -> None:
     """I5, H90: the loser leaves without the run's own tick."""
     real = tick._entries
@@ -67,7 +67,7 @@ def no_tick_after_a_conflict(patch: Patch) -> None:
     patch.set(tick, "_entries", entries)
 
 
-@mutant(test=("tests/docs/test_hazards_of_clocks_and_rounds.py", "-k", "h91"))
+@mutant(seeds=0, test=("tests/docs/test_hazards_of_clocks_and_rounds.py", "-k", "h91"))
 def rounds_before_a_conflict_are_forgotten(patch: Patch) -> None:
     """F3, H91: a turn whose second round conflicts leaves without what its first round owes."""
     real = tick._entries
@@ -142,7 +142,7 @@ def bodies_begin_without_a_grant(patch: Patch) -> None:
         patch.set(module, "start_granted", start_granted)
 
 
-@mutant(test=("tests/engine/test_hazards_turns.py", "-k", "h97"))
+@mutant(seeds=0, test=("tests/engine/test_hazards_turns.py", "-k", "h97"))
 def no_touch(patch: Patch) -> None:
     """H97: a turn that appends nothing leaves the deadline as it is."""
 
@@ -158,7 +158,7 @@ def no_deadline(patch: Patch) -> None:
     patch.set(advance, "deadline", lambda *args: None)
 
 
-@mutant(historical=True, test=("tests/engine/test_hazards_steps.py",))
+@mutant(historical=True, seeds=0, test=("tests/engine/test_hazards_steps.py",))
 def another_attempt_ends_the_message(patch: Patch) -> None:
     """H106: who loses the start of an attempt settles the step's message, and the step stays open without one."""
     real = steps._append_fact
@@ -206,7 +206,7 @@ def a_conflict_is_the_users_error(patch: Patch) -> None:
     patch.set(tick, "_outcome", outcome)
 
 
-@mutant(historical=True, test=("tests/engine/test_crash_everywhere.py", "-k", "lost_reply and sequence"))
+@mutant(historical=True, seeds=0, test=("tests/engine/test_crash_everywhere.py", "-k", "lost_reply and sequence"))
 def decisions_of_unknown_outcome_are_sent_again(patch: Patch) -> None:
     """H08: what may have landed is sent again; the answer is a conflict, and its author owes nothing."""
     real = RunLog.append

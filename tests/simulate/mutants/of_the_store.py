@@ -211,7 +211,7 @@ def facts_arm_no_deadline(patch: Patch) -> None:
     patch.set(ledger, "_wake", wake)
 
 
-@mutant(historical=True, test=("tests/store/test_deadlines.py", "-k", "memory and (h112 or h58)"))
+@mutant(historical=True, seeds=0, test=("tests/store/test_deadlines.py", "-k", "memory and (h112 or h58)"))
 def the_deadline_is_set_unseen(patch: Patch) -> None:
     """H58, H112: a turn that has not seen everything sets the deadline as if it had."""
     real = ledger._wake

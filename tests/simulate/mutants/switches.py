@@ -33,14 +33,14 @@ class Patch:
 
 class Mutant(msgspec.Struct, frozen=True):
     """``name``, what it takes out or who once had it (``says``), ``apply``. ``seeds``: how many it is given.
-    ``historical``: a bug that another engine has had. ``test``: what finds it where no schedule can or few would: a
-    pytest node and a keyword (arguments of pytest).
+    ``historical``: a bug that another engine has had. ``test``: arguments of pytest, for what finds it where no
+    schedule of those has; with 0 ``seeds`` no schedule is tried.
     """
 
     name: str
     says: str
     apply: Callable[[Patch], None]
-    seeds: int = 300
+    seeds: int = 150
     historical: bool = False
     test: tuple[str, ...] = ()
 
@@ -49,15 +49,24 @@ MUTANTS: dict[str, Mutant] = {}
 """All of them, by name."""
 
 
+_ROOMS: dict[str, tuple[str, ...]] = {
+    "of_the_store": ("tests/store", "-k", "memory"),
+    "of_the_queue": ("tests/queue", "-k", "memory"),
+    "of_the_engine": ("tests/engine/test_hazards_turns.py", "tests/engine/test_hazards_steps.py"),
+    "of_replay": ("tests/replay/test_hooks.py", "tests/replay/test_divergence.py", "tests/replay/test_steps.py"),
+}
+
+
 def mutant(
-    *, seeds: int = 300, historical: bool = False, test: tuple[str, ...] = ()
+    *, seeds: int = 150, historical: bool = False, test: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """Enter a function as a mutant; its docstring says what it is."""
+    """Enter a function as a mutant; its docstring says what it is. Without ``test``, those of its module's room."""
 
     def enter(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
         says = " ".join((apply.__doc__ or "").split())
         assert apply.__name__ not in MUTANTS, apply.__name__
-        MUTANTS[apply.__name__] = Mutant(apply.__name__, says, apply, seeds, historical, test)
+        where = test or _ROOMS[apply.__module__.rpartition(".")[2]]
+        MUTANTS[apply.__name__] = Mutant(apply.__name__, says, apply, seeds, historical, where)
         return apply
 
     return enter
