@@ -36,6 +36,28 @@ class Stage:
         migrate = [sys.executable, "-m", "fencepost", "db", "migrate"]
         subprocess.run(migrate, env=self.environ, check=True, capture_output=True, timeout=SECONDS)
 
+    @contextmanager
+    def web(self, app: str) -> Generator[str]:
+        """An ASGI app under uvicorn, at the URL that is given; ended by SIGTERM, which it must take well."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "uvicorn", app, "--port", "0"],
+            cwd=self.folder,
+            env=self.environ,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        try:
+            said = next(line for line in process.stderr if "running on http" in line)
+            yield next(word for word in said.split() if word.startswith("http"))
+            process.terminate()
+            _, errors = process.communicate(timeout=SECONDS)
+            assert process.returncode in (0, -signal.SIGTERM), errors
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+
     def program(self, name: str, *arguments: str) -> subprocess.Popen[str]:
         """A program under way; its output comes with ``communicate``."""
         return subprocess.Popen(

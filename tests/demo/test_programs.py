@@ -63,3 +63,14 @@ def test_the_pipeline_indexes_every_document(stage: Stage, fault: str) -> None:
     assert printed == (
         f"{len(pages)} documents, {len(expected)} different words, in {index}\nno text: {folder / 'photo.jpg'}\n"
     )
+
+
+@pytest.mark.parametrize("fault", [BEHIND_AN_EFFECT, BEHIND_A_COMMIT])
+def test_a_person_approves_by_webhook(stage: Stage, fault: str) -> None:
+    """The letter's link reaches the workflow through the web app, and the workflow answers."""
+    with stage.web("approval:app") as url:
+        stage.environ["APPROVAL_URL"] = url
+        printed = stage.play("approval", fault, "120.50")
+        assert printed == "answered: {'thanks': 'Grace'}\n120.50 paid to Ada\n"
+    (letter,) = (stage.folder / "outbox").iterdir()
+    assert json.loads(letter.read_text(encoding="utf-8"))["cents"] == 12050
