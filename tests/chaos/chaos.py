@@ -54,8 +54,8 @@ SAID = (
 
 class Options(msgspec.Struct, frozen=True):
     """``minutes`` of faults, of these ``kinds`` only (empty: all), with ``target`` runs open and at least ``least`` at
-    each fault. ``pace``: of the load's sleeps and of the rests between faults. ``in_order``: the kinds in the order given,
-    not drawn.
+    each fault. ``pace``: of the load's sleeps and of the rests between faults. ``in_order``: the kinds in the order
+    given, not drawn.
     """
 
     minutes: float
