@@ -190,6 +190,10 @@ class World:
         quiet = max(self._quiet_at, self.faults.busy_until + QUIET_SECONDS)
         if any(one.run.wake_at is not None for one in ledgers.values()):
             quiet += HEALED_SECONDS
+        elif any(
+            m.state is not State.delayed for lane in self.servers.queue.lanes.values() for m in lane.messages.values()
+        ):
+            quiet += 2 * QUIET_SECONDS  # somebody may be about to settle it
         return self.loop.now >= quiet
 
     def _point(self, name: str) -> None:
