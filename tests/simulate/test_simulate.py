@@ -82,7 +82,7 @@ def test_a_missing_guard_is_found(name: str) -> None:
 def test_a_failing_plan_is_made_smaller_and_told() -> None:
     """The smaller one fails in the same way, and its trace says so."""
     patch = Patch()
-    MUTANTS["no_tick_after_a_conflict"].apply(patch)
+    MUTANTS["tokens_are_reused"].apply(patch)
     try:
         seed = next(seed for seed in range(200) if played(generate(seed)))
         plan = generate(seed)

@@ -142,7 +142,7 @@ def bodies_begin_without_a_grant(patch: Patch) -> None:
         patch.set(module, "start_granted", start_granted)
 
 
-@mutant(seeds=0, test=("tests/engine/test_hazards_turns.py", "-k", "h97"))
+@mutant(seeds=0, test=("tests/engine", "-k", "hazards or touch or deadline"))
 def no_touch(patch: Patch) -> None:
     """H97: a turn that appends nothing leaves the deadline as it is."""
 
@@ -206,7 +206,7 @@ def a_conflict_is_the_users_error(patch: Patch) -> None:
     patch.set(tick, "_outcome", outcome)
 
 
-@mutant(historical=True, seeds=0, test=("tests/engine/test_crash_everywhere.py", "-k", "lost_reply and sequence"))
+@mutant(historical=True)
 def decisions_of_unknown_outcome_are_sent_again(patch: Patch) -> None:
     """H08: what may have landed is sent again; the answer is a conflict, and its author owes nothing."""
     real = RunLog.append

@@ -226,7 +226,7 @@ def a_hand_back_counts_as_a_crash(patch: Patch) -> None:
     patch.set(Lane, "release", release)
 
 
-@mutant(historical=True)
+@mutant(historical=True, seeds=0, test=("tests/engine/test_hazards_poison.py",))
 def any_crash_is_a_proof(patch: Patch) -> None:
     """H75: a bystander of two crashes is blamed."""
     real = Lane.claim

@@ -10,6 +10,9 @@ from typing import Any
 import msgspec
 
 
+_INHERITED = object()
+
+
 class Patch:
     """Replaced attributes, put back by ``undo``."""
 
@@ -19,7 +22,7 @@ class Patch:
     def set(self, owner: Any, name: str, value: Any) -> Any:
         """Replace; returns what was there."""
         real = getattr(owner, name)
-        kept = owner.__dict__[name] if isinstance(owner, type) else real
+        kept = owner.__dict__.get(name, _INHERITED) if isinstance(owner, type) else real
         self._before.append((owner, name, kept))
         setattr(owner, name, value)
         return real
@@ -27,7 +30,10 @@ class Patch:
     def undo(self) -> None:
         """Put everything back."""
         for owner, name, kept in reversed(self._before):
-            setattr(owner, name, kept)
+            if kept is _INHERITED:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, kept)
         self._before.clear()
 
 
