@@ -236,9 +236,9 @@ class _Transaction:
     async def ask(self, what: Callable[[Any], Coroutine[Any, Any, Any]]) -> Any:
         self._wire.on_beat()
         answer: asyncio.Future[Any] = self._wire.loop.create_future()
+        await asyncio.sleep(self._wire.latency * self._wire.loop.random.random())
         if self._over:
             raise StoreTrouble("the transaction was ended by the server")
-        await asyncio.sleep(self._wire.latency * self._wire.loop.random.random())
         self._asked.put_nowait((what, answer))
         return await answer
 

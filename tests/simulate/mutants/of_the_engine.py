@@ -142,7 +142,7 @@ def bodies_begin_without_a_grant(patch: Patch) -> None:
         patch.set(module, "start_granted", start_granted)
 
 
-@mutant(seeds=0, test=("tests/engine", "-k", "hazards or touch or deadline"))
+@mutant(seeds=1_000)
 def no_touch(patch: Patch) -> None:
     """H97: a turn that appends nothing leaves the deadline as it is."""
 
