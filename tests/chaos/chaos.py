@@ -54,7 +54,8 @@ SAID = (
 
 class Options(msgspec.Struct, frozen=True):
     """``minutes`` of faults, of these ``kinds`` only (empty: all), with ``target`` runs open and at least ``least`` at
-    each fault. ``pace``: of the load's sleeps and of the rests between faults. ``in_order``: the kinds in the order given, not drawn.
+    each fault. ``pace``: of the load's sleeps and of the rests between faults. ``in_order``: the kinds in the order
+    given, not drawn.
     """
 
     minutes: float
@@ -175,7 +176,7 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
         if not repeat.twice:
             outcome.unused += 1
         elif explained(fleet, repeat, losses):
-            outcome.repeats += 1
+            outcome.repeats[_before(faults, repeat.until)] += 1
         else:
             wrong.append(f"a body ran twice, and nobody knows why: {repeat}")
     wrong += [f"handler_failed: {bug}" for worker in fleet.all for bug in worker.log.bugs]
@@ -251,6 +252,11 @@ async def _judged(stage: Scene, runs: list[str], faults: list[Fault], say: Say) 
 
     firsts = range(0, len(runs), JUDGED_AT_ONCE)
     return merged(await asyncio.gather(*(part(runs[first : first + JUDGED_AT_ONCE]) for first in firsts)))
+
+
+def _before(faults: list[Fault], moment: int) -> str:
+    """The kind of the last fault that had begun by then."""
+    return next((fault.kind for fault in reversed(faults) if fault.since <= moment), "no fault")
 
 
 def _moments(faults: list[Fault]) -> list[tuple[int, int]]:
