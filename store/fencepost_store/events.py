@@ -119,13 +119,13 @@ class NewEvent(msgspec.Struct, frozen=True):
     """An event that somebody wants in the log.
 
     ``attempt``: for step_started, step_retrying, step_completed and step_failed, the attempt it speaks of (1, 2, ...);
-    0 for everything else. ``due``: for wait_created the instant (database clock, microseconds since the epoch);
-    ``due_in``: for step_retrying the delay in microseconds, turned into an instant under the lock. ``token``: for
-    hook_created. ``dedupe``: for hook_received and cancel_requested the sender's delivery id (unique per run); for step
-    facts the executor's delivery token, by which the same writer asking again is recognised; else None. ``at``: the
-    time that the writer has
-    already delivered this event with (an extrapolated database clock, microseconds), stored as it is; None = now.
-    ``payload``: bytes whose first byte names the codec; opaque to the store, but for attributes_set (attributes.py).
+    step_failed may say 0, of a step that was never started; 0 for everything else. ``due``: for wait_created the
+    instant (database clock, microseconds since the epoch); ``due_in``: for step_retrying the delay in microseconds,
+    turned into an instant under the lock. ``token``: for hook_created. ``dedupe``: for hook_received and
+    cancel_requested the sender's delivery id (unique per run); for step facts the executor's delivery token, by which
+    the same writer asking again is recognised; else None. ``at``: the time that the writer has already delivered this
+    event with (an extrapolated database clock, microseconds), stored as it is; None = now. ``payload``: bytes whose
+    first byte names the codec; opaque to the store, but for attributes_set (attributes.py).
     """
 
     type: EventType

@@ -18,6 +18,7 @@ import msgspec
 from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, first_deadline, lowered
+from fencepost_store.memory_beats import Beats
 from fencepost_store.protocol import (
     TRACED_HOOKS,
     Batch,
@@ -124,12 +125,13 @@ class _Tables:
         )
 
 
-class MemoryStore:
+class MemoryStore(Beats):
     """A Store in memory. ``clock``: microseconds since the epoch, what the database clock is in Postgres."""
 
     def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
         self._clock = clock
         self._tables = _Tables(clock)
+        super().__init__(self._tables.ledgers)
         self._locks: dict[str, asyncio.Lock] = {}
         self._gate = asyncio.Lock()
 

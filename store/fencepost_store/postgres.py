@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import msgspec
 
 from fencepost_store.admission import Unstorable, admit, admit_all, admit_run, printable
 from fencepost_store.connections import Connections, Held
 from fencepost_store.driver import Row, UniqueViolationError
+from fencepost_store.joint import Joint
 from fencepost_store.migrations import check
 from fencepost_store.protocol import (
     Batch,
@@ -34,7 +36,7 @@ from fencepost_store.protocol import (
 from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of, trace_of
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating
-from fencepost_store.wire import arguments, verdicts
+from fencepost_store.wire import arguments, start_arguments, verdicts
 
 PAGE_EVENTS = 1_000
 """Events per load statement: at the payload limit of 1 MiB a page stays below the gigabyte that one row of Postgres may
@@ -51,16 +53,18 @@ async def connect(
     connections: int = 4,
     prepared_statements: bool = True,
     command_timeout_seconds: float = 30,
+    joint_connections: int = 8,
 ) -> PostgresStore:
     """A store on a migrated namespace. Raises ValueError (namespace), StoreTrouble (unreachable), StoreRefused (login,
     database), SchemaMismatch or ServerTooOld with the way out. ``prepared_statements`` False: for poolers that cannot
-    hold them."""
+    hold them. ``joint_connections``: transactions of steps at once (``join``)."""
     store = PostgresStore(
         dsn,
         namespace,
         connections=connections,
         prepared_statements=prepared_statements,
         command_timeout_seconds=command_timeout_seconds,
+        joint_connections=joint_connections,
     )
     try:
         await store.check()
@@ -81,11 +85,15 @@ class PostgresStore:
         connections: int,
         prepared_statements: bool,
         command_timeout_seconds: float,
+        joint_connections: int,
     ) -> None:
         self._sql = Statements(namespace)
         self._shared = Connections(
             dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
+        self._timeout = command_timeout_seconds
+        # What the user's statements may take is the user's business, and the step's timeout's.
+        self._joints = Connections(dsn, joint_connections, prepared=prepared_statements, command_timeout_seconds=None)
         self._own = Connections(
             dsn, OWN_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
@@ -101,17 +109,7 @@ class PostgresStore:
         _admit_id(run.run_id)
         (row,) = await self._shared.fetch(
             self._sql["start_run"],
-            run.run_id,
-            run.workflow,
-            run.queue,
-            run.key,
-            run.parent,
-            run.payload,
-            run.grace,
-            msgspec.json.encode(dict(run.attributes)).decode() if run.attributes else None,
-            run.start_at,
-            run.start_in,
-            run.near,
+            *start_arguments(run),
         )
         return Started(str(row["o_run"]), row["o_created"], row["o_payload"], row["o_starts_in"])
 
@@ -140,6 +138,34 @@ class PostgresStore:
             return None
         events = () if row["seqs"] is None else events_of(row, row["seqs"], run_id)
         return Loaded(run_of(row), events, row["now"])
+
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+        """See Store.beat."""
+        return await self._one("beat", run_id, entity, attempt, details) is not None
+
+    async def last_beat(self, run_id: str, entity: str) -> bytes | None:
+        """See Store.last_beat."""
+        row = await self._one("last_beat", run_id, entity)
+        return None if row is None else bytes(row["details"])
+
+    async def forget_beat(self, run_id: str, entity: str) -> None:
+        """See Store.forget_beat."""
+        await self._one("forget_beat", run_id, entity)
+
+    async def join(self) -> Joint:
+        """A transaction for a step's body, whose commit may carry the step's end. Raises StoreTrouble."""
+        return await Joint.begin(self._joints, self._sql, self._timeout)
+
+    async def identity(self) -> tuple[str, datetime]:
+        """What a connection must answer to be one to this namespace: its database's name, and since when it has the
+        namespace.
+        """
+        (row,) = await self._shared.fetch(self._sql["identity"])
+        return row["database"], row["since"]
+
+    def joined_start(self) -> str:
+        """The statement that starts a run on somebody else's connection. Its last two parameters are ``identity``."""
+        return self._sql["start_run_joined"]
 
     async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
         """See Store.touch."""
@@ -218,6 +244,7 @@ class PostgresStore:
     async def close(self) -> None:
         """See Store.close."""
         await self._shared.close()
+        await self._joints.close()
         await self._own.close()
 
     async def _one(self, statement: str, *args: object) -> Row | None:

@@ -128,7 +128,7 @@ class Reason(enum.Enum):
     run_ended = "run_ended"
     entity_ended = "entity_ended"  # the step has its terminal event
     no_entity = "no_entity"  # no such step, or child, or hook in the log
-    # step_started n: n is taken or n-1 missing; step_failed, step_retrying: n is not the newest start
+    # step_started n: n is taken or n-1 missing; step_failed, step_retrying: n is not the newest start (0: there is one)
     other_attempt = "other_attempt"
     no_live_hook = "no_live_hook"
     duplicate = "duplicate"  # of a thing that may be there once (a second child_completed, a second run_started)
@@ -283,6 +283,20 @@ class Store(Protocol):
         """The run and one entity's events that have an ordinal, by index: an executor's look-up of one step costs the
         same in a log of 100,000.
         """
+        ...
+
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+        """Keep the details of a step's attempt for the next one. False, and nothing kept: the log does not have the
+        attempt's start, or has a later one, or the step or run has ended. Locks no run.
+        """
+        ...
+
+    async def last_beat(self, run_id: str, entity: str) -> bytes | None:
+        """The details that a step's attempts left last, whichever of them it was."""
+        ...
+
+    async def forget_beat(self, run_id: str, entity: str) -> None:
+        """The step has ended. Idempotent."""
         ...
 
     async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:

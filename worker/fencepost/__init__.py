@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
     from fencepost.authoring.time import now, random, sleep, uuid4
+    from fencepost.authoring.transaction import transaction
     from fencepost.authoring.workflow import Workflow, workflow
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
+        NotSupportedHere,
         PayloadCodecMissing,
         PayloadError,
         PayloadKeyMissing,
@@ -49,7 +51,9 @@ if TYPE_CHECKING:
         StepNotRegistered,
         StepTimeout,
         TooEarly,
+        TransactionMisuse,
         WorkflowNotRegistered,
+        WrongDatabase,
     )
     from fencepost.payload_codecs import PayloadCodec
 
@@ -70,6 +74,7 @@ __all__ = [
     "HookNotFound",
     "HookRunEnded",
     "NotInWorkflow",
+    "NotSupportedHere",
     "PayloadCodec",
     "PayloadCodecMissing",
     "PayloadError",
@@ -92,8 +97,10 @@ __all__ = [
     "StepNotRegistered",
     "StepTimeout",
     "TooEarly",
+    "TransactionMisuse",
     "Workflow",
     "WorkflowNotRegistered",
+    "WrongDatabase",
     "__version__",
     "current",
     "hook",
@@ -103,6 +110,7 @@ __all__ = [
     "set_attributes",
     "sleep",
     "step",
+    "transaction",
     "uuid4",
     "workflow",
 ]
@@ -124,6 +132,7 @@ _HOMES = {
     "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
+    "transaction": "fencepost.authoring.transaction",
     "uuid4": "fencepost.authoring.time",
     "workflow": "fencepost.authoring.workflow",
 }

@@ -98,6 +98,10 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     hook_backlog_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
     event_warn_ratio: Ratio = 0.8
 
+    # Steps.
+    heartbeat_write_seconds: Positive = 1.0
+    transaction_connections: Annotated[int, Meta(ge=1, le=1000)] = 8
+
     # Codecs of user values.
     payload_codecs: tuple[CodecName, ...] = ()
     payload_codecs_read: tuple[CodecName, ...] = ()

@@ -104,9 +104,13 @@ class RunLog:
         self.limits: Limits = limits or Limits()
         self._append = append
 
+    def check_start(self, run: NewRun) -> None:
+        """Raise LimitExceeded if the run's input is over its bound."""
+        self._check_payload("the run's input", run.payload)
+
     async def start(self, run: NewRun) -> Started:
         """run_created and the first deadline, in one transaction. Raises LimitExceeded, StoreTrouble."""
-        self._check_payload("the run's input", run.payload)
+        self.check_start(run)
         return await self.store.start(run)
 
     async def append(self, batch: Batch, *, open_entities: int = 0, via: Append | None = None) -> Written:

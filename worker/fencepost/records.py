@@ -18,13 +18,22 @@ payload.py).
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a step is run, as recorded when it was asked for. Seconds. ``timeout``: of one attempt (None: unbounded)."""
+    """How a step is run, as recorded when it was asked for. Seconds; None: unbounded.
+
+    ``timeout``: of one attempt. ``schedule_to_start``: from the call to the first start. ``schedule_to_close``: from
+    the call to the end, with all attempts and delays. ``heartbeat_timeout``: how long an attempt may be silent.
+    ``non_retryable``: module-qualified names of exception classes; they and what inherits from them fail the step.
+    """
 
     retries: int = 3
     first_delay: float = 1.0
     factor: float = 2.0
     cap: float = 300.0
     timeout: float | None = None
+    schedule_to_start: float | None = None
+    schedule_to_close: float | None = None
+    heartbeat_timeout: float | None = None
+    non_retryable: tuple[str, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):

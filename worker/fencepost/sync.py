@@ -16,7 +16,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 from fencepost.attributes import AttributeValue
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
-from fencepost.client import HookInfo, Reply, RunInfo
+from fencepost.client import HookInfo, Reply, RunInfo, joined
 from fencepost.client import Run as AsyncRun
 from fencepost.config import Config
 from fencepost_store.events import Event
@@ -45,6 +45,10 @@ class Run(Generic[R]):
         ResultTimeout.
         """
         return self._client.call(self._run.result(timeout))
+
+    def committed(self) -> None:
+        """See ``fencepost.client.Run.committed``."""
+        self._client.call(self._run.committed())
 
     def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
         """See ``fencepost.client.Run.cancel``."""
@@ -127,6 +131,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
         start_at: datetime | None = ...,
@@ -148,8 +153,15 @@ class Client:
     def start(  # type: ignore[misc] # mypy does not see that *args: Any takes *Ts
         self, workflow: Any, /, *args: Any, **kwargs: Any
     ) -> Run[Any]:
-        """See ``fencepost.Client.start``."""
-        return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
+        """See ``fencepost.Client.start``. ``connection`` is one of psycopg, psycopg2 or Django here, in a transaction
+        of yours; it is used in the calling thread.
+        """
+        connection: Any = kwargs.pop("connection", None)
+        if connection is None:
+            return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
+        statement, identity, asked = self.call(self._client.prepare_joined(workflow, args, kwargs))
+        started = joined.start_by_cursor(connection, statement, identity, asked.run)
+        return Run(self, self.call(self._client.begun(asked, started, joined=True)))
 
     @overload
     def run(self, run_id: str) -> Run[Any]: ...

@@ -43,6 +43,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "warning",
         "a value is encrypted with a key that this worker does not have; the message is released: key, run",
     ),
+    "heartbeat_failed": ("warning", "a step's heartbeat details could not be kept or removed: error"),
     "payload_codec_missing": (
         "warning",
         "a value was written by a codec that this worker does not have; the message is released: codec, run",

@@ -45,7 +45,8 @@ TABLE: dict[EventType, dict[State, State]] = {
     E.step_retrying: {S.running: S.backoff},
     # From backoff: an older attempt's body came to its end after all, and work that is done is done.
     E.step_completed: {S.running: S.ended, S.backoff: S.ended},
-    E.step_failed: {S.running: S.ended, S.backoff: S.ended},
+    # From open: out of time before any start, as attempt 0.
+    E.step_failed: {S.open: S.ended, S.running: S.ended, S.backoff: S.ended},
     E.step_cancelled: {S.open: S.ended, S.running: S.ended, S.backoff: S.ended},
     E.wait_created: {S.absent: S.open},
     E.wait_completed: {S.open: S.ended},

@@ -15,6 +15,8 @@ from fencepost.client import stopping
 from fencepost.client.trouble import public_errors
 from fencepost.failure import exception_of, told
 from fencepost.records import RunFailed, RunStopped, unpack
+from fencepost.telemetry import note
+from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
 from fencepost_store.events import KINDS, Event, EventType
 from fencepost_store.protocol import CorruptLog, Parked, RunDetails
 from fencepost_store.protocol import Run as Row
@@ -128,6 +130,17 @@ class Run(Generic[R]):
                 raise
             raise errors.ResultTimeout(self.id, f"within {timeout} s") from error
         return self._outcome(event)
+
+    async def committed(self) -> None:
+        """The transaction that the run was started in (``start(connection=...)``) is committed: tell the workers now,
+        instead of letting them look. Harmless at any time. Raises RunNotFound if it is not committed,
+        ServerUnavailable for Postgres; if Redis cannot be told, the workers find out by themselves.
+        """
+        row = await self._row()
+        try:
+            await self._connected.queue.enqueue([Entry(queue=row.queue, key=tick_key(self.id))])
+        except QueueTrouble as trouble:
+            note("hint_failed", channel=tick_key(self.id), error=str(trouble))
 
     async def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
         """Ask the run to end: its code gets a CancelledError where it waits, and may clean up with steps, sleeps and

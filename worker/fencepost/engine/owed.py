@@ -18,12 +18,13 @@ from fencepost_store.events import KINDS, Event, EventType
 @dataclass(slots=True, eq=False)
 class Owed:
     """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
-    worker will run itself, with a slot
-    reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's
-    terminal event, if it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet.
-    ``answered``: an answer to a payload landed, for which somebody may wait."""
+    worker will run itself, with a slot reserved for each. ``overdue``: steps whose time this turn found over.
+    ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's terminal event, if
+    it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet. ``answered``: an answer to a
+    payload landed, for which somebody may wait."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
+    overdue: set[str] = field(default_factory=set[str])
     inline: set[str] = field(default_factory=set[str])
     cancelled: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     ended: Event | None = None
@@ -37,7 +38,7 @@ class Owed:
         for event in events:
             if event.type is EventType.step_created:
                 self.steps[event.entity] = unpack(event.payload, StepCreated)
-            elif event.type is EventType.step_cancelled:
+            elif event.type is EventType.step_cancelled or event.entity in self.overdue:
                 self.steps.pop(event.entity, None)
                 self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))
             elif event.type is EventType.marker:
@@ -100,7 +101,8 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
                 delay = 0 if state.retry_due is None else delay_ms(state.retry_due, now, floor)
                 queue = unpack(state.created.payload, StepCreated).queue or run.queue
                 entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
-    due = min((one for one in (work.wait_dues.first(), work.terminate_at) if one is not None), default=None)
+    instants = (work.wait_dues.first(), work.step_dues.first(), work.terminate_at)
+    due = min((one for one in instants if one is not None), default=None)
     return entries + _near_tick(shell, live, run.queue, due)
 
 

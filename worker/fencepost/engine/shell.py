@@ -12,6 +12,7 @@ import msgspec
 from fencepost.authoring.registry import Registry
 from fencepost.engine.clock import DatabaseClock
 from fencepost.engine.deadline import DeadlineRules
+from fencepost.engine.joining import Join
 from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.live import LiveRun, LiveRuns
 from fencepost.engine.ports import Ports
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True):
     divergence: str = "park"
     delay_floor_ms: int = 50
     event_warn_ratio: float = 0.8
+    heartbeat_write_seconds: float = 1.0
     reconcile_batch: int = 500
     stuck_turns_max: int = 10
     check_replay: bool = False
@@ -60,7 +62,7 @@ def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepC
 class Shell:
     """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this
     process runs one suspect and nothing else: no step is
-    run inline."""
+    run inline. ``join``: begins a transaction for a step's body (None: the store has none)."""
 
     settings: Settings
     ports: Ports
@@ -75,6 +77,7 @@ class Shell:
     rules: DeadlineRules
     guard: TurnGuard
     alone: bool = False
+    join: Join | None = None
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
 
     @property

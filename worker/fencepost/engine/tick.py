@@ -11,10 +11,12 @@ from fencepost.engine.bounds import check_backlog
 from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
+from fencepost.engine.overdue import time_out
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.engine.starting import wait_for_start
 from fencepost.engine.stopping import withdraw
+from fencepost.engine.unborn import look_again_ms
 from fencepost.log import Append, LimitExceeded
 from fencepost.payload_codecs import current, lacking
 from fencepost.replay.instance import Instance
@@ -69,6 +71,11 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
     except BaseException:
         _give_back(shell, owed)
         raise
+    if live.run is None:
+        delay = look_again_ms(live.run_id, shell.clock.now(), shell.rules.grace, shell.settings.delay_floor_ms)
+        if delay is not None:
+            await release(shell, delivery, delay)
+            return None
     if verdict is None:  # this worker lacks the workflow's code, or a key
         await release(shell, delivery, shell.jitter_ms(MISSING_CODE_DELAY_MS))
         return None
@@ -134,7 +141,7 @@ async def _with_loaded(
     """Steps 2 to 5 of a turn. None: this worker lacks the code, or a key that the run's values are encrypted with."""
     if loaded is None:
         live.run = None
-        return Progress.quiet  # pruned, or never committed: nobody is owed anything
+        return Progress.quiet  # pruned, or not committed: nobody is owed anything
     shell.clock.read(loaded.now)
     live.run = loaded.run
     live.wake_at = loaded.run.wake_at
@@ -167,7 +174,7 @@ async def _replay(
     assert instance is not None
     with shell.guard.turn(live.run_id):
         instance.deliver(loaded.events)
-        instance.fire_due(loaded.now)
+        time_out(live, owed, delivery.token, loaded.now)
     if instance.changed_arguments and "arguments" not in live.told:
         live.told.add("arguments")
         note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)
