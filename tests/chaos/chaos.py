@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import msgspec
+from tests.chaos.bookings import misbooked, prepare
 from tests.chaos.faults import KINDS, PLACES, PRODUCERS, Fault, Scene
 from tests.chaos.load import Load
 from tests.chaos.network import Network
@@ -74,6 +75,7 @@ class Options(msgspec.Struct, frozen=True):
 async def scene(options: Options, ground: Ground, logs: Path) -> AsyncGenerator[tuple[Scene, Load]]:
     """Everybody on stage; all are gone when the block is left."""
     await migrate(ground.postgres_url, "chaos")
+    await prepare(ground.postgres_url)
     config = Config(
         database_url=ground.postgres_url,
         redis_url=ground.redis_url,
@@ -169,6 +171,7 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
     wrong = outcome.wrong
     wrong += [f"{p.workflow} {p.run}, {p.kind}: {p.what}" for p in judgement.problems]
     wrong += [f"run {run} is {status}" for run, (_, status) in rows.items() if status < ENDED]
+    wrong += await misbooked(stage.ground.postgres_url, "chaos")
     wrong += lost(load.started, load.accepted, judgement.received, rows)
     until_taken_back = int((stage.config.renewal_seconds + 1.0) * 1_000_000)
     losses = [(fault.since, fault.at + until_taken_back) for fault in faults if fault.kind in LOSING]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from tests.chaos.chaos_flows import BEATS
 from tests.stress import winners
 
 from fencepost import payload
@@ -47,6 +48,10 @@ def _expected(run: Run, args: list[object], log: Sequence[Event]) -> object:
         case "timed", [int(n), _]:
             first = next(event.type for event in log if event.type in (E.step_completed, E.wait_completed))
             return "in time" if first is E.step_completed else f"late, {n}"
+        case "booked", [int(places)]:
+            return list(range(places))
+        case "counted", [int(n)]:
+            return BEATS + n
         case "sleeper", [int(n), _]:
             return n + 2
         case "mailbox", [_, int(count)]:

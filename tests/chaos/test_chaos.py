@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from tests.chaos.bookings import compared
 from tests.chaos.chaos import Options, chaos, lost
 from tests.chaos.faults import Fault
 from tests.chaos.outcome import Outcome, percentile, told, too_slow
@@ -61,6 +62,23 @@ def test_what_is_lost_is_found(
 ) -> None:
     """Starts and signals, in either direction."""
     assert lost(STARTED, accepted, received, rows) == ([] if words is None else [words])
+
+
+@pytest.mark.parametrize(
+    ("written", "completed", "wrong"),
+    [
+        ({("r", 0): 1}, {("r", 0)}, 0),
+        ({("r", 0): 2}, {("r", 0)}, 1),
+        ({("r", 0): 1, ("r", 1): 1}, {("r", 0)}, 1),
+        ({}, {("r", 0)}, 1),
+    ],
+    ids=["once", "twice", "never completed", "not written"],
+)
+def test_bookings_are_compared_with_the_log(
+    written: dict[tuple[str, int], int], completed: set[tuple[str, int]], wrong: int
+) -> None:
+    """Exactly one row for each transactional step that is completed."""
+    assert len(compared(Counter(written), completed)) == wrong
 
 
 def test_a_recovery_beyond_its_bound_is_told() -> None:
