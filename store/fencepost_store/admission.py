@@ -151,6 +151,7 @@ _RUN_LEVEL = frozenset(
         EventType.run_failed,
         EventType.run_cancelled,
         EventType.run_terminated,
+        EventType.run_continued,
         EventType.cancel_requested,
     }
 )

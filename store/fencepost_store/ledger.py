@@ -26,6 +26,7 @@ ENDINGS = {
     EventType.run_failed: RunStatus.failed,
     EventType.run_cancelled: RunStatus.cancelled,
     EventType.run_terminated: RunStatus.terminated,
+    EventType.run_continued: RunStatus.continued,
 }
 
 CREATED_BY: dict[EventType, EventType] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -14,6 +13,7 @@ from fencepost_store.connections import Connections, Held
 from fencepost_store.driver import Row, UniqueViolationError
 from fencepost_store.joint import Joint
 from fencepost_store.migrations import check
+from fencepost_store.postgres_streams import PostgresStreams
 from fencepost_store.protocol import (
     Batch,
     CorruptLog,
@@ -34,6 +34,7 @@ from fencepost_store.protocol import (
     Verdict,
 )
 from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of, trace_of
+from fencepost_store.run_ids import admit_id, is_run_id
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating
 from fencepost_store.wire import arguments, start_arguments, verdicts
@@ -74,7 +75,7 @@ async def connect(
     return store
 
 
-class PostgresStore:
+class PostgresStore(PostgresStreams):
     """A Store on Postgres. Use ``connect``. Connections are made on demand and made anew after the server was away."""
 
     def __init__(
@@ -97,6 +98,10 @@ class PostgresStore:
         self._own = Connections(
             dsn, OWN_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
+        self._for_streams = Connections(
+            dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
+        )
+        super().__init__(self._sql, self._for_streams)
 
     async def check(self) -> None:
         """Raise SchemaMismatch or ServerTooOld unless server and schema are what this version needs."""
@@ -106,7 +111,7 @@ class PostgresStore:
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""
         admit_run(run)
-        _admit_id(run.run_id)
+        admit_id(run.run_id)
         (row,) = await self._shared.fetch(
             self._sql["start_run"],
             *start_arguments(run),
@@ -178,7 +183,7 @@ class PostgresStore:
     @asynccontextmanager
     async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[Locked]:
         """See Store.locked."""
-        _admit_id(run_id)
+        admit_id(run_id)
         async with self._own.use() as held, held.transaction():
             await held.fetch(self._sql["lock_budget"], str(max(1, int(budget_seconds * 1_000))))
             if not await held.fetch(self._sql["lock_run"], run_id):
@@ -205,12 +210,19 @@ class PostgresStore:
         row = await self._one("find_key", workflow, key) if "\0" not in workflow + key else None
         return None if row is None else run_of(row)
 
+    async def newest_child(self, parent: str) -> Run | None:
+        """See Store.newest_child."""
+        row = await self._one("newest_child", parent) if "\0" not in parent else None
+        return None if row is None else run_of(row)
+
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
         """See Store.list_runs."""
         statuses = [int(status) for status in where.statuses] or None
         wanted = msgspec.json.encode(dict(where.attributes)).decode()
         asked = (before, where.workflow, statuses, where.queue, wanted, limit)
-        return [run_of(row) for row in await self._shared.fetch(self._sql["list_runs"], *asked)]
+        if where.parent is None:
+            return [run_of(row) for row in await self._shared.fetch(self._sql["list_runs"], *asked)]
+        return [run_of(row) for row in await self._shared.fetch(self._sql["list_children"], *asked, where.parent)]
 
     async def details(self, run_ids: Sequence[str]) -> dict[str, RunDetails]:
         """See Store.details."""
@@ -246,6 +258,7 @@ class PostgresStore:
         await self._shared.close()
         await self._joints.close()
         await self._own.close()
+        await self._for_streams.close()
 
     async def _one(self, statement: str, *args: object) -> Row | None:
         rows = await self._shared.fetch(self._sql[statement], *args)
@@ -253,7 +266,7 @@ class PostgresStore:
 
     async def _fenced(self, statement: str, run_id: str, fence: int, *args: object) -> Verdict:
         """An update that asks for the fence; what the run was instead is asked for only if it did not fit."""
-        _admit_id(run_id)
+        admit_id(run_id)
         row = await self._one(statement, run_id, fence, *args)
         if row is not None:
             return Verdict(Outcome.ok, row["last_seq"], row["fence"], row["now"], RunStatus(row["status"]))
@@ -323,17 +336,3 @@ async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> L
     if tail != run.last_seq:
         raise CorruptLog(f"run {run_id}: the log ends at seq {tail}, its row says {run.last_seq}")
     return Loaded(run, events, now)
-
-
-def is_run_id(run_id: str) -> bool:
-    """Whether the text is a UUID: what is not cannot be the id of any run."""
-    try:
-        uuid.UUID(run_id)
-    except ValueError:
-        return False
-    return True
-
-
-def _admit_id(run_id: str) -> None:
-    if not is_run_id(run_id):
-        raise Unstorable(f"run id {run_id!r} is not a UUID")

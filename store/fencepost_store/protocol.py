@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from fencepost_store.events import Event, NewEvent
+from fencepost_store.streams import Streams
 
 
 class StoreTrouble(Exception):
@@ -36,6 +37,7 @@ class RunStatus(enum.IntEnum):
     failed = 11
     cancelled = 12
     terminated = 13
+    continued = 14  # ended, and another run goes on in its place
 
     @property
     def ended(self) -> bool:
@@ -54,7 +56,7 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One row of ``runs``. Instants are microseconds since the epoch, database clock."""
+    """One row of ``runs``. Instants are microseconds since the epoch, database clock. ``parent``: see ``lineage``."""
 
     run_id: str
     workflow: str
@@ -230,12 +232,14 @@ class DueRun(msgspec.Struct, frozen=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True):
-    """Which runs to list. Empty: all. ``attributes``: by name the texts of which a run must have one."""
+    """Which runs to list. Empty: all. ``attributes``: by name the texts of which a run must have one. ``parent``: the
+    id of a run, whose children are wanted."""
 
     workflow: str | None = None
     statuses: tuple[RunStatus, ...] = ()
     queue: str | None = None
     attributes: Mapping[str, tuple[str, ...]] = {}
+    parent: str | None = None
 
 
 class RunDetails(msgspec.Struct, frozen=True):
@@ -260,8 +264,8 @@ class Locked(Protocol):
         ...
 
 
-class Store(Protocol):
-    """The truth about all runs of one namespace."""
+class Store(Streams, Protocol):
+    """The truth about all runs of one namespace; their streams: ``streams.py``."""
 
     async def start(self, run: NewRun) -> Started:
         """run_created (seq 1) and the first deadline in one transaction. The key is unique per workflow while its run
@@ -334,6 +338,10 @@ class Store(Protocol):
 
     async def find_key(self, workflow: str, key: str) -> Run | None:
         """The run that holds a start key."""
+        ...
+
+    async def newest_child(self, parent: str) -> Run | None:
+        """The newest run of exactly this parent (``lineage.parent_text``): a child that was continued is several."""
         ...
 
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:

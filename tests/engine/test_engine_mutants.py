@@ -59,8 +59,10 @@ def no_tick_after_a_conflict(patch: pytest.MonkeyPatch) -> None:
 
     real = tick._entries  # pyright: ignore[reportPrivateUsage] - a mutant reaches where no caller does
 
-    def without(shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Progress | None) -> list[Entry]:
-        return [] if verdict is Progress.conflict else real(shell, live, what, delivery, verdict)
+    async def without(
+        shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Progress | None
+    ) -> list[Entry]:
+        return [] if verdict is Progress.conflict else await real(shell, live, what, delivery, verdict)
 
     patch.setattr(tick, "_entries", without)
 
@@ -131,7 +133,7 @@ def found_by(usual_seconds: dict[str, float]) -> str | None:
                     name = f"{shape.__name__}, {fault.__name__} at {point} {n}"
                     if driven is None or driven.seconds > seconds + bound:
                         return name
-                    if max(driven.bodies.values()) > most:
+                    if max(driven.bodies.values(), default=0) > most:
                         return name
     return None
 

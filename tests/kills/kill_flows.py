@@ -9,7 +9,7 @@ import time
 
 import asyncpg
 
-from fencepost import current, step, transaction, workflow
+from fencepost import continue_as_new, current, step, stream, transaction, workflow
 
 
 @step
@@ -116,6 +116,32 @@ async def mixed(n: int) -> int:
 
 
 @step
+async def tells(n: int) -> int:
+    """Writes numbers, each by itself, and goes on where it was when it starts again."""
+    async with stream("numbers", int, on_retry="continue") as out:
+        for i in range(n):
+            await out.write(i)
+            await out.flush()
+    return n
+
+
+@step
+async def adds() -> int:
+    """Reads them in another step, perhaps in another process."""
+    total = 0
+    async for number in stream("numbers", int).read():
+        total += number
+    return total
+
+
+@workflow
+async def told(n: int) -> int:
+    """A writer and a reader side by side."""
+    _, total = await asyncio.gather(tells(n), adds())
+    return total
+
+
+@step
 async def book(table: str, order: int, dies: bool) -> int:
     """Writes a row in the transaction that carries its end; where it is to die, behind the write, at first."""
     async with transaction() as connection:
@@ -165,3 +191,27 @@ async def counts(end: int, file: str) -> int:
 async def counted(end: int, file: str) -> int:
     """A long step that beats."""
     return await counts(end, file)
+
+
+@workflow
+async def fib(n: int) -> int:
+    """A run per call: all but the leaves wait for children."""
+    if n < 2:
+        return await add(n, 0) if n else 0
+    a, b = await asyncio.gather(fib(n - 1), fib(n - 2))
+    return a + b
+
+
+@workflow
+async def countdown(n: int, total: int = 0) -> int:
+    """A chain of n + 1 runs, with a child in each."""
+    total += await fib(2)
+    if n:
+        continue_as_new(n - 1, total)
+    return total
+
+
+@workflow
+async def family(n: int) -> int:
+    """The chain as a child."""
+    return await countdown(n)

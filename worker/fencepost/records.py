@@ -63,14 +63,32 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     sealed: bytes | None = None
 
 
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a run comes from that no client has started; empty fields: not so.
+
+    Of a child: ``parent``, the id of the run that asked for it, ``entity``, its id in that run's log, ``queue``, where
+    that run's turns are done, and ``root``, the first run above it that is nobody's child. Of a run that goes on for
+    another: ``previous``, that one's id, and ``first``, the id of the first run of the chain.
+    """
+
+    parent: str = ""
+    entity: str = ""
+    queue: str = ""
+    root: str = ""
+    previous: str = ""
+    first: str = ""
+
+
 class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     """``input``: the user value ``[args, kwargs]``. ``timeout``: seconds (None: unbounded). ``secret``: random bytes in
-    hex, drawn by the client once; what the default tokens of hooks are derived from."""
+    hex, drawn by the client once; what the default tokens of hooks are derived from. ``origin``: None for a run that a
+    client has started."""
 
     input: bytes
     attributes: dict[str, str] = {}
     timeout: float | None = None
     secret: str = ""
+    origin: Origin | None = None
 
 
 class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -124,6 +142,48 @@ class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
 
     value: bytes
     status: int = 200
+
+
+CANCEL, ABANDON, TERMINATE = "cancel", "abandon", "terminate"
+PARENT_CLOSE = (CANCEL, ABANDON, TERMINATE)
+"""What becomes of an open child when its parent ends."""
+
+
+class ChildCreated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``name``: of the workflow. ``args``: the user value ``[args, kwargs]``. ``run``: the child's run id. ``queue``:
+    None = the parent's. ``timeout``: of the child's whole run, seconds (None: unbounded). ``key``: its start key."""
+
+    name: str
+    args: bytes
+    run: str
+    queue: str | None = None
+    parent_close: str = CANCEL
+    timeout: float | None = None
+    key: str | None = None
+
+
+class ChildCancelRequested(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why."""
+
+    reason: str = ""
+
+
+class ChildEnded(msgspec.Struct, frozen=True, omit_defaults=True):
+    """child_failed. ``status``: failed, cancelled or terminated, as the child's run. ``error``: of one that failed.
+    ``reason``: of the request that ended the others."""
+
+    status: str
+    error: Failure | None = None
+    reason: str = ""
+
+
+class RunContinued(msgspec.Struct, frozen=True, omit_defaults=True):
+    """run_continued. ``run``: the id of the run that goes on. ``args``: its user value ``[args, kwargs]``.
+    ``attributes``: what it begins with, as in RunCreated."""
+
+    run: str
+    args: bytes
+    attributes: dict[str, str] = {}
 
 
 class RunFailed(msgspec.Struct, frozen=True, omit_defaults=True):

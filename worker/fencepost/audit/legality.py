@@ -38,6 +38,7 @@ TABLE: dict[EventType, dict[State, State]] = {
     # From open: cancelled before a start that was put off, so its code was never called.
     E.run_cancelled: {S.open: S.ended, S.running: S.ended},
     E.run_terminated: {S.open: S.ended, S.running: S.ended},
+    E.run_continued: {S.running: S.ended},
     E.cancel_requested: {S.open: S.open, S.running: S.running},
     E.step_created: {S.absent: S.open},
     # From running: the worker of the attempt before has died.

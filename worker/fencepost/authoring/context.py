@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar, overload
 import msgspec
 
 from fencepost import payload
+from fencepost.authoring.stream_port import StepStreams
 from fencepost.errors import NotInWorkflow, NotSupportedHere
 
 T = TypeVar("T")
@@ -42,7 +43,8 @@ class StepContext:
     """The attempt that is running. ``attempt`` counts starts of the body: 1, 2, ... ``queue``: where its message came
     from. ``deadline``: when its time is over by ``timeout`` or ``schedule_to_close``, an aware datetime by the clock of
     Postgres (None: never). The rest is for those who run bodies: ``pulse`` takes heartbeats from any thread,
-    ``previous`` is what an earlier attempt has left, ``transactions`` is what ``transaction()`` uses.
+    ``previous`` is what an earlier attempt has left, ``transactions`` is what ``transaction()`` uses,
+    ``streams`` what ``stream`` goes through (None in another process).
     """
 
     run_id: str
@@ -55,6 +57,7 @@ class StepContext:
     pulse: Callable[[bytes | None], None] | None = field(default=None, repr=False, compare=False)
     previous: bytes | None = field(default=None, repr=False, compare=False)
     transactions: Transactions | None = field(default=None, repr=False, compare=False)
+    streams: StepStreams | None = field(default=None, repr=False, compare=False)
 
     @property
     def cancelled(self) -> bool:
@@ -120,6 +123,11 @@ def current() -> StepContext:
             "in a workflow or a test there is none (fencepost.testing.step_context sets one)"
         )
     return found
+
+
+def current_or_none() -> StepContext | None:
+    """The running step's context, if there is one."""
+    return _context.get()
 
 
 @contextmanager

@@ -281,11 +281,13 @@ class Client:
         workflow: str | None = None,
         status: str | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
+        parent: str | None = None,
         limit: int = 50,
         before: str | None = None,
     ) -> list[RunInfo]:
         """Newest first; pass the last run's id as ``before`` for the next page. ``attributes``: what the runs must have
-        set, value and type. Raises ArgumentError for an unknown status, BadAttribute.
+        set, value and type. ``parent``: the children of that run, those that continue another one included. Raises
+        ArgumentError for an unknown status, BadAttribute.
         """
         statuses: tuple[RunStatus, ...] = ()
         if status is not None:
@@ -293,7 +295,7 @@ class Client:
                 raise errors.ArgumentError(f"status {status!r}: must be one of {', '.join(RunStatus.__members__)}")
             statuses = (RunStatus[status],)
         wanted = {name: (text,) for name, text in given_at_start(attributes).items()}
-        where = RunFilter(workflow=workflow, statuses=statuses, attributes=wanted)
+        where = RunFilter(workflow=workflow, statuses=statuses, attributes=wanted, parent=parent)
         store = self._open.store
         with public_errors():
             rows = await store.list_runs(where, limit, before)

@@ -13,6 +13,7 @@ from fencepost.engine.joining import Joining
 from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
 from fencepost.engine.pulse import Pulse, Write
+from fencepost.engine.streams import AttemptStreams
 from fencepost_store.protocol import StoreTrouble
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ CENTURIES = 1e10
 @dataclass(slots=True, eq=False)
 class Aids:
     """``queue``: of the step's message. ``now``: the database clock at the attempt's begin, microseconds.
-    ``write``: keeps details in the store. ``joining``: the body's transaction.
+    ``write``: keeps details in the store. ``streams``: what it writes there. ``joining``: the body's transaction.
     """
 
     ports: Ports
@@ -33,6 +34,7 @@ class Aids:
     now: int
     write: Write
     write_seconds: float
+    streams: AttemptStreams | None = None
     joining: Joining | None = None
     pulse: Pulse | None = None
 
@@ -58,6 +60,7 @@ class Aids:
             pulse=self.pulse,
             previous=attempt.previous,
             transactions=self.joining if step.mode == "async" else None,
+            streams=self.streams if here else None,
         )
 
     def _instant(self, left: float) -> datetime:
@@ -75,6 +78,8 @@ class Aids:
 
     async def close(self) -> None:
         """The attempt is over and dealt with."""
+        if self.streams is not None:
+            self.streams.stop()
         if self.joining is not None:
             self.joining.close()
         if self.pulse is not None:

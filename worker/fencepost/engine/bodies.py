@@ -7,6 +7,7 @@ anyio's pool.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 from typing import Any
@@ -26,6 +27,7 @@ from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
 from fencepost.failure import failure_of
 from fencepost.records import Failure, StepCreated, StepEnded, pack
+from fencepost_store.admission import Unstorable
 from fencepost_store.events import EventType, NewEvent
 
 
@@ -48,8 +50,9 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt, aids: Aids) -> NewEvent:
-    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. Cancellation of the
-    calling task gets out, and StoreTrouble where the worker could not give the body the transaction it asked for.
+    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. What it wrote to streams is in
+    Postgres by then. Cancellation of the calling task gets out, and StoreTrouble where the worker could not give the
+    body the transaction it asked for.
     """
     step = registry.find_step(attempt.created.name)
     if step is None:
@@ -152,12 +155,20 @@ async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: S
         args, kwargs = step.decode_args(attempt.created.args)
     except (errors.PayloadError, errors.ArgumentError) as error:
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
-    with use_step_context(context):
-        if step.is_async:
-            value = await step.fn(*args, **kwargs)
-        else:
-            carried = contextvars.copy_context()
-            value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+    try:
+        with use_step_context(context):
+            if step.is_async:
+                value = await step.fn(*args, **kwargs)
+            else:
+                carried = contextvars.copy_context()
+                value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+    except Exception:
+        if context.streams is not None:
+            with contextlib.suppress(errors.FencepostError, Unstorable):  # the body's own error is the one to tell
+                await context.streams.finish()
+        raise
+    if context.streams is not None:
+        await context.streams.finish()
     try:
         return step.encode_result(value)
     except errors.PayloadError as error:

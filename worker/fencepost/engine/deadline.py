@@ -42,19 +42,28 @@ def timed_wake(due: int, now: int, rules: DeadlineRules) -> int:
 
 
 def deadline(
-    work: OpenWork, events: Sequence[NewEvent], now: int, rules: DeadlineRules, current: int | None
+    work: OpenWork,
+    events: Sequence[NewEvent],
+    now: int,
+    rules: DeadlineRules,
+    current: int | None,
+    *,
+    parent: bool = False,
 ) -> int | None:
     """The deadline after ``events`` have landed on ``work``; ``current`` is what the run has now, as far as the writer
-    knows.
+    knows. ``parent``: the run is a child, and its end has to be told.
 
-    None: only signals are awaited and nothing is owed, or the run has ended.
+    None: only signals are awaited and nothing is owed, or the run has ended and owes nothing to others.
     """
     opened = 0
+    children = 0
     closed: set[str] = set()
     news: dict[str, int] = {}
     for event in events:
         if KINDS[event.type].ends_run:
-            return None
+            kin = parent or len(work.children) + children > 0 or bool(work.abandoned)
+            owes = kin or event.type is EventType.run_continued
+            return now + rules.grace if owes else None
         match event.type:
             case EventType.step_created:
                 opened += 1
@@ -64,6 +73,10 @@ def deadline(
                 closed.add(event.entity)
                 news.pop(event.entity, None)
                 opened -= 1
+            case EventType.child_created:
+                children += 1
+            case EventType.child_abandoned:
+                children -= 1
             case EventType.wait_created:
                 news[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
@@ -81,7 +94,7 @@ def deadline(
     timed = [timed_wake(due, now, rules) for due in dues]
     if work.terminate_at is not None:
         timed.append(timed_wake(work.terminate_at, now, rules))
-    owing = len(work.steps) + opened > 0 or work.children
+    owing = len(work.steps) + opened > 0 or len(work.children) + children > 0
     recovery = _recovery(work, now, rules, current, timed) if owing else None
     return min([*timed, *([recovery] if recovery is not None else [])], default=None)
 

@@ -5,7 +5,7 @@ passed as the first argument.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -17,6 +17,7 @@ from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.live import LiveRun, LiveRuns
 from fencepost.engine.ports import Ports
 from fencepost.engine.slots import Slots
+from fencepost.engine.streams import StreamLimits
 from fencepost.log import RunLog
 from fencepost.records import StepCreated
 from fencepost.replay.budget import TurnGuard
@@ -76,6 +77,7 @@ class Shell:
     slots: Slots
     rules: DeadlineRules
     guard: TurnGuard
+    stream_limits: StreamLimits = field(default_factory=StreamLimits)
     alone: bool = False
     join: Join | None = None
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start

@@ -20,7 +20,8 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.overdue import timed_out
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
-from fencepost.log import Landed, NotWritten, Written
+from fencepost.engine.streams import AttemptStreams, Writing
+from fencepost.log import Landed, only_fact
 from fencepost.payload_codecs import current, lacking
 from fencepost.records import StepCreated, StepStarted, pack, unpack
 from fencepost.replay.fold import OpenWork, StepState
@@ -184,13 +185,7 @@ async def _append_fact(shell: Shell, live: LiveRun, event: NewEvent) -> FactVerd
     shell.clock.read(written.now)
     if isinstance(written, Landed):
         _catch_up(live, written.events)
-    return _only_fact(written)
-
-
-def _only_fact(written: Written) -> FactVerdict:
-    if isinstance(written, NotWritten) or len(written.facts) != 1:
-        raise StoreTrouble("one fact was sent, and the reply has not one verdict")
-    return written.facts[0]
+    return only_fact(written)
 
 
 def _catch_up(live: LiveRun, events: tuple[Event, ...]) -> None:
@@ -222,6 +217,17 @@ def _aids(shell: Shell, delivery: Delivery, attempt: Attempt) -> Aids:
         now=shell.clock.now(),
         write=lambda details: shell.store.beat(attempt.run_id, attempt.entity, attempt.number, details),
         write_seconds=shell.settings.heartbeat_write_seconds,
+        streams=AttemptStreams(
+            Writing(
+                ports=shell.ports,
+                store=shell.store,
+                queue=shell.queue,
+                limits=shell.stream_limits,
+                run_id=attempt.run_id,
+                entity=attempt.entity,
+                attempt=attempt.number,
+            )
+        ),
         joining=None if shell.join is None else Joining(shell.join, shell.ports.fault),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
 from fencepost.engine.bounds import check_backlog
+from fencepost.engine.closing import duties
 from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
@@ -67,7 +68,7 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
             if verdict is Progress.stale:
                 _walk_away(shell, live, delivery)
                 return None
-            entries = _entries(shell, live, owed, delivery, verdict)
+            entries = await _entries(shell, live, owed, delivery, verdict)
     except BaseException:
         _give_back(shell, owed)
         raise
@@ -89,13 +90,16 @@ async def _play(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery) -> 
     return await _with_loaded(shell, live, owed, delivery, loaded, None)
 
 
-def _entries(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdict: Progress | None) -> list[Entry]:
+async def _entries(
+    shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdict: Progress | None
+) -> list[Entry]:
     if live.run is None:
         return []
     recovered = delivery.recover and verdict is Progress.quiet
     if recovered and live.instance is not None:
         owed.repeat_cancelled(live, live.instance.work)
     entries = follow_ups(shell, live, owed, recover=recovered)
+    entries += await duties(shell, live, owed, recover=recovered)
     if verdict is Progress.conflict:
         entries.append(own_tick(live.run_id, live.run.queue, recover=delivery.recover))
     return entries
@@ -185,7 +189,7 @@ async def _replay(
         live.drop()
         return progress
     if instance.work.ended is not None:
-        owed.end_steps(live, instance.work)
+        owed.over = instance.work
         live.drop()
         return progress
     return progress if via is not None else await _watch_stuck(shell, live, owed, loaded)

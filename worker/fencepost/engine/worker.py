@@ -27,6 +27,7 @@ from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Settings, Shell
 from fencepost.engine.slots import Slots
 from fencepost.engine.stopping import listen
+from fencepost.engine.streams import StreamLimits
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
 from fencepost.replay.budget import TurnGuard
@@ -83,6 +84,15 @@ def limits_of(config: Config) -> Limits:
     )
 
 
+def stream_limits_of(config: Config) -> StreamLimits:
+    """The bounds on streams."""
+    return StreamLimits(
+        payload_bytes_max=config.payload_bytes_max,
+        stream_bytes_max=config.stream_bytes_max,
+        buffer_bytes_max=config.stream_buffer_bytes_max,
+    )
+
+
 def build_shell(
     config: Config, registry: Registry, store: Store, queue: Queue, ports: Ports, join: Join | None = None
 ) -> tuple[Shell, Coalescer]:
@@ -107,6 +117,7 @@ def build_shell(
         slots=Slots(config.concurrency),
         rules=rules_of(config),
         guard=guard,
+        stream_limits=stream_limits_of(config),
         join=join,
     )
     return shell, coalescer

@@ -13,7 +13,8 @@ from fencepost.replay.schedule import UNBOUND, Bounds, Overdue, bounds_in, first
 from fencepost_store.events import KINDS, Event, EventType
 
 CANCELLED_MAX = 10_000
-"""Cancelled steps that are remembered, the newest: as many as a run may have open and give up in one turn."""
+"""Cancelled steps, and abandoned children, that are remembered, the newest: as many as a run may have open and give up
+in one turn."""
 
 
 @dataclass(slots=True)
@@ -38,12 +39,21 @@ class StepState:
 
 
 @dataclass(slots=True)
+class ChildState:
+    """An open child. ``cancel``: the request to cancel it, if there is one."""
+
+    created: Event
+    cancel: Event | None = None
+
+
+@dataclass(slots=True)
 class OpenWork:
     """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``fence``: that
     of the last visible one. ``wait_dues``, ``retry_dues``, ``step_dues``: the same waits, the retries that are waited
     for, and the bounds that open steps come to next, by due time, for questions that must cost the same however many
     are open. ``cancelled_steps``: the creations, by id, of steps that ended while their message was on its way: given
-    up by the code, or out of time before an attempt. ``terminate_at`` (microseconds, database clock): when the grace of
+    up by the code, or out of time before an attempt. ``abandoned``: of children that were given up. ``terminate_at``
+    (microseconds, database clock): when the grace of
     the run's cancellation is over; None: there is none.
     """
 
@@ -53,11 +63,12 @@ class OpenWork:
     steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
     waits: dict[str, int] = field(default_factory=dict[str, int])
     hooks: dict[str, str] = field(default_factory=dict[str, str])
-    children: dict[str, Event] = field(default_factory=dict[str, Event])
+    children: dict[str, ChildState] = field(default_factory=dict[str, ChildState])
     wait_dues: Dues = field(default_factory=Dues)
     retry_dues: Dues = field(default_factory=Dues)
     step_dues: Dues = field(default_factory=Dues)
     cancelled_steps: dict[str, Event] = field(default_factory=dict[str, Event])
+    abandoned: dict[str, Event] = field(default_factory=dict[str, Event])
     terminate_at: int | None = None
     created: Event | None = None
     started: bool = False
@@ -79,7 +90,7 @@ class OpenWork:
             case EventType.step_failed:
                 step = self._end_step(event.entity)
                 if step is not None and (event.attempt == 0 or step.retry_due is not None):
-                    self._withdrawn(event.entity, step)
+                    self._withdrawn(step)
             case EventType.step_started:
                 if (step := self.steps.get(event.entity)) is not None:
                     step.started = event.attempt
@@ -97,7 +108,7 @@ class OpenWork:
                     self.retry_dues.set(event.entity, event.due)
             case EventType.step_cancelled:
                 if (step := self._end_step(event.entity)) is not None:
-                    self._withdrawn(event.entity, step)
+                    self._withdrawn(step)
             case EventType.wait_created:
                 self.waits[event.entity] = event.due or 0
                 self.wait_dues.set(event.entity, event.due or 0)
@@ -109,9 +120,15 @@ class OpenWork:
             case EventType.hook_disposed:
                 self.hooks.pop(event.entity, None)
             case EventType.child_created:
-                self.children[event.entity] = event
-            case EventType.child_completed | EventType.child_failed | EventType.child_abandoned:
+                self.children[event.entity] = ChildState(event)
+            case EventType.child_cancel_requested:
+                if (child := self.children.get(event.entity)) is not None:
+                    child.cancel = event
+            case EventType.child_completed | EventType.child_failed:
                 self.children.pop(event.entity, None)
+            case EventType.child_abandoned:
+                if (child := self.children.pop(event.entity, None)) is not None:
+                    _remember(self.abandoned, child.created)
             case EventType.run_created:
                 self.created = event
             case EventType.run_started:
@@ -121,10 +138,8 @@ class OpenWork:
             case _:
                 pass
 
-    def _withdrawn(self, entity: str, step: StepState) -> None:
-        self.cancelled_steps[entity] = step.created
-        if len(self.cancelled_steps) > CANCELLED_MAX:
-            del self.cancelled_steps[next(iter(self.cancelled_steps))]
+    def _withdrawn(self, step: StepState) -> None:
+        _remember(self.cancelled_steps, step.created)
 
     def _bound(self, entity: str, step: StepState) -> None:
         if step.bounds is not UNBOUND:
@@ -135,3 +150,10 @@ class OpenWork:
         self.retry_dues.drop(entity)
         self.step_dues.drop(entity)
         return self.steps.pop(entity, None)
+
+
+def _remember(given_up: dict[str, Event], created: Event) -> None:
+    """Bounded: the oldest is forgotten."""
+    given_up[created.entity] = created
+    if len(given_up) > CANCELLED_MAX:
+        del given_up[next(iter(given_up))]
