@@ -14,7 +14,23 @@ TIMEOUT_SECONDS = 0.4
 BEATS = 12
 """Of a step that says how far it is."""
 
-__all__ = ["booked", "cancelled", "counted", "fan", "mailbox", "retried", "sequence", "sleeper", "storm", "timed"]
+HASTE_SECONDS = 0.5
+
+__all__ = [
+    "booked",
+    "cancelled",
+    "counted",
+    "dawdler",
+    "fan",
+    "hasty",
+    "mailbox",
+    "retried",
+    "sequence",
+    "sleeper",
+    "storm",
+    "timed",
+    "tree",
+]
 
 
 @step
@@ -161,3 +177,28 @@ async def mailbox(token: str, count: int) -> list[int]:
             if len(taken) % 3 == 0:
                 await add(len(taken), 0)
     return taken
+
+
+@workflow
+async def tree(depth: int) -> int:
+    """Child runs, and theirs; counts them all."""
+    if depth == 0:
+        return await add(1, 0)
+    return 1 + sum(await asyncio.gather(tree(depth - 1), tree(depth - 1)))
+
+
+@workflow
+async def dawdler(seconds: float) -> str:
+    """A child that may be cancelled."""
+    await sleep(seconds)
+    return "in time"
+
+
+@workflow
+async def hasty(n: int, seconds: float) -> str:
+    """A child under a timeout: what it came to decides."""
+    try:
+        async with asyncio.timeout(HASTE_SECONDS):
+            return await dawdler(seconds)
+    except TimeoutError:
+        return f"late, {await tidied(n)}"

@@ -46,6 +46,8 @@ KINDS: tuple[tuple[int, Callable[[int, random.Random, float], Plan]], ...] = (
     (4, lambda n, source, pace: Plan("sleeper", [n, source.uniform(4.0, 25.0) * pace])),
     (2, lambda n, source, pace: Plan("booked", [source.randint(1, 4)])),
     (2, lambda n, source, pace: Plan("counted", [n])),
+    (1, lambda n, source, pace: Plan("tree", [source.randint(1, 2)])),
+    (2, lambda n, source, pace: Plan("hasty", [n, source.choice([0.2, 3.0])])),
     (4, _storm),
     (4, _mailbox),
 )
