@@ -103,7 +103,7 @@ def what_overtakes_an_anticipated_event_is_not_seen(patch: Patch) -> None:
     patch.set(instance, "BEHIND_ANTICIPATED", frozenset())
 
 
-@mutant()
+@mutant(seeds=1_000)
 def divergence_is_not_looked_for(patch: Patch) -> None:
     """H30: an event of the log that the code has not asked for is taken for what it asks first."""
     real = Instance._expect

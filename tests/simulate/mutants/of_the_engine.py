@@ -226,7 +226,7 @@ def decisions_of_unknown_outcome_are_sent_again(patch: Patch) -> None:
     real_entries = patch.set(tick, "_entries", entries)
 
 
-@mutant()
+@mutant(seeds=1_000)
 def trouble_keeps_the_instance(patch: Patch) -> None:
     """H08: after a lost reply the live instance goes on with what it thinks has not landed."""
     patch.set(LiveRun, "drop_idle", lambda self: None)
