@@ -1,0 +1,481 @@
+"""Guards of the event log: the append function, the indexes, the store's seams."""
+
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from tests.hazards.registry import removal, without_sql, without_statement
+
+from fencepost import log
+from fencepost.audit import run_checks
+from fencepost.engine.clock import DatabaseClock
+from fencepost_store import coalescer, connections, merging, postgres, wire
+from fencepost_store.ledger import Ledger
+from fencepost_store.protocol import Batch, FactOutcome, Loaded, Outcome, StoreTrouble, Verdict
+from fencepost_store.rows import events_of, run_of
+from fencepost_store.trouble import RolledBack
+
+FACTS, TURNS, HAMMERS = "store/test_facts.py", "store/test_turns.py", "store/test_hammers.py"
+ENTITY_ENDED = "WHEN v_needed IS NOT NULL AND v_end_seq IS NOT NULL"
+RUN_ENDED = "WHEN v_ended[b] IS TRUE THEN {run_ended}"
+
+
+@removal(
+    "H01", "H11", "H74",
+    guard="an entity's end is looked up before anything lands on it",
+    tests=[
+        f"{FACTS}::test_h01_a_step_is_never_started_after_it_was_completed",
+        f"{FACTS}::test_h11_a_signal_after_disposal_or_after_the_end_never_reaches_the_log",
+        f"{FACTS}::test_h74_facts_of_an_older_attempt_are_refused_but_its_result_is_taken",
+    ],
+)  # fmt: skip
+def ends_are_not_looked_up(patch: pytest.MonkeyPatch) -> None:
+    """What comes after an entity's end lands."""
+    without_sql(patch, ("append", ENTITY_ENDED, "WHEN v_needed IS NOT NULL AND v_end_seq < 0"))
+
+
+@removal(
+    "H02", "H04",
+    guard="the run's row is locked before anything is judged",
+    tests=[
+        f"{HAMMERS}::test_h02_the_one_statement_variant_lets_late_starts_through",
+        f"{HAMMERS}::test_h04_no_later_position_commits_before_an_earlier_one",
+    ],
+)  # fmt: skip
+def no_lock(patch: pytest.MonkeyPatch) -> None:
+    """Judgement and positions come from a look at a row that somebody else is changing."""
+    locked = "FROM {schema}.runs WHERE run_id = p_runs[1] FOR NO KEY UPDATE;"
+    without_sql(patch, ("append", locked, locked.replace(" FOR NO KEY UPDATE", "")))
+
+
+def _every_fence_fits(patch: pytest.MonkeyPatch) -> None:
+    without_sql(
+        patch,
+        ("append", "r.run_id = p_runs[1] AND r.fence = p_fences[1] AND", "r.run_id = p_runs[1] AND"),
+        ("append", "IF p_fences[b] <> o_fences[b] THEN", "IF p_fences[b] < 0 THEN"),
+    )
+    real = Ledger.append
+
+    def fits(self: Ledger, batch: Batch, *rest: Any) -> Verdict:
+        fence = None if batch.fence is None else self.run.fence
+        return real(self, msgspec.structs.replace(batch, fence=fence), *rest)
+
+    patch.setattr(Ledger, "append", fits)
+
+
+@removal(
+    "H03", "H07", "H19", "H20", "H21",
+    guard="a decision's fence is compared under the lock",
+    tests=[
+        f"{TURNS}::test_h03_of_two_turns_on_one_snapshot_exactly_one_lands",
+        f"{TURNS}::test_h07_a_conflict_writes_nothing_of_its_batch",
+        f"{TURNS}::test_h19_every_decision_conflicts_with_a_stale_fence_and_every_fact_lands_without_one",
+        "engine/test_hazards_turns.py::test_h20_h21_the_branch_is_decided_by_what_landed_first",
+    ],
+)  # fmt: skip
+def no_fence(patch: pytest.MonkeyPatch) -> None:
+    """A decision lands whatever came since."""
+    _every_fence_fits(patch)
+
+
+@removal(
+    "H05",
+    guard="density is asserted on every load",
+    tests=["store/test_trouble.py::test_h05_a_log_with_a_gap_is_corrupt_and_never_loaded"],
+)
+def no_density(patch: pytest.MonkeyPatch) -> None:
+    """A log is taken as it comes."""
+
+    async def load(held: Any, sql: Any, run_id: str, after_seq: int) -> Loaded | None:
+        rows = await held.fetch(sql["load"], run_id, after_seq, after_seq + 1_000_000)
+        if not rows:
+            return None
+        row = rows[0]
+        seqs = range(after_seq + 1, after_seq + 1 + len(row["types"] or ()))
+        return Loaded(run_of(row), events_of(row, seqs, run_id) if row["types"] else (), row["now"])
+
+    patch.setattr(postgres, "load_on", load)
+
+
+@removal(
+    "H06", "H09",
+    guard="row, log and tokens change in one transaction",
+    tests=[f"{HAMMERS}::test_h06_a_crash_at_any_statement_of_an_append_leaves_the_run_as_before"],
+)  # fmt: skip
+def rows_without_events(patch: pytest.MonkeyPatch) -> None:
+    """An insert into the log that fails leaves the row moved on."""
+    insert = "    INSERT INTO {schema}.events (at, due, run_id, seq, type, ordinal, attempt, entity, token, dedupe, payload)\n    SELECT coalesce(p_at[n], o_now), CASE"
+    end = "    WHERE o_codes[n] IN (0, 5) AND o_outcomes[p_batch[n]] = 0;\nEND"
+    without_sql(
+        patch,
+        ("append", insert, "    BEGIN\n" + insert),
+        ("append", end, end.replace("\nEND", "\n    EXCEPTION WHEN OTHERS THEN NULL;\n    END;\nEND")),
+    )
+
+
+@removal(
+    "H09",
+    guard="the doctor compares a run's row and tokens with its log",
+    tests=["audit/test_run_checks.py::test_h09_a_row_that_disagrees_with_its_log_is_told"],
+)
+def rows_are_believed(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the row says, nobody looks."""
+    patch.setattr(run_checks, "_row", lambda run, reading: iter(()))
+    patch.setattr(run_checks, "_tokens", lambda run, reading: iter(()))
+
+
+@removal(
+    "H07",
+    guard="a fenced batch lands as a whole or not at all",
+    tests=[f"{TURNS}::test_h07_a_turn_of_which_one_event_cannot_land_leaves_nothing"],
+)
+def turns_land_in_part(patch: pytest.MonkeyPatch) -> None:
+    """What can land does."""
+    without_sql(patch, ("append", " OR (v_bad[b] IS TRUE AND p_fences[b] IS NOT NULL)) THEN", ") THEN"))
+
+
+@removal(
+    "H08",
+    guard="a fact sent again by the same writer is recognised",
+    tests=[f"{FACTS}::test_h08_a_fact_sent_again_by_the_same_writer_is_answered_as_the_first_was"],
+)
+def repeated_facts_are_strangers(patch: pytest.MonkeyPatch) -> None:
+    """The writer is told that somebody else was there."""
+    without_sql(
+        patch,
+        ("append", "WHEN v_repeated IS NOT NULL AND v_type <> 11 THEN 1", ""),
+        ("append", "                    WHEN v_repeated IS NOT NULL THEN 1\n", ""),
+    )
+
+
+@removal(
+    "H08",
+    guard="a call of unknown outcome is not sent again",
+    tests=["store/test_coalescer.py::test_h08_a_lost_reply_is_told_as_trouble_and_nothing_is_sent_again"],
+)
+def lost_replies_are_sent_again(patch: pytest.MonkeyPatch) -> None:
+    """As one would do at first."""
+    real = coalescer.Coalescer._settle
+
+    async def settle(self: Any, group: Any) -> None:
+        append = self._store.append
+
+        async def again(batches: Sequence[Batch]) -> list[Verdict]:
+            try:
+                return list(await append(batches))
+            except RolledBack:
+                raise
+            except StoreTrouble:
+                return list(await append(batches))
+
+        self._store.append = again
+        try:
+            await real(self, group)
+        finally:
+            self._store.append = append
+
+    patch.setattr(coalescer.Coalescer, "_settle", settle)
+
+
+@removal(
+    "H10", "H76",
+    guard="the unique index on (run, entity, ordinal)",
+    tests=[f"{TURNS}::test_h10_an_entity_is_created_once", f"{HAMMERS}::test_h76_the_index_allows_one_start_per_attempt"],
+)  # fmt: skip
+def no_unique_index(patch: pytest.MonkeyPatch) -> None:
+    """Creations are left to it, and it is the second guard of all others."""
+    without_sql(patch, ("events_ordinal", "CREATE UNIQUE INDEX", "CREATE INDEX"))
+
+
+@removal(
+    "H12",
+    guard="a token has one row",
+    tests=[
+        "store/test_hooks.py::test_h12_the_second_claim_lands_as_hook_conflict_naming_the_owner",
+        "store/test_hooks.py::test_h12_two_runs_at_once",
+    ],
+)
+def tokens_are_shared(patch: pytest.MonkeyPatch) -> None:
+    """Everybody gets the token."""
+    without_sql(
+        patch,
+        ("hooks", "    CONSTRAINT hooks_pk PRIMARY KEY (token),\n", ""),
+        ("take_token", " ON CONFLICT (token) DO NOTHING", ""),
+    )
+
+
+@removal(
+    "H13",
+    guard="a token is let go in the transaction of its hook's disposal",
+    tests=[
+        "store/test_hooks.py::test_h13_dispose_and_create_again_in_one_batch_any_number_of_rounds",
+        "store/test_hooks.py::test_h13_another_run_takes_a_token_in_the_call_that_frees_it",
+    ],
+)
+def tokens_stay(patch: pytest.MonkeyPatch) -> None:
+    """Somebody else would have to tidy up."""
+    without_sql(patch, ("append", "WHERE h.token = v_op.token AND h.run_id", "WHERE h.token = '' AND h.run_id"))
+
+
+@removal(
+    "H14", "H82", "H11",
+    guard="nothing lands after the run's end",
+    tests=[
+        f"{FACTS}::test_h14_a_result_for_a_run_that_has_ended_is_refused",
+        f"{TURNS}::test_h82_of_two_ends_one_stands_and_the_other_sees_it",
+        f"{FACTS}::test_h11_a_signal_after_disposal_or_after_the_end_never_reaches_the_log",
+    ],
+)  # fmt: skip
+def runs_go_on_after_their_end(patch: pytest.MonkeyPatch) -> None:
+    """The run's status is not asked."""
+    without_sql(patch, ("append", RUN_ENDED, "WHEN v_ended[b] IS NULL THEN {run_ended}"))
+
+
+@removal(
+    "H15",
+    guard="a call takes its tokens in one order",
+    tests=[f"{HAMMERS}::test_h15_whoever_waits_for_a_token_holds_no_later_one"],
+)
+def tokens_in_any_order(patch: pytest.MonkeyPatch) -> None:
+    """In the order of the events."""
+    without_sql(patch, ("token_changes", "ORDER BY 1, 3", "ORDER BY 3"))
+
+
+@removal(
+    "H16",
+    guard="a worker's idea of time is the database's",
+    tests=["engine/test_hazards_clocks.py::test_h16_a_worker_whose_clock_is_wrong_by_minutes"],
+)
+def workers_believe_their_clocks(patch: pytest.MonkeyPatch) -> None:
+    """The wall clock of the host."""
+    patch.setattr(DatabaseClock, "now", lambda self: int(time.time() * 1_000_000))  # type: ignore[misc]
+
+
+@removal(
+    "H17",
+    guard="the members of a call that was rolled back are appended singly",
+    tests=[
+        "store/test_coalescer.py::test_h17_a_member_that_is_busy_or_poisoned_is_appended_singly",
+        "store/test_coalescer.py::test_h17_on_postgres_a_poisoned_member_fails_alone",
+    ],
+)
+def one_for_all(patch: pytest.MonkeyPatch) -> None:
+    """The call's error is everybody's."""
+    real = coalescer.Coalescer._call
+
+    async def call(self: Any, groups: list[merging.Group]) -> list[merging.Group]:
+        left = await real(self, groups)
+        for group in left:
+            group.fail(StoreTrouble("a neighbour could not be written"))
+        return []
+
+    patch.setattr(coalescer.Coalescer, "_call", call)
+
+
+@removal(
+    "H17",
+    guard="a call passes over rows that somebody holds",
+    tests=[f"{TURNS}::test_h17_a_locked_run_makes_its_member_busy_and_nobody_else_wait"],
+)
+def calls_wait_for_locked_rows(patch: pytest.MonkeyPatch) -> None:
+    """And so does everybody in the call."""
+    without_sql(patch, ("append", "ORDER BY run_id FOR NO KEY UPDATE SKIP LOCKED", "ORDER BY run_id FOR NO KEY UPDATE"))
+
+
+@removal(
+    "H18",
+    guard="a reply that does not fit what was asked is trouble",
+    tests=[
+        "engine/test_seam.py::test_h18_a_reply_that_lacks_what_it_must_carry_is_trouble",
+        "store/test_trouble.py::test_h18_a_reply_that_does_not_fit_is_trouble_and_never_a_verdict",
+    ],
+)
+def replies_are_believed(patch: pytest.MonkeyPatch) -> None:
+    """Whatever came is success."""
+    patch.setattr(log, "_check_landed", lambda batch, verdict: None)
+    patch.setattr(wire, "verdicts", lambda row, batches: [])
+    patch.setattr(postgres, "verdicts", lambda row, batches: [])
+
+
+@removal(
+    "H50",
+    guard="step_retrying arms the deadline in its own transaction",
+    tests=["store/test_deadlines.py::test_h50_a_retry_arms_the_deadline_that_brings_it"],
+)
+def retries_arm_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Its wake is Redis' business alone."""
+    arming = "IF v_type = 12 THEN\n                    v_wakes[b] := least("
+    without_sql(
+        patch,
+        ("append", arming, arming.replace("v_wakes[b] := least(", "v_due_is_lost := least(")),
+        ("append", "    v_landed boolean[];", "    v_landed boolean[];\n    v_due_is_lost bigint;"),
+    )
+
+
+@removal(
+    "H52",
+    guard="a child's end is recorded once",
+    tests=[f"{FACTS}::test_h52_telling_a_parent_twice_is_refused_as_a_duplicate"],
+)
+def parents_are_told_twice(patch: pytest.MonkeyPatch) -> None:
+    """Neither the look-up nor the index minds."""
+    without_sql(
+        patch,
+        ("append", ENTITY_ENDED, "WHEN v_needed IS NOT NULL AND v_end_seq < 0"),
+        ("events_ordinal", "CREATE UNIQUE INDEX", "CREATE INDEX"),
+    )
+
+
+@removal(
+    "H58", "H97",
+    guard="who has not seen everything may only lower the deadline",
+    tests=["store/test_deadlines.py::test_h58_a_turn_that_appends_nothing_cannot_disarm_what_it_has_not_seen"],
+)  # fmt: skip
+def touch_disarms(patch: pytest.MonkeyPatch) -> None:
+    """A touch sets what it says."""
+    without_statement(
+        patch,
+        "touch",
+        "CASE WHEN last_seq = $3 THEN $4 ELSE least(wake_at, $4) END",
+        "CASE WHEN $3::integer IS NOT NULL THEN $4::bigint END",
+    )
+
+
+@removal(
+    "H97",
+    guard="a touch is fenced",
+    tests=["store/test_deadlines.py::test_h97_touch_is_fenced_and_works_on_ended_runs"],
+)
+def touch_without_a_fence(patch: pytest.MonkeyPatch) -> None:
+    """It lands on whatever the run has become."""
+    without_statement(patch, "touch", "run_id = $1 AND fence = $2", "run_id = $1 AND $2::integer IS NOT NULL")
+
+
+@removal(
+    "H74", "H106",
+    guard="step_failed and step_retrying must be of the newest attempt",
+    tests=[
+        f"{FACTS}::test_h74_facts_of_an_older_attempt_are_refused_but_its_result_is_taken",
+        f"{FACTS}::test_h106_a_retry_of_an_attempt_that_is_not_the_newest_is_refused_with_the_step_open",
+    ],
+)  # fmt: skip
+def any_attempt_may_fail_the_step(patch: pytest.MonkeyPatch) -> None:
+    """A zombie's word counts."""
+    without_sql(patch, ("append", "(v_start_seq IS NULL OR v_after_seq IS NOT NULL)", "v_start_seq IS NULL"))
+
+
+@removal(
+    "H76",
+    guard="an attempt is started once, in order",
+    tests=[f"{FACTS}::test_h76_an_attempt_is_started_once_and_in_order"],
+)
+def any_start_goes(patch: pytest.MonkeyPatch) -> None:
+    """The look-up is left out."""
+    without_sql(patch, ("append", "(v_start_seq IS NOT NULL OR v_before_seq IS NULL)", "v_start_seq < 0"))
+
+
+@removal(
+    "H85",
+    guard="a connection that has died is made anew",
+    tests=["store/test_trouble.py::test_h85_after_the_server_dropped_every_connection_the_next_call_connects_anew"],
+)
+def dead_connections_are_kept(patch: pytest.MonkeyPatch) -> None:
+    """Whatever the pool has is used."""
+
+    @asynccontextmanager
+    async def use(self: Any) -> AsyncGenerator[Any]:
+        async with self._free:
+            held = self._idle.pop() if self._idle else await self._take()
+            try:
+                yield held
+            finally:
+                self._idle.append(held)
+
+    patch.setattr(connections.Connections, "use", use)
+
+
+@removal(
+    "H90",
+    guard="step_started does not move the fence",
+    tests=[f"{FACTS}::test_h90_invisible_facts_do_not_move_the_fence"],
+)
+def every_event_is_visible(patch: pytest.MonkeyPatch) -> None:
+    """A start elsewhere costs a turn."""
+    without_sql(patch, ("append", "IF v_type NOT IN ({invisible}) THEN", "IF v_type > 0 THEN"))
+
+
+@removal(
+    "H99", "H107",
+    guard="the append looks at the retry's time",
+    tests=[f"{FACTS}::test_h99_h107_the_next_start_waits_for_its_retry"],
+)  # fmt: skip
+def starts_come_early(patch: pytest.MonkeyPatch) -> None:
+    """The next attempt starts whenever somebody asks."""
+    without_sql(patch, ("append", "v_attempt > 1 AND v_retry_due > o_now THEN 3", "v_attempt > 1 AND o_now < 0 THEN 3"))
+
+
+@removal(
+    "H102",
+    guard="a verdict per fact, also of merged ones",
+    tests=[
+        f"{FACTS}::test_h102_one_refused_fact_does_not_hurt_its_neighbours",
+        "store/test_coalescer.py::test_h102_facts_of_one_run_are_merged_and_their_verdicts_taken_apart",
+    ],
+)
+def one_refusal_for_all(patch: pytest.MonkeyPatch) -> None:
+    """What was merged is refused together."""
+
+    def split(verdict: Verdict, batches: list[Batch]) -> list[Verdict]:
+        bad = any(fact.outcome is FactOutcome.refused for fact in verdict.facts)
+        return [msgspec.structs.replace(verdict, outcome=Outcome.refused) if bad else verdict for _ in batches]
+
+    patch.setattr(merging, "split", split)
+
+
+@removal(
+    "H103",
+    guard="a delivery id that has landed is looked up before anything else",
+    tests=[f"{FACTS}::test_h103_a_signal_sent_twice_is_accepted_once_even_after_disposal_and_the_end"],
+)
+def delivery_ids_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """A signal sent again is a new one."""
+    without_sql(
+        patch,
+        ("append", "IF v_type IN (32, 52) AND v_dedupe IS NOT NULL THEN", "IF v_type < 0 THEN"),
+        ("events_delivery", "CREATE UNIQUE INDEX", "CREATE INDEX"),
+    )
+
+
+@removal(
+    "H105",
+    guard="parking is fenced",
+    tests=[f"{TURNS}::test_h105_a_stale_worker_cannot_park_a_run_that_has_moved_on"],
+)
+def parking_without_a_fence(patch: pytest.MonkeyPatch) -> None:
+    """A stale worker parks what has moved on."""
+    without_statement(patch, "park", "AND fence = $2 AND", "AND $2::integer IS NOT NULL AND")
+
+
+@removal(
+    "H112",
+    guard="a batch whose writer has not seen everything may only lower the deadline",
+    tests=["store/test_deadlines.py::test_h112_who_has_not_seen_everything_may_only_lower"],
+)
+def batches_set_any_deadline(patch: pytest.MonkeyPatch) -> None:
+    """As they please."""
+    without_sql(
+        patch,
+        (
+            "append",
+            "CASE WHEN r.last_seq = p_seens[1] THEN p_wakes[1] ELSE least(r.wake_at, p_wakes[1]) END",
+            "p_wakes[1]",
+        ),
+        ("append", "CASE WHEN v_seen_all[b] THEN p_wakes[b] ELSE least(v_wakes[b], p_wakes[b]) END", "p_wakes[b]"),
+    )
