@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ REPORT = "FENCEPOST_HAZARDS_REPORT"
 ONLY = "FENCEPOST_HAZARDS_ONLY"  # names of removals, by commas; empty: all
 INTACT = "intact"
 WITHOUT = "without="
+_WITHOUT = re.compile(r"without=(\w+)")
 SECONDS_WITHOUT = 25
 """A stall is a way to go red as well. Intact these tests take a few seconds."""
+
+_RED: set[tuple[str, str]] = set()
+"""(removal, test) of this process: one red parameter is proof, the others would only take their time."""
 
 _APPLIED = pytest.StashKey[pytest.MonkeyPatch]()
 
@@ -54,6 +59,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Before any fixture, for fixtures make namespaces and open queues."""
     name = removed_in(item)
     if name is not None:
+        if (name, named_in(item.nodeid)) in _RED:
+            pytest.skip("red already, with other parameters")
         item.stash[_APPLIED] = pytest.MonkeyPatch()
         item.stash[_APPLIED].setenv(ELSEWHERE, name)
         REGISTRY[name].apply(item.stash[_APPLIED])
@@ -72,6 +79,9 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """One line per phase that says something: the call, or what failed beside it."""
+    variant = _WITHOUT.search(report.nodeid)
+    if variant is not None and report.failed and report.when == "call":
+        _RED.add((variant[1], named_in(report.nodeid)))
     path = os.environ.get(REPORT)
     if path is None or "PYTEST_XDIST_WORKER" in os.environ or (report.when != "call" and report.passed):
         return
@@ -80,6 +90,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     line = {"node": report.nodeid, "when": report.when, "outcome": report.outcome, "why": words[0] if words else ""}
     with Path(path).open("a") as stream:
         stream.write(json.dumps(line) + "\n")
+
+
+def named_in(node: str) -> str:
+    """A node's ``file::name``, without its parameters."""
+    return node.partition("[")[0]
 
 
 def removed_in(item: pytest.Item) -> str | None:

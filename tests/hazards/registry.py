@@ -1,4 +1,4 @@
-"""Guards that can be taken out for a test: by a patched function, an altered Lua script, an altered piece of the schema.
+"""Guards that can be taken out for a test: by a patched function, an altered Lua script, an altered schema.
 
 A removal is applied in the test's process only, around one test, by ``tests/hazards/plugin.py``. What it takes out is
 production code as it stands: an altered text must be there, once, or the removal is broken and says so.

@@ -56,8 +56,10 @@ def entries_are_believed(patch: pytest.MonkeyPatch) -> None:
     """Whatever stands in the set is handed out."""
     without_lua(
         patch, "claim",
-        "  if not message or message[STATE] ~= 'r' then\n    redis.call('ZREM', set, key)\n    stale = stale + 1\n    return false",
-        "  message = message or create('', 0, 0)\n  if message[STATE] == '' then\n    message[STATE] = 'r'\n    stale = stale + 0",
+        "  if not message or message[STATE] ~= 'r' then\n    redis.call('ZREM', set, key)\n"
+        "    stale = stale + 1\n    return false",
+        "  message = message or create('', 0, 0)\n  if message[STATE] == '' then\n    message[STATE] = 'r'\n"
+        "    stale = stale + 0",
     )  # fmt: skip
 
 
