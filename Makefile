@@ -1,7 +1,7 @@
 # What a newcomer needs: `make demo` and `make test` work right after the clone, with nothing but bash, make and Python 3.11 or later.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types layout deploy kills bench lock ci clean
+.PHONY: help setup demo test lint format types layout deploy kills long stress chaos bench lock ci clean
 
 # Of this checkout, whatever is active in the caller's shell.
 RUN := .venv/bin/python
@@ -40,6 +40,15 @@ deploy: setup ## Render and verify the deployment files
 
 kills: setup ## Kill workers between append and settle and in bodies, 20 times each way
 	@FENCEPOST_KILLS=$(or $(TIMES),20) $(RUN) -m pytest -q -s tests/kills/test_kills.py $(PYTEST_ARGS)
+
+long: setup ## One run with 100,000 events on real servers, some minutes: a turn costs the same at its end as at its beginning
+	@FENCEPOST_LONG=1 $(RUN) -m pytest -q -s tests/long $(PYTEST_ARGS)
+
+stress: setup ## The storm: 40 cycles of races on real servers, an hour or so; STRESS_ARGS='--cycles 2' for less
+	@$(RUN) -m tests.stress $(STRESS_ARGS)
+
+chaos: setup ## Kill, freeze, flush, restart and cut off at random for MINUTES=5; CHAOS_ARGS='--seed 7' repeats one
+	@$(RUN) -m tests.chaos --minutes $(or $(MINUTES),5) $(CHAOS_ARGS)
 
 bench: setup ## Measure against the floor of plain Postgres on this machine
 	@$(RUN) -m benchmarks $(BENCH_ARGS)

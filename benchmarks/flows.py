@@ -114,3 +114,22 @@ async def long_log(count: int, token: str) -> int:
         total += await echo(number)
     async with hook(int, token=token) as signals:
         return total + await signals
+
+
+@workflow
+async def grows(token: str) -> int:
+    """Does as many steps as a signal says, one after the other and 100 at once in turn; answers 0; ends at -1."""
+    done = 0
+    async with hook(int, token=token, respond=60) as numbers:
+        async for number in numbers:
+            if number < 0:
+                break
+            for at in range(0, number, 200):
+                for n in range(at, min(at + 100, number)):
+                    await echo(n)
+                rest = range(at + 100, min(at + 200, number))
+                await asyncio.gather(*(echo(n) for n in rest))
+            done += number
+            if number == 0:
+                numbers.respond(done)
+    return done

@@ -17,6 +17,7 @@ from benchmarks import tally
 from benchmarks.cases import GROUPS, Case, chosen
 from benchmarks.fleet import Fleet
 from benchmarks.floor import Floor
+from benchmarks.long import long
 from benchmarks.measure import Bench, Row
 from benchmarks.report import header, line
 from benchmarks.servers import Probe
@@ -28,6 +29,9 @@ from fencepost.dev.servers import erase, start
 from fencepost.engine.logs import configure_logs
 from fencepost_store.migrations import migrate
 
+LONG = "long"
+"""A group of its own: ratios of one run with itself, two minutes of them, and so never among all cases."""
+
 
 class Options(msgspec.Struct, frozen=True):
     """What was asked for."""
@@ -37,6 +41,7 @@ class Options(msgspec.Struct, frozen=True):
     workers: int
     loop: str
     singles: bool
+    long: bool
     json: Path | None
     profile: Path | None
 
@@ -58,9 +63,11 @@ async def measure(options: Options, postgres_url: str, redis_url: str) -> Result
             rows.append(await made.case(case, options.rounds))
             print(line(rows[-1]), flush=True)
         if options.singles:
-            found = await singles(made.client, made.fleet, made.probe)
-            for one in found:
-                print(f"{one.name:<34}{one.value:>12.2f} {one.unit:<9}{one.goal}", flush=True)
+            found += await singles(made.client, made.fleet, made.probe)
+        if options.long:
+            found += await long(made.client)
+        for one in found:
+            print(f"{one.name:<46}{one.value:>12.2f} {one.unit:<9}{one.goal}", flush=True)
     return Results(rows, found)
 
 
@@ -84,7 +91,7 @@ async def bench(options: Options, postgres_url: str, redis_url: str) -> AsyncGen
 def parsed(argv: list[str]) -> tuple[Options, str]:
     """The command line: what to measure, and the event loop to measure it on."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--cases", default="", help=f"groups or names, by commas; groups: {', '.join(GROUPS)}")
+    parser.add_argument("--cases", default="", help=f"groups or names, by commas; groups: {', '.join(GROUPS)}, long")
     parser.add_argument("--rounds", type=int, help="measured rounds per case (default 5, quick 1)")
     parser.add_argument("--quick", action="store_true", help="a few cases, one round: under a minute")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
@@ -95,8 +102,9 @@ def parsed(argv: list[str]) -> tuple[Options, str]:
     parser.add_argument("--profile", type=Path, help="write a cProfile per worker into this folder")
     found = parser.parse_args(argv)
     cases_named = [name.strip() for name in found.cases.split(",") if name.strip()]
+    others = [name for name in cases_named if name != LONG]
     try:
-        cases = chosen(cases_named, quick=found.quick)
+        cases = chosen(others, quick=found.quick) if others or not cases_named else []
     except ValueError as error:
         parser.error(str(error))
     rounds = found.rounds or (1 if found.quick else 5)
@@ -106,6 +114,7 @@ def parsed(argv: list[str]) -> tuple[Options, str]:
         found.workers,
         found.loop,
         found.singles or not (found.quick or cases_named),
+        LONG in cases_named,
         found.json,
         found.profile,
     ), found.client_loop

@@ -5,7 +5,8 @@ again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, cast
 
 import hiredis
@@ -76,7 +77,8 @@ class Dialer:
         help."""
         connection = cast(Connection, self._pool.make_connection())
         try:
-            await connection.connect()
+            with _closed_is_oserror():
+                await connection.connect()
         except FAILURES as error:
             raise _unreached(error) from error
         return connection
@@ -84,7 +86,7 @@ class Dialer:
 
 async def exchange(connection: Connection, commands: Sequence[Command]) -> list[Reply]:
     """Send all and read all. A ResponseError stands in the place of its reply; anything else breaks the connection."""
-    await connection.send_packed_command(packed(commands), check_health=False)
+    await send(connection, commands)
     replies: list[Reply] = []
     for _ in commands:
         try:
@@ -92,6 +94,22 @@ async def exchange(connection: Connection, commands: Sequence[Command]) -> list[
         except ResponseError as error:
             replies.append(error)
     return replies
+
+
+async def send(connection: Connection, commands: Sequence[Command]) -> None:
+    """Send, and read nothing. Raises one of FAILURES."""
+    with _closed_is_oserror():
+        await connection.send_packed_command(packed(commands), check_health=False)
+
+
+@contextmanager
+def _closed_is_oserror() -> Generator[None]:
+    """uvloop says RuntimeError where a connection is used that the other side has reset meanwhile; asyncio's own loop
+    says OSError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConnectionResetError(str(error)) from error
 
 
 def packed(commands: Sequence[Command]) -> bytes:

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections import deque
 
-from fencepost_queue.connection import FAILURES, Connection, Dialer, Reply, packed, trouble
+from fencepost_queue.connection import FAILURES, Connection, Dialer, Reply, send, trouble
 from fencepost_queue.protocol import QueueTrouble
 
 BACKOFF_SECONDS_MAX = 2.0
@@ -167,7 +167,7 @@ class Hints:
 
     async def _send(self, *command: str) -> None:
         assert self._connection is not None
-        await self._connection.send_packed_command(packed([command]), check_health=False)
+        await send(self._connection, [command])
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

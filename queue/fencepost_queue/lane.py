@@ -87,11 +87,11 @@ class Lane:
     __slots__ = ("bells", "counter", "generation", "messages", "queue")
 
     def __init__(self, queue: str) -> None:
-        self.queue = queue
+        self.queue: str = queue
         self.messages: dict[str, Message] = {}
-        self.counter = 0
+        self.counter: int = 0
         self.generation: str | None = None
-        self.bells = dict.fromkeys(Kind, 0)
+        self.bells: dict[Kind, int] = dict.fromkeys(Kind, 0)
 
     def enqueue(self, now: int, entry: Entry, *, conflicts: int = 0) -> EnqueueOutcome:
         """Place or absorb; recover is OR-ed in whatever the state. ``conflicts``: of a message that this call makes."""

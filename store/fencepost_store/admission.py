@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from fencepost_store import attributes
 from fencepost_store.events import KINDS, UNFENCED_ENDINGS, EventType, NewEvent, Role
 from fencepost_store.protocol import Batch, NewRun, Parked
 
@@ -75,6 +76,11 @@ def admit_run(run: NewRun) -> None:
         problem = None if text is None else _short_text_problem(field, text)
         if problem is not None:
             raise Unstorable(f"run {run.run_id}: {problem}")
+    problem = attributes.problem_in(run.attributes)
+    if problem is not None:
+        raise Unstorable(f"run {run.run_id}: {problem}")
+    if run.start_at is not None and run.start_in is not None:
+        raise Unstorable(f"run {run.run_id}: start_at and start_in are two ways to say one thing: give one of them")
     if not run.workflow or not run.queue:
         raise Unstorable(f"run {run.run_id}: workflow and queue need a name")
     if len(run.payload) > PAYLOAD_BYTES_MAX:
@@ -123,6 +129,13 @@ def _problem(batch: Batch, index: int, event: NewEvent) -> str | None:
         return "an entity id is missing"
     if len(event.payload) > PAYLOAD_BYTES_MAX:
         return f"the payload has {len(event.payload)} bytes, at most {PAYLOAD_BYTES_MAX} can be stored"
+    if event.type is EventType.attributes_set:
+        try:
+            problem = attributes.problem_in(attributes.changes_in(event.payload))
+        except ValueError as error:
+            problem = str(error)
+        if problem is not None:
+            return problem
     return _text_problem(event)
 
 

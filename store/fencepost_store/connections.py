@@ -31,7 +31,7 @@ class Held:
 
     def __init__(self, connection: Connection, dsn: str, *, prepared: bool) -> None:
         self.connection = connection
-        self.healthy = True
+        self.healthy: bool = True
         self._dsn = dsn
         self._prepared = prepared
         self._statements: dict[str, Statement] = {}

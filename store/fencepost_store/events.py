@@ -125,7 +125,7 @@ class NewEvent(msgspec.Struct, frozen=True):
     facts the executor's delivery token, by which the same writer asking again is recognised; else None. ``at``: the
     time that the writer has
     already delivered this event with (an extrapolated database clock, microseconds), stored as it is; None = now.
-    ``payload``: bytes whose first byte names the codec; opaque to the store.
+    ``payload``: bytes whose first byte names the codec; opaque to the store, but for attributes_set (attributes.py).
     """
 
     type: EventType
@@ -140,7 +140,8 @@ class NewEvent(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An event of the log. ``at`` and ``due`` are microseconds since the epoch by the database clock.
+    """An event of the log. ``at`` and ``due`` are microseconds since the epoch by the database clock. run_created has a
+    ``due`` if the run may start no sooner.
 
     hook_created and hook_conflict keep their ``token``. hook_conflict's ``payload`` is the one of the hook_created
     that was asked;

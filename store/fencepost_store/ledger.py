@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from fencepost_store import attributes
 from fencepost_store.admission import fresh
 from fencepost_store.events import KINDS, TERMINAL_ORDINAL, Event, EventType, NewEvent, ordinal
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Outcome, Reason, Run, RunStatus, Verdict
@@ -69,6 +70,13 @@ def armed(now: int, grace: int) -> int:
     return -(-(now + grace) // WAKE_GRAIN) * WAKE_GRAIN
 
 
+def first_deadline(now: int, starts: int | None, near: int, grace: int) -> int:
+    """By when somebody looks at a new run. ``starts``: when it may have its first turn (None: now)."""
+    if starts is not None and starts - near > now:
+        return starts - near
+    return (now if starts is None else starts) + grace
+
+
 def lowered(current: int | None, wanted: int | None) -> int | None:
     """The earlier of two deadlines, where None is none."""
     if current is None or wanted is None:
@@ -78,13 +86,14 @@ def lowered(current: int | None, wanted: int | None) -> int | None:
 
 @dataclass(slots=True)
 class Ledger:
-    """A run and its log. ``places`` is the unique index on (entity, ordinal), ``deliveries`` the one on delivery
-    ids."""
+    """A run and its log. ``places`` is the unique index on (entity, ordinal), ``deliveries`` the one on delivery ids;
+    ``attributes`` are its rows of run_attributes."""
 
     run: Run
     events: list[Event] = field(default_factory=list[Event])
     places: dict[tuple[str, int], Event] = field(default_factory=dict[tuple[str, int], Event])
     deliveries: dict[str, Event] = field(default_factory=dict[str, Event])
+    attributes: dict[str, str] = field(default_factory=dict[str, str])
 
     def append(
         self, batch: Batch, now: int, take: TakeToken, drop: Callable[[str], None], drop_all: Callable[[], None]
@@ -113,7 +122,7 @@ class Ledger:
 
     def copy(self) -> Ledger:
         """As it stands now; what lands later in one is not in the other."""
-        return Ledger(self.run, list(self.events), dict(self.places), dict(self.deliveries))
+        return Ledger(self.run, list(self.events), dict(self.places), dict(self.deliveries), dict(self.attributes))
 
     def land(self, event: Event) -> None:
         """Write one event at the tail and into both indexes."""
@@ -244,6 +253,8 @@ class Ledger:
                     event = msgspec.structs.replace(event, type=EventType.hook_conflict, dedupe=owner)
             elif new.type is EventType.hook_disposed:
                 drop(new.entity)
+            elif new.type is EventType.attributes_set:
+                self.attributes = attributes.changed(self.attributes, attributes.changes_in(new.payload))
             elif KINDS[new.type].ends_run:
                 drop_all()
             self.land(event)

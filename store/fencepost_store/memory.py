@@ -17,7 +17,7 @@ import msgspec
 
 from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
-from fencepost_store.ledger import Ledger, lowered
+from fencepost_store.ledger import Ledger, first_deadline, lowered
 from fencepost_store.protocol import (
     TRACED_HOOKS,
     Batch,
@@ -33,6 +33,7 @@ from fencepost_store.protocol import (
     Parked,
     Reason,
     Run,
+    RunDetails,
     RunFilter,
     RunStatus,
     Started,
@@ -119,6 +120,7 @@ class _Tables:
             payload=event.payload,
             live=bool(live),
             taken_by=max(taken)[1] if taken else None,
+            last_seq=run.last_seq,
         )
 
 
@@ -140,6 +142,8 @@ class MemoryStore:
             if existing is not None:
                 return Started(existing.run.run_id, False, existing.events[0].payload)
             now = self._clock()
+            starts = run.start_at if run.start_in is None else now + run.start_in
+            starts = None if starts is None or starts <= now else starts
             row = Run(
                 run_id=run.run_id,
                 workflow=run.workflow,
@@ -147,16 +151,16 @@ class MemoryStore:
                 status=RunStatus.pending,
                 last_seq=1,
                 fence=1,
-                wake_at=now + run.grace,
+                wake_at=first_deadline(now, starts, run.near, run.grace),
                 key=run.key,
                 parent=run.parent,
                 parked=None,
                 created_at=now,
                 updated_at=now,
             )
-            ledger = self._tables.ledgers[run.run_id] = Ledger(row)
-            ledger.land(Event(1, EventType.run_created, "", 0, now, None, None, None, run.payload))
-            return Started(run.run_id, True, run.payload)
+            ledger = self._tables.ledgers[run.run_id] = Ledger(row, attributes=dict(run.attributes))
+            ledger.land(Event(1, EventType.run_created, "", 0, now, starts, None, None, run.payload))
+            return Started(run.run_id, True, run.payload, 0 if starts is None else starts - now)
 
     async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
         """See Store.append."""
@@ -264,8 +268,17 @@ class MemoryStore:
             and (where.workflow is None or run.workflow == where.workflow)
             and (not where.statuses or run.status in where.statuses)
             and (where.queue is None or run.queue == where.queue)
+            and all(self._attributes(run).get(name) in texts for name, texts in where.attributes.items())
         ]
         return found[::-1][:limit]
+
+    async def details(self, run_ids: Sequence[str]) -> dict[str, RunDetails]:
+        """See Store.details."""
+        ledgers = {run_id: self._tables.ledgers[run_id] for run_id in run_ids if run_id in self._tables.ledgers}
+        return {
+            run_id: RunDetails(dict(one.attributes), one.events[0].due if one.run.status is RunStatus.pending else None)
+            for run_id, one in ledgers.items()
+        }
 
     async def take_due(self, limit: int, next_in: int) -> list[DueRun]:
         """See Store.take_due. Each comes with the deadline that has passed."""
@@ -308,6 +321,9 @@ class MemoryStore:
 
     async def close(self) -> None:
         """See Store.close. The runs stay, so that a test can look at them."""
+
+    def _attributes(self, run: Run) -> dict[str, str]:
+        return self._tables.ledgers[run.run_id].attributes
 
     def _rows(self) -> list[Run]:
         return [self._tables.ledgers[run_id].run for run_id in sorted(self._tables.ledgers)]

@@ -31,7 +31,7 @@ class Group:
     def __init__(self, members: list[Waiting]) -> None:
         assert members, "a group without members"
         self.members = members
-        self.batch = members[0].batch
+        self.batch: Batch = members[0].batch
 
     def merges(self, waiting: Waiting) -> bool:
         """Whether the batch may join: facts only, and the same idea of grace."""

@@ -23,6 +23,7 @@ from fencepost_store.protocol import (
     Outcome,
     Parked,
     Run,
+    RunDetails,
     RunFilter,
     RunStatus,
     Started,
@@ -30,7 +31,7 @@ from fencepost_store.protocol import (
     TokenTrace,
     Verdict,
 )
-from fencepost_store.rows import due_of, events_of, page_of, run_of, trace_of
+from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of, trace_of
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating
 from fencepost_store.wire import arguments, verdicts
@@ -107,8 +108,12 @@ class PostgresStore:
             run.parent,
             run.payload,
             run.grace,
+            msgspec.json.encode(dict(run.attributes)).decode() if run.attributes else None,
+            run.start_at,
+            run.start_in,
+            run.near,
         )
-        return Started(str(row["o_run"]), row["o_created"], row["o_payload"])
+        return Started(str(row["o_run"]), row["o_created"], row["o_payload"], row["o_starts_in"])
 
     async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
         """See Store.append. Raises Unstorable if a batch can never land."""
@@ -177,8 +182,15 @@ class PostgresStore:
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
         """See Store.list_runs."""
         statuses = [int(status) for status in where.statuses] or None
-        rows = await self._shared.fetch(self._sql["list_runs"], before, where.workflow, statuses, where.queue, limit)
-        return [run_of(row) for row in rows]
+        wanted = msgspec.json.encode(dict(where.attributes)).decode()
+        asked = (before, where.workflow, statuses, where.queue, wanted, limit)
+        return [run_of(row) for row in await self._shared.fetch(self._sql["list_runs"], *asked)]
+
+    async def details(self, run_ids: Sequence[str]) -> dict[str, RunDetails]:
+        """See Store.details."""
+        asked = [run_id for run_id in run_ids if is_run_id(run_id)]
+        rows = await self._shared.fetch(self._sql["details"], asked) if asked else []
+        return {str(row["run_id"]): details_of(row) for row in rows}
 
     async def take_due(self, limit: int, next_in: int) -> list[DueRun]:
         """See Store.take_due. Each comes with the deadline that has passed."""

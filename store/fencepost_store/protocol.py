@@ -9,7 +9,7 @@ Nothing else is raised for operating reasons; what a caller must decide on comes
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -72,7 +72,10 @@ class Run(msgspec.Struct, frozen=True):
 
 class NewRun(msgspec.Struct, frozen=True):
     """A run to start. ``payload`` is that of its run_created event; ``grace`` (microseconds from now) its first
-    deadline.
+    deadline. ``attributes``: texts by name, for look-ups.
+
+    ``start_at`` (an instant) or ``start_in`` (microseconds from now): its first turn comes no sooner, by the database
+    clock. ``near``: how long before that the deadline is, if that is in the future, microseconds.
     """
 
     run_id: str
@@ -82,16 +85,22 @@ class NewRun(msgspec.Struct, frozen=True):
     grace: int
     key: str | None = None
     parent: str | None = None
+    attributes: Mapping[str, str] = {}
+    start_at: int | None = None
+    start_in: int | None = None
+    near: int = 0
 
 
 class Started(msgspec.Struct, frozen=True):
     """``created`` is False if the key (or the run id) was there before: then ``run_id`` is the first run's and
-    ``payload`` what that one was started with.
+    ``payload`` what that one was started with. ``starts_in``: microseconds until a run of this start may have its first
+    turn.
     """
 
     run_id: str
     created: bool
     payload: bytes
+    starts_in: int = 0
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -195,8 +204,8 @@ many; nobody sends again what was accepted so many hooks ago."""
 class TokenTrace(msgspec.Struct, frozen=True):
     """What became of a token. The hook is the one that listens on it, or else the newest that did (``live`` False).
 
-    ``at`` and ``payload`` are those of its hook_created; ``status`` is its run's. ``taken_by``: the run that has taken
-    the delivery in through one of the token's hooks, live or gone, if any.
+    ``at`` and ``payload`` are those of its hook_created; ``status`` and ``last_seq`` are its run's. ``taken_by``: the
+    run that has taken the delivery in through one of the token's hooks, live or gone, if any.
     """
 
     token: str
@@ -209,6 +218,7 @@ class TokenTrace(msgspec.Struct, frozen=True):
     payload: bytes
     live: bool
     taken_by: str | None
+    last_seq: int
 
 
 class DueRun(msgspec.Struct, frozen=True):
@@ -220,11 +230,20 @@ class DueRun(msgspec.Struct, frozen=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True):
-    """Which runs to list. Empty: all."""
+    """Which runs to list. Empty: all. ``attributes``: by name the texts of which a run must have one."""
 
     workflow: str | None = None
     statuses: tuple[RunStatus, ...] = ()
     queue: str | None = None
+    attributes: Mapping[str, tuple[str, ...]] = {}
+
+
+class RunDetails(msgspec.Struct, frozen=True):
+    """What is shown with a run and does not stand in its row. ``starts_at``: the instant of a start that was put off
+    and has not come yet."""
+
+    attributes: Mapping[str, str] = {}
+    starts_at: int | None = None
 
 
 class Locked(Protocol):
@@ -305,6 +324,10 @@ class Store(Protocol):
 
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
         """Newest first, by run id keyset: pass the last run_id of a page as ``before``."""
+        ...
+
+    async def details(self, run_ids: Sequence[str]) -> dict[str, RunDetails]:
+        """Attributes and starts, by run id; without the runs that are not there."""
         ...
 
     async def take_due(self, limit: int, next_in: int) -> list[DueRun]:

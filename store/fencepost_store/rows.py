@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from fencepost_store.events import Event, EventType
-from fencepost_store.protocol import CorruptLog, DueRun, Parked, Run, RunStatus, StoreTrouble, TokenTrace
+from fencepost_store.protocol import CorruptLog, DueRun, Parked, Run, RunDetails, RunStatus, StoreTrouble, TokenTrace
 
 _TYPES = {int(event_type): event_type for event_type in EventType}
 _STATUSES = {int(status): status for status in RunStatus}
@@ -38,6 +38,13 @@ def due_of(row: Any) -> DueRun:
     return DueRun(str(row["run_id"]), row["queue"], row["wake_at"])
 
 
+def details_of(row: Any) -> RunDetails:
+    """What is shown with a run."""
+    attributes = row["attributes"]
+    found = {} if attributes is None else msgspec.json.decode(attributes, type=dict[str, str])
+    return RunDetails(found, row["starts_at"])
+
+
 def trace_of(row: Any, token: str) -> TokenTrace:
     """What became of a token."""
     taken_by = row["taken_by"]
@@ -52,6 +59,7 @@ def trace_of(row: Any, token: str) -> TokenTrace:
         payload=row["payload"],
         live=row["live"],
         taken_by=None if taken_by is None else str(taken_by),
+        last_seq=row["last_seq"],
     )
 
 

@@ -26,8 +26,8 @@ class Statements:
     one."""
 
     def __init__(self, namespace: str) -> None:
-        self.namespace = valid_namespace(namespace)
-        self.schema = f'"{namespace}"'
+        self.namespace: str = valid_namespace(namespace)
+        self.schema: str = f'"{namespace}"'
         self._texts: dict[str, str] = {}
 
     def __getitem__(self, name: str) -> str:

@@ -32,6 +32,7 @@ _CAREFUL = -1
 _NEVER_PLAIN = frozenset(
     {event_type for event_type, kind in KINDS.items() if kind.ends_run}
     | {EventType.hook_created, EventType.hook_disposed, EventType.hook_received, EventType.step_retrying}
+    | {EventType.attributes_set}
 )
 _COMPARED = frozenset({EventType.step_started, EventType.step_failed, EventType.child_cancel_requested})
 """Events whose guard looks at more than their entity's creation and their own place in the unique index."""
@@ -175,8 +176,8 @@ def _plain(batches: Sequence[Batch], hints: list[int]) -> int:
     """The place (from 1) of the last visible event if this is a plain turn, which ``append`` does in its shortest way;
     else 0.
 
-    Plain: one run, fenced, no hook token changes hands, the run does not end, no start or end of an attempt needs to be
-    compared with others, and no event bears on another but a creation on what follows it.
+    Plain: one run, fenced, no hook token changes hands, no attribute changes, the run does not end, no start or end of
+    an attempt needs to be compared with others, and no event bears on another but a creation on what follows it.
     """
     if len(batches) != 1 or batches[0].fence is None:
         return 0

@@ -261,7 +261,7 @@ def test_redis_that_drops_keys(terminal: Terminal, admin: redis.Redis) -> None:
 def test_a_bug_keeps_its_traceback(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no operating error is not dressed up as one."""
 
-    def bug(run: object) -> object:
+    def bug(run: object, details: object) -> object:
         return 1 / 0
 
     monkeypatch.setattr("fencepost.cli.runs_list.run_json", bug)

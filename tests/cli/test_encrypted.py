@@ -83,6 +83,47 @@ def test_with_the_keys_all_is_readable_and_without_them_the_missing_one_is_named
     assert "pass-word" not in worker.text
 
 
+CODECS = """
+class Turned:
+    name = "turned"
+
+    def encode(self, data):
+        return data[::-1]
+
+    decode = encode
+
+
+turned = Turned()
+"""
+
+
+def test_a_codec_of_yours_is_used_by_worker_client_and_command_and_named_where_it_is_missing(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    """Found beside the workflows, by its path; around it the encryption that fencepost has."""
+    module = write_flows(tmp_path, FLOWS)
+    codecs = write_flows(tmp_path, CODECS)
+    here = {**KEYS, "FENCEPOST_PAYLOAD_CODECS": f"{codecs}:turned,aes-gcm"}
+    worker = terminal.start("worker", module, **here)
+    worker.wait_for("ready: ")
+    told = terminal("start", "shout", '"pass-word"', "--wait", "--timeout", "30", **here)
+    assert told.exit_code == 0, told.output
+    run, result = told.stdout.splitlines()
+    assert "PASS-WORD" in result
+    reading = {**KEYS, "FENCEPOST_PAYLOAD_CODECS": "", "FENCEPOST_PAYLOAD_CODECS_READ": f"{codecs}:turned"}
+    assert "PASS-WORD" in terminal("runs", "show", run, **reading).stdout
+    without = terminal("runs", "events", run, "--json", **KEYS)
+    events = [json.loads(line) for line in without.stdout.splitlines()]
+    assert events[0]["payload"]["input"] == {"written_by_codec": "turned"}
+    assert events[-1]["payload"] == {"written_by_codec": "turned"}
+    failed = json.loads(terminal("start", "fails", '"pass-word"', "--wait", "--timeout", "30", "--json", **here).stdout)
+    assert failed["error"]["message"] == "no luck with pass-word"
+    shown = terminal("runs", "show", failed["id"], **KEYS).stdout
+    assert "pass-word" not in shown
+    assert "<written by codec 'turned', which is not here>" in shown
+    stop(worker)
+
+
 def test_keys_that_cannot_be_used_end_a_command_before_it_does_anything(bare: Terminal) -> None:
     """Exit code 2, the setting, the way out."""
     told = bare("config", "check", FENCEPOST_PAYLOAD_CODECS="aes-gcm")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,10 +9,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from example_programs import SECONDS, bare_environ, copied
+
 from fencepost.dev.servers import STATE_DIR, erase
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SECONDS = 100
 READY = "ready"
 
 
@@ -41,16 +39,6 @@ def program(folder: Path, environ: dict[str, str], name: str) -> str:
     return subprocess.run(
         [sys.executable, name], cwd=folder, env=environ, check=True, capture_output=True, text=True, timeout=SECONDS
     ).stdout
-
-
-def copied(tmp_path: Path) -> Path:
-    """The examples in a folder of their own, where dev servers may leave their data."""
-    return Path(shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns(".*", "__pycache__")))
-
-
-def bare_environ() -> dict[str, str]:
-    """An environment that names no servers."""
-    return {name: os.environ[name] for name in ("HOME", "PATH")}
 
 
 def check_both(folder: Path, environ: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ DOCUMENTS = (
     "docs/hazards.md",
     "docs/operations.md",
     "docs/changing-code.md",
+    "docs/compare.md",
 )
 
 _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)

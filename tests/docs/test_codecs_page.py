@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.docs.markdown import blocks, read
 
-from fencepost import PayloadKeyMissing, payload
+from fencepost import PayloadCodecMissing, PayloadKeyMissing, payload
 from fencepost.config import load_config
 from fencepost.payload_codecs import NONE, using
 from fencepost.payload_keys import codecs_of
@@ -39,3 +40,20 @@ def test_the_overhead_is_what_the_page_says() -> None:
     with using(codecs_of(load_config(None, environ))):
         grown = len(payload.encode("secret", str)) - len(plain)
     assert f"{grown - len('abc')} bytes and the length of the key's id on top" in PAGE
+
+
+def test_the_codec_of_the_page_works_from_the_folder_it_lies_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As shown, by the path that the settings give; without it, the value says what it lacks."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.modules", dict(sys.modules))
+    (tmp_path / "shop_codecs.py").write_text(blocks(PAGE, "python")[0])
+    (tmp_path / "fencepost.toml").write_text(blocks(PAGE, "toml")[1])
+    codecs = codecs_of(load_config())
+    with using(codecs):
+        data = payload.encode(["words"] * 500)
+        assert len(data) < 500
+        assert payload.decode(data) == ["words"] * 500
+    with using(NONE), pytest.raises(PayloadCodecMissing, match="lzma"):
+        payload.decode(data)

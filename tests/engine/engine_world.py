@@ -30,7 +30,7 @@ from fencepost.log import RunLog
 from fencepost.payload_codecs import current
 from fencepost_queue.memory import MemoryServer
 from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
-from fencepost_store.events import Event
+from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, Store, StoreTrouble, Verdict
 
@@ -239,6 +239,8 @@ class World:
         self.store: Store = store or self.memory
         self.server = MemoryServer(lambda: int(loop.time() * 1000))
         self.clients = 0
+        for queue in self.config.queues:  # this is not the first claim ever: no worker of a test sweeps without cause
+            at_once(self.server.client("before").claim(queue, 0, 1_000, steps=0))
 
     @asynccontextmanager
     async def worker(self, name: str) -> AsyncGenerator[Member]:
@@ -262,6 +264,15 @@ class World:
         connected = Connected(self.store, self.server.client(f"client{self.clients}"), log, self.config, current())
         client._connected = connected  # pyright: ignore[reportPrivateUsage] - __aenter__ would dial servers
         return client
+
+    async def settle(self) -> None:
+        """Let a little virtual time go by."""
+        await asyncio.sleep(0.1)
+
+    def cancel_at(self, run_id: str, at: int) -> None:
+        """A cancel_requested that was accepted at an instant, and lands now."""
+        event = NewEvent(EventType.cancel_requested, dedupe="cancel:late", at=at)
+        at_once(self.store.append([Batch(run_id, None, (event,))]))
 
     async def start(self, workflow: Workflow[..., Any], *args: Any) -> Run[Any]:
         """Start a run."""

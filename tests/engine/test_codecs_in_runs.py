@@ -8,6 +8,7 @@ import base64
 import pytest
 from engine_virtual import run
 from engine_world import World
+from structlog.testing import capture_logs
 
 from fencepost import Fatal, RunFailed, StartConflict, hook, step, workflow
 from fencepost.config import Config
@@ -123,6 +124,56 @@ def test_a_worker_without_the_key_leaves_the_run_to_one_that_has_it() -> None:
                 await asyncio.sleep(30)
                 assert (await started.status()).events == 1
         install(codecs("new"))
+        async with world.worker("with"):
+            assert await started.result(100) == "a"
+
+    run(main)
+
+
+class Turned:
+    """A codec of the user's."""
+
+    name = "turned"
+
+    def encode(self, data: bytes, /) -> bytes:
+        """Backwards."""
+        return data[::-1]
+
+    decode = encode
+
+
+@pytest.mark.parametrize("inside", [(), ("aes-gcm",)])
+def test_a_worker_without_a_codec_of_yours_leaves_the_run_to_one_that_has_it(inside: tuple[str, ...]) -> None:
+    """As with a key, also where the value is encrypted besides and this worker has the key: nothing fails, nothing is
+    tried, the run goes on where the codec is."""
+
+    async def main() -> None:
+        world = World()
+        bodies: list[str] = []
+
+        @step(registry=world.registry)
+        async def echo(word: str) -> str:
+            bodies.append(word)
+            return word
+
+        @workflow(registry=world.registry)
+        async def flow(word: str) -> str:
+            return await echo(word)
+
+        keys = codecs("k1").keys
+        whole = Codecs(("turned", *inside), keys, {"turned": Turned()})
+        install(whole)
+        started = await world.client().start(flow, "a")
+        install(Codecs(inside, keys))
+        with capture_logs() as logs:
+            async with world.worker("without"):
+                await asyncio.sleep(30)
+                assert (await started.status()).events == 1
+        told = [log for log in logs if log["event"] == "payload_codec_missing"]
+        assert told
+        assert (told[0]["codec"], told[0]["run"]) == ("turned", started.id)
+        assert bodies == []
+        install(whole)
         async with world.worker("with"):
             assert await started.result(100) == "a"
 

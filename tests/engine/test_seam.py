@@ -13,6 +13,7 @@ from engine_world import World, at_once
 from fencepost import hook, step, workflow
 from fencepost.log import EVENTS_RESERVE, Landed, LimitExceeded, Limits, NotWritten, Refused, RunLog
 from fencepost.records import HookCreated, RunCreated, StepCreated, WaitCreated, pack
+from fencepost_store.attributes import packed
 from fencepost_store.events import KINDS, EventType, NewEvent
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import (
@@ -148,7 +149,7 @@ def candidate(event_type: EventType) -> NewEvent:
         due_in=1 if event_type is EventType.step_retrying else None,
         token="new" if event_type is EventType.hook_created else None,
         dedupe="d.1",
-        payload=b"\x01",
+        payload=packed({"stage": "spaid"}) if event_type is EventType.attributes_set else b"\x01",
     )
 
 

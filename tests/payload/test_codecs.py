@@ -10,7 +10,7 @@ import pytest
 
 from fencepost import PayloadError, PayloadKeyMissing, PayloadTooLarge, payload, payload_codecs
 from fencepost.config import Config, ConfigError, load_config
-from fencepost.payload_codecs import NONE, Codecs, key_missing_in, using
+from fencepost.payload_codecs import NONE, Codecs, lacking, using
 from fencepost.payload_keys import codecs_of
 from fencepost.records import RunCreated, pack
 
@@ -103,7 +103,8 @@ def test_another_key_under_the_same_id_is_told_as_such() -> None:
     with using(codecs("aes-gcm", keys=OLD)):
         data = payload.encode(1)
     other = codecs(keys=f"old:{secret(9)}")
-    assert key_missing_in(data, other) == "old"
+    assert isinstance(found := lacking(data, other), PayloadKeyMissing)
+    assert found.key == "old"
     with using(other), pytest.raises(PayloadKeyMissing, match="another one"):
         payload.decode(data)
 
@@ -143,17 +144,18 @@ def test_a_missing_key_is_found_inside_a_record() -> None:
     old = codecs("aes-gcm", keys=OLD)
     with using(old):
         record = pack(RunCreated(payload.encode([[], {}])))
-    assert key_missing_in(record, NONE) == "old"
-    assert key_missing_in(record, old) is None
-    assert key_missing_in(pack(RunCreated(b"\x02\x01")), NONE) is None
-    assert key_missing_in(b"", NONE) is None
+    assert isinstance(found := lacking(record, NONE), PayloadKeyMissing)
+    assert found.key == "old"
+    assert lacking(record, old) is None
+    assert lacking(pack(RunCreated(b"\x02\x01")), NONE) is None
+    assert lacking(b"", NONE) is None
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"payload_codecs": ("aes-gcm",)}, "there is no key: set payload_key_file"),
-        ({"payload_codecs": ("aes-gcm", "zlib"), "payload_keys": NEW}, "put 'zlib' before 'aes-gcm'"),
+        ({"payload_codecs": ("aes-gcm", "zlib"), "payload_keys": NEW}, "put 'aes-gcm' last"),
         ({"payload_codecs": ("zlib", "zlib")}, "names a codec twice"),
         ({"payload_keys": f"{NEW},{NEW}"}, "two keys of one id"),
         ({"payload_keys": "nothing"}, "must be ID:KEY"),

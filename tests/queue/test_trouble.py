@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fencepost_queue.check import judge
+from fencepost_queue.connection import FAILURES, Dialer, exchange
 from fencepost_queue.errors import EvictingServer, QueueRefused, ServerTooOld
 from fencepost_queue.protocol import Entry, QueueTrouble
 from fencepost_queue.valkey import ValkeyQueue, connect
@@ -238,3 +239,22 @@ def test_a_server_that_is_too_old_is_refused(version: str) -> None:
 @pytest.mark.parametrize("version", ["6.2.0", "7.2.4", "8.0.1", "10.1"])
 def test_a_server_that_is_new_enough_is_accepted(version: str) -> None:
     judge({"redis_version": version, "maxmemory_policy": "noeviction", "maxmemory": "100"})
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_connection_that_was_reset_meanwhile_is_trouble_on_either_loop(valkey_url: str, loop: str) -> None:
+    """uvloop raises RuntimeError for it, which nobody would take for trouble with a server: it ended the claim loop."""
+
+    async def main() -> None:
+        connection = await Dialer(valkey_url, 5).dial()
+        assert await exchange(connection, [("PING",)]) == [b"PONG"]
+        transport: asyncio.Transport = connection._writer.transport  # type: ignore[attr-defined]  # pyright: ignore
+        transport.abort()
+        await asyncio.sleep(0.05)  # until the loop has closed it, of which nothing can be awaited
+        with pytest.raises(FAILURES):
+            await exchange(connection, [("PING",)])
+        await connection.disconnect(nowait=True)
+
+    factory = asyncio.new_event_loop if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main())

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
-from replay_world import Bench, W, completed
+from replay_world import Bench, W, completed, opened
 
 from fencepost.replay.budget import Overdue, TurnGuard, seated
 from fencepost.replay.limits import ReplayBudgetExceeded
@@ -206,3 +206,28 @@ def test_an_empty_seat_cannot_be_interrupted_and_is_never_overdue() -> None:
 def test_the_exception_cannot_be_caught_as_an_ordinary_one() -> None:
     """``except Exception`` around a spinning loop does not hold it."""
     assert not issubclass(ReplayBudgetExceeded, Exception)
+
+
+def test_i12_a_long_log_is_no_spinning_code() -> None:
+    """1,000 events on a machine so busy that their replay takes five budgets: the code comes to rest after each, so no
+    watcher finds it overdue."""
+    clock = [0.0]
+    guard = TurnGuard(lambda: clock[0])
+    overdue: list[Overdue | None] = []
+
+    async def flow(w: W) -> object:
+        for _ in range(500):
+            await w.step("a")
+            clock[0] += BUDGET / 100
+            overdue.append(guard.overdue(clock[0], BUDGET))
+        return None
+
+    bench = Bench(flow)
+    for number in range(1, 501):
+        bench.turn()
+        bench.land(completed(f"a#{number}"))
+    overdue.clear()
+    with opened(flow) as instance, guard.turn("run-1"):
+        instance.deliver(bench.log.events)
+    assert len(overdue) == 500
+    assert not any(overdue)

@@ -17,6 +17,7 @@ import pytest
 from worlds import GRACE, SECOND, World, memory_world, new_run_id
 
 from fencepost_store.admission import Unstorable
+from fencepost_store.attributes import packed
 from fencepost_store.events import KINDS, Event, NewEvent, Role
 from fencepost_store.events import EventType as E
 from fencepost_store.protocol import (
@@ -37,6 +38,8 @@ SEEDS = (1, 2, None)
 """None: a seed of its own in every run."""
 
 TOKENS = ("t", "u", "v")
+NAMES = ("stage", "n")
+TEXTS = ("spaid", "i1", None)
 FOLLOW = {
     E.step_created: (
         E.step_started,
@@ -81,6 +84,9 @@ class Pair:
         """The whole state."""
         for run_id in self.runs:
             await self.both("load", run_id)
+        details = await self.both("details", [*self.runs, new_run_id()])
+        self.seen["attributed"] += sum(len(one.attributes) for one in details.values())
+        self.seen["put off"] += sum(one.starts_at is not None for one in details.values())
         for token in TOKENS:
             await self.both("find_hook", token)
             for delivery in (None, "a", "b"):
@@ -105,6 +111,14 @@ class Pair:
             kind, entity = self.random.choice(FOLLOW[origin.type]), origin.entity
             starts = [event.attempt for event in log if (event.type, event.entity) == (E.step_started, entity)]
             attempt = max([0, *starts]) + (kind is E.step_started)
+        waiting = [
+            e for e in log if e.type is E.step_retrying and (e.due or 0) > self.real.time and e.entity not in ended
+        ]
+        if waiting and self.random.random() < 0.3:  # or nobody would start one before its time
+            kind, entity, attempt = E.step_started, waiting[-1].entity, waiting[-1].attempt + 1
+        payload = b"\x01" + self.random.randbytes(self.random.randrange(20))
+        if kind is E.attributes_set and self.random.random() < 0.95:
+            payload = packed({name: self.random.choice(TEXTS) for name in NAMES if self.random.random() < 0.7})
         return NewEvent(
             kind,
             entity,
@@ -114,7 +128,7 @@ class Pair:
             token=self.random.choice(TOKENS) if kind is E.hook_created else None,
             dedupe=self.random.choice((None, "a", "a", "b", f"d{self.random.randrange(10**6)}")),
             at=self.random.choice((None, None, self.real.time - 5)),
-            payload=b"\x01" + self.random.randbytes(self.random.randrange(20)),
+            payload=payload,
         )
 
     async def batch(self, run_id: str) -> Batch:
@@ -155,7 +169,23 @@ async def start(pair: Pair) -> None:
     key = pair.random.choice((None, None, "k"))
     pair.made += 1
     # The model and Postgres must be given the same id, and ids must sort as they were made.
-    started = await pair.both("start", NewRun(new_run_id(), "flow", "q", b"\x01in", GRACE, key=key))
+    attributes = {"stage": "spaid"} if pair.random.random() < 0.3 else {}
+    start_in, start_at = pair.random.choice(
+        ((None, None), (9 * SECOND, None), (0, None), (None, pair.real.time + 99 * SECOND), (None, 7))
+    )
+    run = NewRun(
+        new_run_id(),
+        "flow",
+        "q",
+        b"\x01in",
+        GRACE,
+        key=key,
+        attributes=attributes,
+        start_in=start_in,
+        start_at=start_at,
+        near=60 * SECOND,
+    )
+    started = await pair.both("start", run)
     if started.created:
         pair.runs = [*pair.runs, started.run_id]
     if len(pair.runs) > 4:
@@ -229,8 +259,16 @@ async def small(pair: Pair) -> None:
         case 5:
             await pair.both("scan_deadlines", pair.random.choice((None, run_id)), 3)
         case 6:
-            where = RunFilter(statuses=pair.random.choice(((), (RunStatus.running, RunStatus.parked))))
-            await pair.both("list_runs", where, 4, pair.random.choice((None, run_id)))
+            where = RunFilter(
+                workflow=pair.random.choice((None, "flow")),
+                statuses=pair.random.choice(((), (RunStatus.running, RunStatus.parked), (RunStatus.terminated,))),
+                queue=pair.random.choice((None, "q")),
+                attributes=pair.random.choice(
+                    ({}, {"stage": ("spaid",)}, {"stage": ("spaid", "i1"), "n": ("i1",)}, {"stage": ()})
+                ),
+            )
+            found = await pair.both("list_runs", where, 4, pair.random.choice((None, run_id)))
+            pair.seen["found by attribute"] += bool(found and where.attributes)
         case 7:
             await pair.both("load_entity", run_id, pair.random.choice(("s#1", "h#1", "")))
             await pair.both("find_key", "flow", "k")
@@ -256,7 +294,7 @@ async def test_model_and_postgres_agree(postgres_world: World, fixed: int | None
     wanted |= (
         {reason.value for reason in Reason}
         | {"unstorable", "started", "found", "given up", "clock", "due taken"}
-        | {"traced"}
+        | {"traced", "attributed", "put off", "found by attribute"}
     )
     wanted |= {kind.name for kind in E if kind is not E.run_created}
     for step in range(STEPS_MAX):

@@ -9,6 +9,7 @@ import pytest
 from worlds import EPOCH, GRACE, World, new_run_id
 
 from fencepost_store.admission import Unstorable
+from fencepost_store.attributes import packed
 from fencepost_store.events import KINDS, NewEvent
 from fencepost_store.events import EventType as E
 from fencepost_store.protocol import (
@@ -89,6 +90,7 @@ def _stale(event_type: E) -> NewEvent:
         due=EPOCH if event_type is E.wait_created else None,
         due_in=5 if event_type is E.step_retrying else None,
         token="new" if event_type is E.hook_created else None,
+        payload=packed({"stage": "spaid"}) if event_type is E.attributes_set else b"",
     )
 
 

@@ -52,6 +52,13 @@ async def right() -> None:
     assert_type(await call, str)
     assert_type(await charge.with_options(retries=0, timeout=None)(Order(1)), Receipt)
     assert_type(await asyncio.gather(charge(Order(1)), label(Order(1))), tuple[Receipt, str])
+    assert_type(await asyncio.gather(*[label(Order(n)) for n in range(3)]), list[str])
+    first, second = await asyncio.gather(charge(Order(1)), label(Order(1)), return_exceptions=True)
+    assert_type(first, Receipt | BaseException)
+    assert_type(second, str | BaseException)
+    done, _ = await asyncio.wait([asyncio.create_task(label(Order(1)))])
+    assert_type(done.pop().result(), str)
+    assert_type(await asyncio.wait_for(charge(Order(1)), 1), Receipt)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(label(Order(1)))
     assert_type(task.result(), str)
@@ -77,9 +84,21 @@ async def wrong() -> None:
     print((await charge(Order(1))).totl)  # expect-error
     label(Order(1)).upper()  # expect-error
     charge.with_options(retry=1)  # expect-error
+    charge.with_options(timeout="1s")  # expect-error
+    charge.with_options(queue=1)  # expect-error
     await charge.with_options(retries=1)(1)  # expect-error
+    await charge.with_options(retries=1)()  # expect-error
+    other: str = await charge.with_options(retries=1)(Order(1))  # expect-error
+    await asyncio.gather(charge(1), label(Order(1)))  # expect-error
+    receipt, text = await asyncio.gather(charge(Order(1)), label(Order(1)))
+    receipt.upper()  # expect-error
+    print(text.total)  # expect-error
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(label(Order(1)))
+        group.create_task(label)  # expect-error
+    print(task.result().total)  # expect-error
     await sleep("1s")  # expect-error
-    print(total)
+    print(total, other)
 
 
 @step(retry=3)  # expect-error

@@ -54,10 +54,13 @@ def compare(found: dict[tuple[str, int], str]) -> None:
     assert {place: words for place, words in found.items() if place not in expected()} == {}
 
 
-def test_there_are_cases() -> None:
-    """A folder that is empty would pass."""
-    assert len(CASES) == 2
-    assert len(expected()) > 20
+def test_every_file_has_cases_of_both_kinds() -> None:
+    """A new file in this folder is checked without being listed anywhere; one that is empty would pass."""
+    assert {"clients.py", "hooks.py", "steps.py", "workflows.py"} <= {path.name for path in CASES}
+    for path in CASES:
+        text = path.read_text()
+        assert text.count("assert_type(") > 4, f"{path.name}: what is right and of which type?"
+        assert text.count("# expect-error") > 4, f"{path.name}: what is wrong?"
 
 
 @pytest.mark.timeout(300)

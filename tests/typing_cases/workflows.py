@@ -1,15 +1,16 @@
 # type: ignore  # wrong on purpose: checked by test_typing_cases.py
-"""Workflows and hooks: typed inputs, results and payloads. Read by test_typing_cases.py, never imported."""
+"""Workflows: typed inputs and results. Read by test_typing_cases.py, never imported."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from fencepost import Fatal, Hook, Retry, StepFailed, hook, workflow
+from fencepost import Client, Fatal, Retry, StepFailed, patched, set_attributes, workflow
+from fencepost.client import Run
 
 
 @dataclass
@@ -33,16 +34,12 @@ async def right() -> None:
     assert_type(await fulfil(1, rush=True), Approval)
     assert_type(fulfil.decode_result(b""), Approval)
     assert_type(fulfil.name, str)
-    async with hook(Approval, token="a") as approval:
-        assert_type(approval, Hook[Approval])
-        assert_type(await approval, Approval)
-        async with asyncio.timeout(1):
-            assert_type((await approval).ok, bool)
-        async for one in approval:
-            assert_type(one, Approval)
-    assert_type(await hook(list[int]), list[int])
-    print(await hook(int | str), await hook(token="any"))
-    assert_type(await hook(dict[str, Approval], "token"), dict[str, Approval])
+    assert_type(await asyncio.gather(plain(1), fulfil(1)), tuple[str, Approval])
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(fulfil(1))
+    assert_type(task.result(), Approval)
+    assert_type(await fulfil.fn(1), Approval)
+    assert_type(patched("id"), bool)
     try:
         raise Retry("later", after=timedelta(minutes=1))
     except StepFailed as failed:
@@ -50,18 +47,25 @@ async def right() -> None:
     raise Fatal("no")
 
 
+async def started(client: Client) -> None:
+    assert_type(await client.start(plain, 1), Run[str])
+    assert_type(await client.start("plain", 1, attributes={"a": 1}, delay=1, key="k"), Run[Any])
+    set_attributes({"a.b": None}, stage="paid", n=1, part=0.5, ok=True, at=datetime.now(UTC))
+    set_attributes(stage=b"x")  # expect-error
+    set_attributes(["stage"])  # expect-error
+
+
 async def wrong() -> None:
     await plain("1")  # expect-error
     await plain()  # expect-error
     await fulfil(1, True)  # expect-error
     text: str = await fulfil(1)  # expect-error
-    print((await hook(Approval)).okay)  # expect-error
-    number: int = await hook(Approval)  # expect-error
-    async for one in hook(int):
-        one.upper()  # expect-error
-    hook(Approval, token=1)  # expect-error
+    number, shipped = await asyncio.gather(plain(1), fulfil(1))
+    number.bit_length()  # expect-error
+    shipped.upper()  # expect-error
+    patched(1)  # expect-error
     Retry(after="1s")  # expect-error
-    print(text, number)
+    print(text)
 
 
 @workflow  # expect-error
@@ -71,3 +75,7 @@ def not_async(n: int) -> str:
 
 @workflow(timeout="90d")  # expect-error
 async def worded() -> None: ...
+
+
+@workflow(retries=3)  # expect-error
+async def unknown_option() -> None: ...

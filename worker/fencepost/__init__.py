@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fencepost.authoring.attributes import set_attributes
     from fencepost.authoring.context import StepContext, current
     from fencepost.authoring.hook import Hook, hook
     from fencepost.authoring.patch import patched
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
         ArgumentError,
+        BadAttribute,
         DuplicateName,
         Fatal,
         FencepostError,
         HookConflict,
         HookDisposed,
+        HookFull,
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
+        PayloadCodecMissing,
         PayloadError,
         PayloadKeyMissing,
         PayloadTooLarge,
+        PayloadUnreadable,
         ResultTimeout,
         Retry,
         RunCancelled,
@@ -46,11 +51,13 @@ if TYPE_CHECKING:
         TooEarly,
         WorkflowNotRegistered,
     )
+    from fencepost.payload_codecs import PayloadCodec
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
+    "BadAttribute",
     "Client",
     "DuplicateName",
     "Fatal",
@@ -58,13 +65,17 @@ __all__ = [
     "Hook",
     "HookConflict",
     "HookDisposed",
+    "HookFull",
     "HookInfo",
     "HookNotFound",
     "HookRunEnded",
     "NotInWorkflow",
+    "PayloadCodec",
+    "PayloadCodecMissing",
     "PayloadError",
     "PayloadKeyMissing",
     "PayloadTooLarge",
+    "PayloadUnreadable",
     "Registry",
     "ResultTimeout",
     "Retry",
@@ -89,6 +100,7 @@ __all__ = [
     "now",
     "patched",
     "random",
+    "set_attributes",
     "sleep",
     "step",
     "uuid4",
@@ -99,6 +111,7 @@ _HOMES = {
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",
+    "PayloadCodec": "fencepost.payload_codecs",
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",
@@ -108,6 +121,7 @@ _HOMES = {
     "now": "fencepost.authoring.time",
     "patched": "fencepost.authoring.patch",
     "random": "fencepost.authoring.time",
+    "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
     "uuid4": "fencepost.authoring.time",

@@ -25,6 +25,9 @@ FILE_NAME = "fencepost.toml"
 Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year: infinity is not a limit."""
 Count = Annotated[int, Meta(ge=1)]
+CodecName = Annotated[str, Meta(pattern=r"^(zlib|aes-gcm|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*)$")]
+"""A codec of fencepost's, or MODULE:NAME of one of your own."""
+
 Ratio = Annotated[float, Meta(gt=0, le=1)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 QueueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,80}$")]
@@ -34,6 +37,10 @@ SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCT
 """What Kubernetes puts into every pod's environment for a Service that happens to be called ``fencepost``: no
 settings.
 """
+
+
+HIDDEN = ("payload_keys", "webhook_secrets")
+"""Settings that are never shown."""
 
 
 class ConfigError(Exception):
@@ -58,6 +65,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     divergence: Literal["park", "fail"] = "park"
     drain_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 25.0
     health_file: str = ""
+    http: str = ""
+    webhook_secrets: str = ""
 
     # Leases and what follows from them.
     lease_seconds: Positive = 10.0
@@ -86,10 +95,12 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     payload_bytes_max: Annotated[int, Meta(ge=1024, le=268_435_456)] = 1_048_576
     events_max: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     open_entities_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    hook_backlog_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
     event_warn_ratio: Ratio = 0.8
 
     # Codecs of user values.
-    payload_codecs: tuple[Literal["zlib", "aes-gcm"], ...] = ()
+    payload_codecs: tuple[CodecName, ...] = ()
+    payload_codecs_read: tuple[CodecName, ...] = ()
     payload_key_file: str = ""
     payload_keys: str = ""
 
@@ -112,7 +123,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """Every field with its value, safe to print: passwords taken out of URLs."""
         values: dict[str, object] = msgspec.structs.asdict(self)
         values.update(database_url=redacted_url(self.database_url), redis_url=redacted_url(self.redis_url))
-        values.update(payload_keys="***" if self.payload_keys else "")
+        values.update({name: "***" for name in HIDDEN if getattr(self, name)})
         return values
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
@@ -259,7 +270,7 @@ def _from_environ(environ: Mapping[str, str]) -> list[tuple[dict[str, Any], str]
 
 def _parsed(name: str, text: str) -> Any:
     """A variable's text in the shape that the field's type wants; msgspec turns numbers in strings into numbers."""
-    if name in ("queues", "payload_codecs"):
+    if name in ("queues", "payload_codecs", "payload_codecs_read"):
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
 
@@ -286,7 +297,7 @@ def _converted(values: dict[str, Any], sources: dict[str, str]) -> Config:
         try:
             converted[name] = msgspec.convert(value, hints[name], strict=strict)
         except msgspec.ValidationError as error:
-            shown = "***" if name == "payload_keys" else value
+            shown = "***" if name in HIDDEN else value
             shown = redacted_url(value) if name.endswith("_url") and isinstance(value, str) else shown
             problem = str(error).replace(" - at `$", f" - at `{name}")
             raise ConfigError(
@@ -302,7 +313,10 @@ def _refuse_relation(config: Config, relation: Relation, sources: dict[str, str]
     raise ConfigError(f"{told(relation.field)} does not go with {told(relation.other)}: it {relation.because}")
 
 
-SCHEMES = {"database_url": ("postgresql", "postgres"), "redis_url": ("redis", "rediss", "unix", "valkey", "valkeys")}
+SCHEMES: dict[str, tuple[str, ...]] = {
+    "database_url": ("postgresql", "postgres"),
+    "redis_url": ("redis", "rediss", "unix", "valkey", "valkeys"),
+}
 
 
 def _check_servers(config: Config, sources: dict[str, str]) -> None:

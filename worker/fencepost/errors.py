@@ -10,7 +10,7 @@ instance attributes, so that it survives the way through the log as any exceptio
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fencepost.records import Failure
@@ -124,7 +124,24 @@ class PayloadError(FencepostError, ValueError):
     """
 
 
-class PayloadKeyMissing(PayloadError):
+class PayloadUnreadable(PayloadError):
+    """A value is whole, and this process lacks what it takes to read it. Another one may have it, so nothing fails by
+    it: a worker hands the work back.
+    """
+
+
+class PayloadCodecMissing(PayloadUnreadable):
+    """A value was written by a codec of yours that is not configured here. ``codec``: its name."""
+
+    def __init__(self, codec: str) -> None:
+        super().__init__(
+            f"the value was written by the codec {codec!r}, which is not configured here: name it as MODULE:NAME in "
+            "payload_codecs, or in payload_codecs_read if new values are not to go through it"
+        )
+        self.codec = codec
+
+
+class PayloadKeyMissing(PayloadUnreadable):
     """A value is encrypted with a key that is not configured here. ``key``: its id. ``other``: there is a key of that
     id, and it is another one.
     """
@@ -147,6 +164,18 @@ class PayloadTooLarge(PayloadError):
 
 class ArgumentError(FencepostError, TypeError):
     """A step or workflow was called with arguments that do not fit its signature. Nothing was written."""
+
+
+class BadAttribute(FencepostError, ValueError):
+    """An attribute cannot be kept: its name, its value, or that there are too many. Nothing was written."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(name, problem)
+        self.name = name
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"attribute {self.name!r}: {self.problem}" if self.name else self.problem
 
 
 class NotInWorkflow(FencepostError, RuntimeError):
@@ -179,7 +208,7 @@ class HookDisposed(HookNotFound):
 
     def __init__(self, token: str, run_id: str) -> None:
         super().__init__(token)
-        self.args = (token, run_id)
+        self.args: tuple[Any, ...] = (token, run_id)
         self.run_id = run_id
 
     def __str__(self) -> str:
@@ -191,6 +220,25 @@ class HookRunEnded(HookDisposed):
 
     def __str__(self) -> str:
         return f"run {self.run_id}, which listened on the hook token {self.token!r}, has ended"
+
+
+class HookFull(FencepostError):
+    """The run that listens on the token can take nothing more: its log is as long as it may be. Nothing was written.
+
+    ``run_id``: that run's id. ``bound``: how many events its log may have (events_max).
+    """
+
+    def __init__(self, token: str, run_id: str, bound: int) -> None:
+        super().__init__(token, run_id, bound)
+        self.token = token
+        self.run_id = run_id
+        self.bound = bound
+
+    def __str__(self) -> str:
+        return (
+            f"run {self.run_id}, which listens on the hook token {self.token!r}, has a log of {self.bound} events"
+            " (events_max) and takes nothing more"
+        )
 
 
 class HookConflict(FencepostError):

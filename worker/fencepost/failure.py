@@ -75,6 +75,8 @@ def told(record: Failure) -> Failure:
         message, trace = payload.decode(record.sealed, list[str], path="the error's message")
     except payload.PayloadKeyMissing as missing:
         return _with(record, message=f"<encrypted with key {missing.key!r}, which is not here>", sealed=None)
+    except payload.PayloadCodecMissing as missing:
+        return _with(record, message=f"<written by codec {missing.codec!r}, which is not here>", sealed=None)
     except (payload.PayloadError, ValueError) as error:
         return _with(record, message=f"<{error}>", sealed=None)
     return _with(record, message=message, traceback=trace, sealed=None)
@@ -149,7 +151,7 @@ class _Writer:
         members = _members(exc)
         message, trace = self.text(_message(exc)), self.text(_traceback(exc))
         sealed = None
-        if payload_codecs.current().encrypts:  # a message may quote what the values say
+        if payload_codecs.current().hides:  # a message may quote what the values say
             sealed = payload.encode([message, trace], list[str])
             message = trace = ""
         return Failure(

@@ -55,6 +55,7 @@ class Limits(msgspec.Struct, frozen=True):
     payload_bytes_max: int = 1_048_576
     events_max: int = 100_000
     open_entities_max: int = 10_000
+    hook_backlog_max: int = 10_000
 
 
 class Landed(msgspec.Struct, frozen=True):
@@ -100,7 +101,7 @@ class RunLog:
 
     def __init__(self, store: Store, append: Append, limits: Limits | None = None) -> None:
         self.store = store
-        self.limits = limits or Limits()
+        self.limits: Limits = limits or Limits()
         self._append = append
 
     async def start(self, run: NewRun) -> Started:

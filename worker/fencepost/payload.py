@@ -25,9 +25,19 @@ import msgspec.inspect
 from fencepost import payload_codecs
 from fencepost import payload_marks as marks
 from fencepost import payload_places as places
-from fencepost.errors import PayloadError, PayloadKeyMissing, PayloadTooLarge
+from fencepost.errors import PayloadCodecMissing, PayloadError, PayloadKeyMissing, PayloadTooLarge, PayloadUnreadable
+from fencepost.payload_plans import Planner
+from fencepost.payload_unions import Leaf, Node, NoMember
 
-__all__ = ["PayloadError", "PayloadKeyMissing", "PayloadTooLarge", "decode", "encode"]
+__all__ = [
+    "PayloadCodecMissing",
+    "PayloadError",
+    "PayloadKeyMissing",
+    "PayloadTooLarge",
+    "PayloadUnreadable",
+    "decode",
+    "encode",
+]
 
 PLAIN = b"\x02"
 MARKED = b"\x03"
@@ -50,12 +60,12 @@ def stored(body: bytes, marked: bool, limit: int | None, path: str) -> bytes:
 
 
 def opened(data: bytes, path: str) -> bytes:
-    """The reverse: PLAIN or MARKED and the body. Raises PayloadKeyMissing, PayloadError."""
+    """The reverse: PLAIN or MARKED and the body. Raises PayloadKeyMissing, PayloadCodecMissing, PayloadError."""
     if data[:1] != payload_codecs.CODED:
         return data
     try:
         return payload_codecs.current().opened(data)
-    except PayloadKeyMissing:
+    except PayloadUnreadable:
         raise
     except PayloadError as error:
         raise PayloadError(f"{path or 'value'}: {error}") from error.__cause__
@@ -91,6 +101,8 @@ def encode_body(value: object, as_type: object, path: str) -> tuple[bytes, bool]
     """The msgpack of the value without a codec byte, and whether it is MARKED. For records that hold several values."""
     codec = codec_of(as_type, path)
     try:
+        if codec.plan is not None:
+            return marks.encoder.encode(codec.plan.write(value)), True
         if codec.open:
             if (body := marks.written_plainly(value)) is not None:
                 return body, False
@@ -98,6 +110,8 @@ def encode_body(value: object, as_type: object, path: str) -> tuple[bytes, bool]
         if codec.sets:
             return marks.encoder.encode(marks.rewrite(value, mark=False, depth=0)), False
         return marks.encoder.encode(value), False
+    except NoMember as error:
+        raise PayloadError(f"{path + error.where or 'value'}: {error}") from error
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         where, reason = places.locate(value, path, error, codec.open)
         raise PayloadError(f"{where or 'value'}: {reason}") from error
@@ -107,6 +121,8 @@ def decode_body(body: bytes | memoryview, as_type: object, marked: bool, path: s
     """The reverse of ``encode_body``."""
     codec = codec_of(as_type, path)
     try:
+        if codec.plan is not None:
+            return codec.plan.read(marks.tagged_decoder.decode(body))
         if not marked:
             return codec.decoder.decode(body)
         return msgspec.convert(marks.marked_decoder.decode(body), cast(Any, as_type), dec_hook=marks.from_builtins)
@@ -116,11 +132,13 @@ def decode_body(body: bytes | memoryview, as_type: object, marked: bool, path: s
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
-    """What is known of a type. ``open``: some position is untyped; ``sets``: it has sets but nothing open."""
+    """What is known of a type. ``open``: some position is untyped; ``sets``: it has sets but nothing open; ``plan``:
+    it has a union whose members need their names."""
 
     decoder: msgspec.msgpack.Decoder[Any]
     open: bool
     sets: bool
+    plan: Node | None = None
 
 
 _codecs: dict[object, Codec] = {}
@@ -139,25 +157,49 @@ def codec_of(as_type: object, path: str = "") -> Codec:
 
 def _build_codec(as_type: object, path: str) -> Codec:
     try:
-        decoder: msgspec.msgpack.Decoder[Any]
-        decoder = msgspec.msgpack.Decoder(cast(Any, as_type), dec_hook=marks.from_builtins)
-        holds = _kinds_in(msgspec.inspect.type_info(as_type))
+        return _plain_codec(as_type)
     except (TypeError, ValueError, NameError) as error:
-        raise PayloadError(
-            f"{path or 'value'}: there is no way to decode the type {places.type_name(as_type)} ({error}): "
-            "annotate one concrete type, or msgspec Structs with a tag"
-        ) from error
-    return Codec(decoder, open=bool(holds & _OPEN), sets=bool(holds & _SETS))
+        refusal: Exception = error
+    if isinstance(refusal, TypeError):
+        try:
+            plan = Planner(lambda kind: Leaf(kind, _plain_codec(kind).open)).node(as_type)
+            return Codec(_any_decoder, open=False, sets=False, plan=plan)
+        except (TypeError, ValueError, NameError) as error:
+            refusal = error
+    raise PayloadError(
+        f"{path or 'value'}: there is no way to decode the type {places.type_name(as_type)} ({refusal}): "
+        f"{places.way_out_of(as_type)}"
+    ) from refusal
 
 
+def _plain_codec(as_type: object) -> Codec:
+    """Of a type that msgspec knows. Raises TypeError, ValueError, NameError for others."""
+    decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(cast(Any, as_type), dec_hook=marks.from_builtins)
+    holds = _types_in(msgspec.inspect.type_info(as_type))
+    for info in holds:
+        if isinstance(info, msgspec.inspect.CustomType) and not marks.is_known(info.cls):
+            raise TypeError(f"no codec for the class {places.type_name(info.cls)}")
+        if isinstance(info, msgspec.inspect.DataclassType) and _hidden_fields(info.cls):
+            raise TypeError(f"{places.type_name(info.cls)} has private attributes, which msgspec would leave out")
+    kinds = {type(info) for info in holds}
+    untyped = any(isinstance(info, msgspec.inspect.CustomType) and info.cls is object for info in holds)
+    return Codec(decoder, open=untyped or bool(kinds & _OPEN), sets=bool(kinds & _SETS))
+
+
+def _hidden_fields(cls: Any) -> bool:
+    """Whether an attrs class has attributes that begin with _: msgspec reads them and does not write them."""
+    return any(attribute.name.startswith("_") for attribute in getattr(cls, "__attrs_attrs__", ()))
+
+
+_any_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder()
 _OPEN: frozenset[type] = frozenset({msgspec.inspect.AnyType})
 _SETS: frozenset[type] = frozenset({msgspec.inspect.SetType, msgspec.inspect.FrozenSetType})
 
 
-def _kinds_in(root: msgspec.inspect.Type) -> set[type]:
-    """The kinds of all types that a value of this type may hold. Types may refer to themselves."""
+def _types_in(root: msgspec.inspect.Type) -> list[object]:
+    """All types that a value of this type may hold. Types may refer to themselves."""
     seen: set[int] = set()
-    kinds: set[type] = set()
+    found: list[object] = []
     stack: list[object] = [root]
     while stack:
         info = stack.pop()
@@ -167,6 +209,6 @@ def _kinds_in(root: msgspec.inspect.Type) -> set[type]:
         if not isinstance(info, (msgspec.inspect.Type, msgspec.inspect.Field)) or id(info) in seen:
             continue
         seen.add(id(info))
-        kinds.add(type(info))
+        found.append(info)
         stack.extend(getattr(info, name) for name in info.__struct_fields__)
-    return kinds
+    return found

@@ -10,6 +10,9 @@ byte   codec    then
 04 01  zlib     a zlib stream; left out where the value would not get smaller
 04 02  aes-gcm  length of the key id (1 byte), key id, 4 bytes of the key's fingerprint, nonce (12 bytes),
                 ciphertext with its tag (16 bytes). What stands before the ciphertext is authenticated too.
+04 03  own      length of the codec's name (1 byte), name, what its ``encode`` made
+04 04  needs    length of a codec's name (1 byte), name, the value: somewhere inside it is a value of that
+                codec, so that who lacks the codec knows before he opens anything
 =====  =======  =======================================================================================
 
 The nonce is random, so equal values have different bytes: who compares values compares what ``opened`` returns. The id
@@ -25,18 +28,20 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from fencepost.errors import PayloadError, PayloadKeyMissing
+from fencepost.errors import PayloadCodecMissing, PayloadError, PayloadKeyMissing, PayloadUnreadable
 
 CODED = b"\x04"
 """First byte of a user value that a codec wrote."""
 ZLIB = b"\x01"
 AES_GCM = b"\x02"
+OWN = b"\x03"
+NEEDS = b"\x04"
 
 ZLIB_BYTES_LEAST = 128
 """Shorter values do not get smaller by more than the code costs."""
@@ -63,6 +68,28 @@ class Cipher(Protocol):
         ...
 
 
+class PayloadCodec(Protocol):
+    """A codec of your own, named in ``payload_codecs`` as MODULE:NAME.
+
+    ``name`` stands in each value that it writes: 1 to 40 letters, digits, ``_``, ``.`` or ``-``, never changed. Both
+    methods run in the worker's event loop and in its threads: they compute, and wait for nothing. ``decode`` raises
+    whatever it likes for what ``encode`` did not make. Equal values need not have equal bytes.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the log calls the codec."""
+        ...
+
+    def encode(self, data: bytes, /) -> bytes:
+        """A value as it is to be stored."""
+        ...
+
+    def decode(self, data: bytes, /) -> bytes:
+        """The reverse of ``encode``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Key:
     """One key. ``fingerprint``: tells two keys under one id apart; it does not tell the key."""
@@ -77,26 +104,41 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Codecs:
-    """``chain``: what new values go through, in order. ``keys``: the first encrypts, any decrypts."""
+    """``chain``: names of what new values go through, in order. ``keys``: the first encrypts, any decrypts. ``own``:
+    the codecs of the user's, by name; those that are not in the chain only read.
+    """
 
     chain: tuple[str, ...] = ()
     keys: tuple[Key, ...] = ()
+    own: Mapping[str, PayloadCodec] = field(default_factory=dict[str, PayloadCodec])
 
     @property
-    def encrypts(self) -> bool:
-        """True if new values are encrypted."""
-        return "aes-gcm" in self.chain
+    def hides(self) -> bool:
+        """True if new values may be unreadable without a key: they are encrypted, or go through a codec of which we do
+        not know what it does.
+        """
+        return any(name != "zlib" for name in self.chain)
 
     def coded(self, data: bytes) -> bytes:
         """A value as it is stored."""
         if self.chain and len(data) > OPENED_BYTES_MAX:
             raise PayloadError(f"the value has {len(data):,} bytes, no codec takes more than {OPENED_BYTES_MAX:,}")
+        inside: list[str] = []
         for name in self.chain:
-            data = _compressed(data) if name == "zlib" else _encrypted(data, self.keys[0])
+            if name == "zlib":
+                data = _compressed(data)
+            elif name == "aes-gcm":
+                data = _encrypted(data, self.keys[0])
+            else:
+                data = _named(OWN, name) + _by_own(self.own[name].encode, name, data)
+                inside.append(name)
+        outermost = data[:2] == CODED + OWN
+        for name in inside[: len(inside) - outermost]:
+            data = _named(NEEDS, name) + data
         return data
 
     def opened(self, data: bytes) -> bytes:
-        """The reverse, whatever wrote it. Raises PayloadKeyMissing, PayloadError."""
+        """The reverse, whatever wrote it. Raises PayloadKeyMissing, PayloadCodecMissing, PayloadError."""
         for _ in range(NESTED_MAX):
             if data[:1] != CODED:
                 return data
@@ -107,17 +149,51 @@ class Codecs:
         kind = data[1:2]
         if kind == ZLIB:
             return _decompressed(data[2:])
+        if kind in (OWN, NEEDS):
+            name, body = _name_and_body(data)
+            codec = self.own.get(name)
+            if codec is None:
+                raise PayloadCodecMissing(name)
+            return body if kind == NEEDS else _by_own(codec.decode, name, body)
         if kind != AES_GCM:
             raise PayloadError(f"the value was written by codec {kind.hex()!r}, which this version does not have")
         name, fingerprint, head = _head(data)
-        key = next((key for key in self.keys if (key.id, key.fingerprint) == (name, fingerprint)), None)
-        if key is None:
-            raise PayloadKeyMissing(name, other=any(key.id == name for key in self.keys))
+        key = self._key(name, fingerprint)
         nonce, body = data[head : head + NONCE_BYTES], data[head + NONCE_BYTES :]
         try:
             return key.cipher.decrypt(nonce, body, data[:head])
         except Exception as error:
             raise PayloadError(f"the value does not open with key {name!r}: it was altered or cut") from error
+
+    def _key(self, name: str, fingerprint: bytes) -> Key:
+        key = next((key for key in self.keys if (key.id, key.fingerprint) == (name, fingerprint)), None)
+        if key is None:
+            raise PayloadKeyMissing(name, other=any(key.id == name for key in self.keys))
+        return key
+
+    def check(self, data: bytes) -> None:
+        """Raise PayloadKeyMissing or PayloadCodecMissing if the heads of a value name what is not here. Decrypts
+        nothing; what is damaged is for the reader to say.
+        """
+        try:
+            while data[:1] == CODED:
+                kind = data[1:2]
+                if kind == AES_GCM:
+                    self._key(*_head(data)[:2])
+                    return
+                if kind == ZLIB:
+                    data = _decompressed(data[2:])
+                    continue
+                name, body = _name_and_body(data)
+                if name not in self.own:
+                    raise PayloadCodecMissing(name)
+                if kind == OWN:
+                    return
+                data = body
+        except PayloadUnreadable:
+            raise
+        except PayloadError:
+            return
 
 
 NONE = Codecs()
@@ -151,13 +227,13 @@ def using(codecs: Codecs) -> Generator[None]:
         _current.reset(token)
 
 
-def key_missing_in(payload: bytes, codecs: Codecs) -> str | None:
-    """The id of a key that is needed to read the user values in an event's payload, bare or in a record, and is not
-    there; None if all are there.
+def lacking(payload: bytes, codecs: Codecs) -> PayloadUnreadable | None:
+    """What is needed to read the user values in an event's payload, bare or in a record, and is not there; None if all
+    is there.
     """
     if payload[:1] == CODED:
-        return _missing(payload, codecs)
-    if payload[:1] != b"\x01" or (CODED + AES_GCM not in payload and CODED + ZLIB not in payload):
+        return _lacking(payload, codecs)
+    if payload[:1] != b"\x01" or CODED not in payload:
         return None
     import msgspec
 
@@ -172,22 +248,43 @@ def key_missing_in(payload: bytes, codecs: Codecs) -> str | None:
             stack.extend(cast(dict[Any, object], item).values())
         elif isinstance(item, list):
             stack.extend(cast(list[object], item))
-        elif isinstance(item, bytes) and (missing := _missing(item, codecs)) is not None:
-            return missing
+        elif isinstance(item, bytes) and (found := _lacking(item, codecs)) is not None:
+            return found
     return None
 
 
-def _missing(data: bytes, codecs: Codecs) -> str | None:
+def _lacking(data: bytes, codecs: Codecs) -> PayloadUnreadable | None:
     try:
-        if data[:2] == CODED + AES_GCM:
-            name, fingerprint, _ = _head(data)
-            known = any((key.id, key.fingerprint) == (name, fingerprint) for key in codecs.keys)
-            return None if known else name
-        if data[:2] == CODED + ZLIB:
-            return _missing(_decompressed(data[2:]), codecs)
-    except PayloadError:
-        return None  # it is for the reader to say
+        codecs.check(data)
+    except PayloadUnreadable as error:
+        return error
     return None
+
+
+def _named(kind: bytes, name: str) -> bytes:
+    told = name.encode("ascii")
+    return CODED + kind + bytes([len(told)]) + told
+
+
+def _name_and_body(data: bytes) -> tuple[str, bytes]:
+    """The codec's name and what stands behind it."""
+    end = 3 + data[2] if len(data) > 2 else 3
+    if data[1:2] not in (OWN, NEEDS) or not 3 < end <= len(data):
+        raise PayloadError("the coded value is cut, or was written by a newer version")
+    return data[3:end].decode("ascii", "replace"), data[end:]
+
+
+def _by_own(method: Callable[[bytes], object], name: str, data: bytes) -> bytes:
+    """What a codec of the user's makes of the data; whatever goes wrong in it is told with its name."""
+    try:
+        made = method(data)
+    except Exception as error:
+        raise PayloadError(f"the codec {name!r} raised {type(error).__qualname__}: {error}") from error
+    if not isinstance(made, bytes):
+        raise PayloadError(f"the codec {name!r} returned {type(made).__qualname__}, must return bytes")
+    if len(made) > OPENED_BYTES_MAX:
+        raise PayloadError(f"the codec {name!r} returned {len(made):,} bytes, the limit is {OPENED_BYTES_MAX:,}")
+    return made
 
 
 def _head(data: bytes) -> tuple[str, bytes, int]:

@@ -12,28 +12,46 @@ from pathlib import Path
 from typing import cast
 
 from fencepost.config import Config, ConfigError
-from fencepost.payload_codecs import FINGERPRINT_BYTES, Cipher, Codecs, Key
+from fencepost.payload_codecs import FINGERPRINT_BYTES, Cipher, Codecs, Key, PayloadCodec
+from fencepost.payload_own import own_codecs
 
 KEY_ID = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 KEY_BYTES = (16, 24, 32)
+CHAIN_MAX = 4
+"""Codecs one after the other, so that a value never has more heads than a reader peels (NESTED_MAX)."""
 
 
 def codecs_of(config: Config) -> Codecs:
     """The codecs that the configuration names. Raises ConfigError."""
-    chain = config.payload_codecs
+    paths = config.payload_codecs
+    own = own_codecs("payload_codecs", paths)
+    chain = tuple(own[path].name if path in own else path for path in paths)
     if len(set(chain)) != len(chain):
-        raise ConfigError(f"payload_codecs = {list(chain)!r}: names a codec twice")
-    if "zlib" in chain and "aes-gcm" in chain and chain[0] != "zlib":
-        raise ConfigError(
-            f"payload_codecs = {list(chain)!r}: what is encrypted does not get smaller; put 'zlib' before 'aes-gcm'"
-        )
+        raise ConfigError(f"payload_codecs = {list(paths)!r}: names a codec twice")
+    if len(chain) > CHAIN_MAX:
+        raise ConfigError(f"payload_codecs = {list(paths)!r}: has {len(chain)} codecs, the limit is {CHAIN_MAX}")
+    if "aes-gcm" in chain[:-1]:
+        # What is encrypted does not get smaller; and a worker looks at a value's head to see which key it needs.
+        raise ConfigError(f"payload_codecs = {list(paths)!r}: put 'aes-gcm' last, behind what makes values smaller")
     keys = tuple(_keys(config))
     if "aes-gcm" in chain and not keys:
         raise ConfigError(
             "payload_codecs has 'aes-gcm' and there is no key: set payload_key_file, or FENCEPOST_PAYLOAD_KEYS, to"
             " ID:KEY with 32 random bytes in base64, such as `openssl rand -base64 32` prints"
         )
-    return Codecs(chain, keys)
+    return Codecs(chain, keys, _by_name(own, own_codecs("payload_codecs_read", config.payload_codecs_read)))
+
+
+def _by_name(writing: dict[str, PayloadCodec], reading: dict[str, PayloadCodec]) -> dict[str, PayloadCodec]:
+    """Two paths to one codec are one codec; two codecs of one name could not be told apart in the log."""
+    found: dict[str, PayloadCodec] = {}
+    for path, codec in (*writing.items(), *reading.items()):
+        if found.setdefault(codec.name, codec) is not codec:
+            raise ConfigError(
+                f"payload_codecs and payload_codecs_read have two codecs of the name {codec.name!r} (one is {path!r}): "
+                "a codec that writes otherwise needs another name"
+            )
+    return found
 
 
 def _keys(config: Config) -> list[Key]:

@@ -1,7 +1,7 @@
 """How a value is written so that nothing is lost and equal values have equal bytes.
 
-Marks stand for what plain msgpack forgets, and sets are put in order. Marks are msgpack extension types 1 to 11. They
-are part of the log's format: a number never changes its meaning.
+Marks stand for what plain msgpack forgets, and sets are put in order. Marks are msgpack extension types 1 to 11, and 12
+names the member of a union (``payload_unions``). They are part of the log's format: a number never changes its meaning.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ DEPTH_MAX = 200
 """Deeper nesting is refused by name, before the interpreter's limit is near (1000 frames, shared with the user's)."""
 
 _TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _TIME, _TIMEDELTA, _DATETIME, _INTEGER, _PAIRS = range(1, 12)
+TAGGED = 12
 _SAFE = frozenset({str, float, bool, type(None), bytes})
 _INT64 = range(-(2**63), 2**64)
 
@@ -190,7 +191,20 @@ _READERS: dict[int, Callable[[memoryview], Any]] = {
     _TIMEDELTA: lambda data: msgspec.convert(str(data, "utf-8"), datetime.timedelta),
     _DATETIME: lambda data: datetime.datetime.fromisoformat(str(data, "utf-8")),
     _INTEGER: lambda data: int(str(data, "ascii"), 16),
+    TAGGED: lambda data: marked_decoder.decode(data)[1],
 }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tagged:
+    """A value with the name of its union's member."""
+
+    name: str
+    body: Any
+
+
+def _read_tagged(code: int, data: memoryview) -> Any:
+    return Tagged(*tagged_decoder.decode(data)) if code == TAGGED else _read_marked(code, data)
 
 
 def _read_marked(code: int, data: memoryview) -> Any:
@@ -201,6 +215,14 @@ def _read_marked(code: int, data: memoryview) -> Any:
 
 
 marked_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ext_hook=_read_marked)
+tagged_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ext_hook=_read_tagged)
+
+
+def is_known(kind: type) -> bool:
+    """Whether values of a class that msgspec does not know can be written and read: pydantic's models, and ``object``,
+    which says as much as Any."""
+    pydantic = sys.modules.get("pydantic")
+    return kind is object or (pydantic is not None and issubclass(kind, pydantic.BaseModel))
 
 
 def from_builtins(kind: type, value: Any) -> Any:

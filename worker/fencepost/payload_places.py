@@ -17,6 +17,18 @@ def type_name(kind: object) -> str:
     return str(kind).replace("typing.", "")
 
 
+def way_out_of(kind: object) -> str:
+    """What to annotate instead of a type that has no codec."""
+    module = str(getattr(kind, "__module__", "")).partition(".")[0]
+    if module in _WAYS_OUT:
+        return _WAYS_OUT[module]
+    if module == "collections":
+        return "annotate list or dict, and make the other of it where it is used"
+    return (
+        "annotate plain data: dataclasses, Structs, attrs classes, lists, dicts, str, numbers, dates and unions of them"
+    )
+
+
 def mismatch(error: Exception, as_type: object, path: str) -> str:
     """msgspec says "Expected `int`, got `str` - at `$.items[0]`": the place goes to the front, the words stay."""
     words, _, place = str(error).rpartition(" - at `")

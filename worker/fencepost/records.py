@@ -101,11 +101,20 @@ class WaitCreated(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class HookCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     """``name``: the payload type's name, for people. ``metadata``: a user value for senders (None: none was given).
-    ``http``: webhooks may reach it."""
+    ``http``: webhooks may reach it. ``respond``: seconds that senders wait for the workflow's answer (None: there is
+    none)."""
 
     name: str
     metadata: bytes | None = None
     http: bool = False
+    respond: float | None = None
+
+
+class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The marker of an answer to a payload: ``value`` is a user value, ``status`` that of HTTP."""
+
+    value: bytes
+    status: int = 200
 
 
 class RunFailed(msgspec.Struct, frozen=True, omit_defaults=True):

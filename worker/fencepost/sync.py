@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 
+from fencepost.attributes import AttributeValue
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
-from fencepost.client import HookInfo, RunInfo
+from fencepost.client import HookInfo, Reply, RunInfo
 from fencepost.client import Run as AsyncRun
+from fencepost.config import Config
 from fencepost_store.events import Event
 
 P = ParamSpec("P")
@@ -30,8 +33,8 @@ class Run(Generic[R]):
     def __init__(self, client: Client, run: AsyncRun[R]) -> None:
         self._client = client
         self._run = run
-        self.id = run.id
-        self.created = run.created
+        self.id: str = run.id
+        self.created: bool = run.created
 
     def status(self) -> RunInfo:
         """The run's row now. Raises RunNotFound."""
@@ -65,8 +68,18 @@ class Client:
     threads.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._client = AsyncClient(*args, **kwargs)
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        database_url: str | None = None,
+        redis_url: str | None = None,
+        namespace: str | None = None,
+        config_file: Path | None = None,
+    ) -> None:
+        self._client = AsyncClient(
+            config, database_url=database_url, redis_url=redis_url, namespace=namespace, config_file=config_file
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -114,15 +127,34 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        delay: float | timedelta | None = ...,
+        start_at: datetime | None = ...,
     ) -> Run[R]: ...
     @overload
-    def start(self, workflow: str, /, *args: Any, **kwargs: Any) -> Run[Any]: ...
+    def start(
+        self,
+        workflow: str,
+        /,
+        *args: Any,
+        key: str | None = ...,
+        queue: str | None = ...,
+        strict: bool = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        delay: float | timedelta | None = ...,
+        start_at: datetime | None = ...,
+        **kwargs: Any,
+    ) -> Run[Any]: ...
     def start(  # type: ignore[misc] # mypy does not see that *args: Any takes *Ts
         self, workflow: Any, /, *args: Any, **kwargs: Any
     ) -> Run[Any]:
         """See ``fencepost.Client.start``."""
         return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
 
+    @overload
+    def run(self, run_id: str) -> Run[Any]: ...
+    @overload
+    def run(self, run_id: str, workflow: Workflow[..., R]) -> Run[R]: ...
     def run(self, run_id: str, workflow: Workflow[..., Any] | None = None) -> Run[Any]:
         """A handle on a run that was started elsewhere."""
         return Run(self, self._client.run(run_id) if workflow is None else self._client.run(run_id, workflow))
@@ -130,6 +162,10 @@ class Client:
     def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
         """See ``fencepost.Client.resume``."""
         return self.call(self._client.resume(token, value, id=id, http=http))
+
+    def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+        """See ``fencepost.Client.ask``."""
+        return self.call(self._client.ask(token, value, id=id, http=http))
 
     def hook(self, token: str) -> HookInfo:
         """See ``fencepost.Client.hook``."""
@@ -139,6 +175,16 @@ class Client:
         """A run's row. Raises RunNotFound."""
         return self.call(self._client.get(run_id))
 
-    def list(self, **where: Any) -> list[RunInfo]:
+    def list(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[RunInfo]:
         """See ``fencepost.Client.list``."""
-        return self.call(self._client.list(**where))
+        return self.call(
+            self._client.list(workflow=workflow, status=status, attributes=attributes, limit=limit, before=before)
+        )

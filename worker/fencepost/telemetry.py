@@ -8,11 +8,17 @@ from typing import Any
 
 import structlog
 
+from fencepost.errors import PayloadCodecMissing, PayloadKeyMissing, PayloadUnreadable
+
 CATALOGUE: dict[str, tuple[str, str]] = {
     "worker_started": ("info", "the worker is ready and consumes: owner, queues, build"),
     "worker_draining": ("info", "no new work is taken; bodies under way are given drain_seconds"),
     "worker_stopped": ("info", "everything is handed back: how many messages were released"),
+    "http_started": ("info", "the worker serves webhooks: address"),
+    "http_stopped": ("info", "no connection is accepted any more, and requests under way have ended"),
     "lease_renewal_failed": ("warning", "the queue could not be reached for a renewal: held"),
+    "redelivered": ("info", "a message whose owner's lease had run out is worked on again: key, crashes"),
+    "tick_handled": ("debug", "a tick has been dealt with, in as many turns as it took: run"),
     "lease_lost": ("warning", "a lease ran out or was taken by another worker; the local work is cancelled: key"),
     "lease_withdrawn": ("info", "the work is not wanted any more; the body is told: key"),
     "loop_blocked": ("warning", "user code blocks the event loop for longer than the lease: seconds, stack"),
@@ -36,6 +42,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "payload_key_missing": (
         "warning",
         "a value is encrypted with a key that this worker does not have; the message is released: key, run",
+    ),
+    "payload_codec_missing": (
+        "warning",
+        "a value was written by a codec that this worker does not have; the message is released: codec, run",
     ),
     "replay_budget": ("error", "workflow code ran beyond its budget: run, seconds, stack"),
     "suspect_alone": (
@@ -65,3 +75,14 @@ def note(event: str, **fields: Any) -> None:
     """Log an event of the catalogue through structlog (to stderr as the command line configures it)."""
     level, _ = CATALOGUE[event]
     getattr(structlog.get_logger("fencepost"), level)(event, **fields)
+
+
+def note_lacking(missing: PayloadUnreadable, run: str) -> None:
+    """Log which key or codec a worker lacks for a run's values."""
+    match missing:
+        case PayloadKeyMissing():
+            note("payload_key_missing", key=missing.key, run=run)
+        case PayloadCodecMissing():
+            note("payload_codec_missing", codec=missing.codec, run=run)
+        case _:
+            raise AssertionError(f"a lack without a name: {missing!r}")

@@ -35,7 +35,8 @@ TABLE: dict[EventType, dict[State, State]] = {
     E.run_completed: {S.running: S.ended},
     # The escape hatches end a run that no turn has ever got through.
     E.run_failed: {S.open: S.ended, S.running: S.ended},
-    E.run_cancelled: {S.running: S.ended},
+    # From open: cancelled before a start that was put off, so its code was never called.
+    E.run_cancelled: {S.open: S.ended, S.running: S.ended},
     E.run_terminated: {S.open: S.ended, S.running: S.ended},
     E.cancel_requested: {S.open: S.open, S.running: S.running},
     E.step_created: {S.absent: S.open},

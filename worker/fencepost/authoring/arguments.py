@@ -31,6 +31,7 @@ class Arguments:
         self._name = name
         self._signature = inspect.signature(fn)
         self._hints: Mapping[str, Any] | None = None
+        self._result_known = False
         self._positional = [
             p for p in self._signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
@@ -66,6 +67,10 @@ class Arguments:
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int | None = None) -> bytes:
         """The user value ``[args, kwargs]``. Raises ArgumentError, PayloadError, PayloadTooLarge."""
         args, kwargs = self.bind(args, kwargs)
+        if not self._result_known:
+            # Before anything is recorded: a body whose result cannot be written would do its work for nothing.
+            payload.codec_of(self.result_type, f"the result of {self._name}")
+            self._result_known = True
         marked = False
         positional: list[msgspec.Raw] = []
         for index, value in enumerate(args):

@@ -16,7 +16,7 @@ class Abandoned:
     __slots__ = ("raised",)
 
     def __init__(self) -> None:
-        self.raised = False
+        self.raised: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,43 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Mapping
+from datetime import timedelta
 from types import TracebackType, UnionType
 from typing import Any, Generic, TypeVar, cast, overload
 
 from fencepost import payload
 from fencepost import payload_places as places
-from fencepost.errors import HookConflict, NotInWorkflow
-from fencepost.records import HookCreated, pack
+from fencepost.answers import entity_of
+from fencepost.errors import HookConflict, NotInWorkflow, PayloadError
+from fencepost.records import Answered, HookCreated, pack
 from fencepost.replay import interface
-from fencepost_store.events import EventType
+from fencepost_store.events import Event, EventType
 
 T = TypeVar("T")
+
+RESPOND_SECONDS_MAX = 60.0
+"""Servers and proxies give up on a request after about a minute."""
 
 
 @overload
 def hook(
-    as_type: type[T], token: str | None = ..., *, metadata: Mapping[str, object] | None = ..., http: bool = ...
+    as_type: type[T],
+    token: str | None = ...,
+    *,
+    metadata: Mapping[str, object] | None = ...,
+    http: bool = ...,
+    respond: timedelta | float | None = ...,
 ) -> Hook[T]: ...
 @overload
 def hook(  # what mypy takes `int | str` for
-    as_type: UnionType, token: str | None = ..., *, metadata: Mapping[str, object] | None = ..., http: bool = ...
+    as_type: UnionType,
+    token: str | None = ...,
+    *,
+    metadata: Mapping[str, object] | None = ...,
+    http: bool = ...,
+    respond: timedelta | float | None = ...,
 ) -> Hook[Any]: ...
 @overload
-def hook(*, token: str | None = ..., metadata: Mapping[str, object] | None = ..., http: bool = ...) -> Hook[Any]: ...
+def hook(
+    *,
+    token: str | None = ...,
+    metadata: Mapping[str, object] | None = ...,
+    http: bool = ...,
+    respond: timedelta | float | None = ...,
+) -> Hook[Any]: ...
 def hook(
     as_type: Any = Any,
     token: str | None = None,
     *,
     metadata: Mapping[str, object] | None = None,
     http: bool = False,
+    respond: timedelta | float | None = None,
 ) -> Hook[Any]:
     """Listen for payloads of a type, from now until the hook is closed, its ``async with`` is left, or the run ends.
 
     ``token`` is what senders name; by default 128 bits that nobody can guess, also not from the run's id: they are
     derived from random bytes that stand in the run's log. ``metadata`` is for senders, who get it from
-    ``client.hook(token)``. ``http``: webhooks (``fencepost.web.webhooks``) may reach it.
+    ``client.hook(token)``. ``http``: webhooks (``fencepost.web.webhooks``) may reach it. ``respond``: how long (seconds
+    or a timedelta, up to a minute) a webhook's sender waits for what the code says with ``Hook.respond``.
 
-    Raises NotInWorkflow elsewhere, PayloadError for metadata that cannot be encoded.
+    Raises NotInWorkflow elsewhere, PayloadError for metadata that cannot be encoded, ValueError for other deadlines.
     """
     asking = interface.current()
     if asking is None:
@@ -48,8 +71,19 @@ def hook(
         )
     entity = asking.new_id("hook")
     chosen = token if token is not None else asking.secret(entity)[:16].hex()
+    seconds = _deadline(respond)
     told = None if metadata is None else payload.encode(dict(metadata), path=f"metadata of hook {chosen!r}")
-    return Hook(asking, entity, chosen, as_type, HookCreated(places.type_name(as_type), told, http))
+    return Hook(asking, entity, chosen, as_type, HookCreated(places.type_name(as_type), told, http, seconds))
+
+
+def _deadline(respond: timedelta | float | None) -> float | None:
+    seconds = respond.total_seconds() if isinstance(respond, timedelta) else respond
+    if seconds is not None and not 0 < seconds <= RESPOND_SECONDS_MAX:
+        raise ValueError(
+            f"hook(respond={respond!r}): must be more than 0 and at most {RESPOND_SECONDS_MAX} s, for a connection is"
+            " held open meanwhile; let the sender ask again for what takes longer"
+        )
+    return None if seconds is None else float(seconds)
 
 
 class Hook(Generic[T]):
@@ -66,8 +100,14 @@ class Hook(Generic[T]):
         self._type = as_type
         self._closed = False
         self._conflict_with: str | None = None
-        codec = payload.codec_of(as_type, f"hook {token!r}")
-        del codec  # built now, so that a type that cannot be decoded is refused here and not when somebody has sent one
+        self._asking = asking
+        self._last: Event | None = None  # the payload that can be answered
+        # Built now, so that a type that cannot be decoded is refused here and not when somebody has sent one.
+        if payload.codec_of(as_type, f"hook {token!r}").plan is not None:
+            raise PayloadError(
+                f"hook {token!r}: there is no way to decode the type {places.type_name(as_type)} from what senders "
+                "give, for they do not say of which class it is: use Structs with a tag, or one class"
+            )
         self._channel = asking.hook(entity, token, pack(record))
 
     async def conflict(self) -> HookConflict | None:
@@ -80,6 +120,23 @@ class Hook(Generic[T]):
             return None
         self._conflict_with = event.dedupe or "unknown"
         return HookConflict(self.token, self._conflict_with)
+
+    def respond(self, value: object = None, *, status: int = 200) -> None:
+        """Answer the payload that the hook gave last: its sender gets ``value`` as JSON (bytes as they are, None as an
+        empty body) with this HTTP status, and the same again if it sends again.
+
+        The answer is in the log before it is sent. A sender that does not wait never sees it. Where several tasks
+        await one hook, answer before the next await. Raises ValueError if there is nothing to answer (each payload is
+        answered once) or for a status outside 200 to 599, PayloadError for what cannot be encoded.
+        """
+        event = self._last
+        if event is None:
+            raise ValueError(f"hook {self.token!r}: no payload to answer: await one first; each is answered once")
+        if not 200 <= status <= 599:
+            raise ValueError(f"hook {self.token!r}: status {status} is no HTTP status of an answer (200 to 599)")
+        data = payload.encode(value, path=f"answer of hook {self.token!r}")
+        self._last = None
+        self._asking.mark(entity_of(event.dedupe or f"seq:{event.seq}"), pack(Answered(data, status)))
 
     def close(self) -> None:
         """Stop listening: later payloads are refused to their senders. Idempotent."""
@@ -118,4 +175,5 @@ class Hook(Generic[T]):
         if event.type is EventType.hook_conflict:
             self._conflict_with = event.dedupe or "unknown"
             raise HookConflict(self.token, self._conflict_with)
+        self._last = event
         return cast(T, payload.decode(event.payload, self._type, path=f"payload of hook {self.token!r}"))

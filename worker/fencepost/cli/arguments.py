@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,6 +37,35 @@ def parse_kwargs(text: str | None) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadArgument(f"--kwargs is not a JSON object: {text!r}; write '{{\"name\": value}}'")
     return value  # pyright: ignore[reportUnknownVariableType]
+
+
+def parse_attributes(given: Sequence[str]) -> dict[str, Any]:
+    """``--attribute``: a name and a JSON value; what is no JSON is a text. Raises BadArgument."""
+    found: dict[str, Any] = {}
+    for one in given:
+        name, equals, text = one.partition("=")
+        if not equals:
+            raise BadArgument(f"--attribute {one!r} is not NAME=VALUE")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def parse_instant(text: str | None) -> datetime | None:
+    """``--at``. Raises BadArgument."""
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise BadArgument(
+            f"--at is no instant with a time zone: {text!r}; write 2030-01-31T08:00:00+01:00, or end it with Z"
+        )
+    return instant
 
 
 def typed(

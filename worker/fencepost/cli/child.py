@@ -14,6 +14,7 @@ from fencepost.engine.child import serve
 from fencepost.engine.link import Failed, ParentLink
 from fencepost.engine.loading import project_files
 from fencepost.engine.logs import Format, configure_logs
+from fencepost.web.server import serving
 
 
 def main() -> int:
@@ -28,7 +29,7 @@ def main() -> int:
         config = order.config
         if order.own_build:
             config = msgspec.structs.replace(config, build=f"{config.build}-{uuid.uuid4().hex[:8]}")
-        serve(config, order.modules, link.tell, parent=link)
+        serve(config, order.modules, link.tell, parent=link, beside=serving)
     except Exception as error:
         known = explain(error)
         if known is None:

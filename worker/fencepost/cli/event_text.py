@@ -7,8 +7,10 @@ from typing import Any, cast
 import msgspec
 
 from fencepost import payload
+from fencepost.attributes import value_of as value_of_text
+from fencepost.attributes import values_of
 from fencepost.cli.output import iso, moment, plain, shown, span
-from fencepost.errors import PayloadError, PayloadKeyMissing
+from fencepost.errors import PayloadCodecMissing, PayloadError, PayloadKeyMissing
 from fencepost.failure import told
 from fencepost.records import (
     RECORD_TAG,
@@ -25,6 +27,7 @@ from fencepost.records import (
     WaitCreated,
     unpack,
 )
+from fencepost_store.attributes import changes_in
 from fencepost_store.events import Event, EventType
 
 RECORDS: dict[EventType, type[msgspec.Struct]] = {
@@ -61,13 +64,15 @@ def record_of(event: Event) -> msgspec.Struct | None:
 
 
 def value_of(data: bytes) -> Any:
-    """A user's value in what JSON knows. What is encrypted with a key that is not configured here says which one;
+    """A user's value in what JSON knows. What needs a key or a codec that is not configured here says which one;
     what cannot be read otherwise is shown as bytes.
     """
     try:
         return plain(payload.decode(data))
     except PayloadKeyMissing as missing:
         return {"encrypted_with_key": missing.key}
+    except PayloadCodecMissing as missing:
+        return {"written_by_codec": missing.codec}
     except PayloadError:
         return plain(data)
 
@@ -92,13 +97,27 @@ def _payload_json(event: Event) -> object:
         return None
     record = record_of(event)
     if record is not None:
-        return _record_json(record)
+        told = _record_json(record)
+        if isinstance(record, RunCreated):
+            told["attributes"] = values_of(record.attributes)
+        return told
+    if event.type is EventType.attributes_set:
+        return _changes(event)
     if event.payload[:1] == RECORD_TAG:
         try:
             return plain(msgspec.msgpack.decode(event.payload[1:]))
         except msgspec.DecodeError:
             return plain(event.payload)
     return value_of(event.payload)
+
+
+def _changes(event: Event) -> object:
+    """What an attributes_set changes; null for what it takes away."""
+    try:
+        changes = changes_in(event.payload)
+    except ValueError:
+        return plain(event.payload)
+    return {name: None if text is None else plain(value_of_text(text)) for name, text in changes.items()}
 
 
 def _record_json(record: msgspec.Struct) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fencepost.cli.output import emit, iso, moment, span, table
+from fencepost.cli.output import emit, iso, moment, plain, span, table
 from fencepost.cli.session import Session, json_option
 
 if TYPE_CHECKING:
-    from fencepost_store.protocol import Run
+    from fencepost_store.protocol import Run, RunDetails
 
 STATUSES = ("pending", "running", "parked", "completed", "failed", "cancelled", "terminated")
 COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "terminated": "yellow", "parked": "magenta"}
@@ -31,6 +31,9 @@ def check_run_id(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
 @click.option("--status", type=click.Choice(STATUSES), multiple=True, help="Only runs in this state; may be repeated.")
 @click.option("--queue", metavar="NAME", help="Only runs of this queue.")
+@click.option(
+    "--where", metavar="NAME=VALUE", multiple=True, help="Only runs with this attribute; repeated: with all of them."
+)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
 @click.option(
     "--before", callback=check_run_id, metavar="ID", help="Go on after this run: the last one of the page before."
@@ -42,6 +45,7 @@ def list_runs(
     workflow: str | None,
     status: tuple[str, ...],
     queue: str | None,
+    where: tuple[str, ...],
     limit: int,
     before: str | None,
     as_json: bool,
@@ -49,29 +53,75 @@ def list_runs(
     """List runs, newest first. Needs Postgres only."""
     from fencepost_store.protocol import RunFilter, RunStatus
 
-    where = RunFilter(workflow=workflow, statuses=tuple(RunStatus[name] for name in status), queue=queue)
+    statuses = tuple(RunStatus[name] for name in status)
+    wanted = RunFilter(workflow=workflow, statuses=statuses, queue=queue, attributes=_attributes(where))
 
-    async def look() -> tuple[list[Run], int]:
+    async def look() -> tuple[list[Run], dict[str, RunDetails], int]:
         async with session.store() as (store, _):
-            return await store.list_runs(where, limit, before), await store.now()
+            runs = await store.list_runs(wanted, limit, before)
+            return runs, await store.details([run.run_id for run in runs]), await store.now()
 
-    found, now = session.run(look())
+    found, details, now = session.run(look())
     if as_json:
-        emit({"runs": [run_json(run) for run in found]})
+        emit({"runs": [run_json(run, details.get(run.run_id)) for run in found]})
         return
     if not found:
-        click.echo("no runs" if where == RunFilter() and before is None else "no runs like that")
+        click.echo("no runs" if wanted == RunFilter() and before is None else "no runs like that")
         return
-    rows = [
-        [run.run_id, run.workflow, run.status.name, _age(run, now), str(run.last_seq), run.key or ""] for run in found
-    ]
-    table(rows, ["ID", "WORKFLOW", "STATUS", "STARTED", "EVENTS", "KEY"], right=frozenset({4}))
+    _show(found, details, now)
     if len(found) == limit:
         click.echo(f"more: --before {found[-1].run_id}", err=True)
 
 
-def _age(run: Run, now: int) -> str:
+def _attributes(where: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    from fencepost.attributes import candidates
+    from fencepost.errors import BadAttribute
+
+    found: dict[str, tuple[str, ...]] = {}
+    for one in where:
+        name, equals, words = one.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{one!r} is not NAME=VALUE", param_hint="--where")
+        try:
+            found[name] = candidates(name, words)
+        except BadAttribute as error:
+            raise click.BadParameter(str(error), param_hint="--where") from None
+    return found
+
+
+def _show(found: list[Run], details: dict[str, RunDetails], now: int) -> None:
+    rows: list[list[str]] = []
+    for run in found:
+        more = details.get(run.run_id)
+        texts = attributes_text(more)
+        rows.append([run.run_id, run.workflow, run.status.name, _age(run, more, now), str(run.last_seq)])
+        rows[-1] += [run.key or "", texts]
+    head = ["ID", "WORKFLOW", "STATUS", "STARTED", "EVENTS", "KEY", "ATTRIBUTES"]
+    if not any(row[-1] for row in rows):
+        head, rows = head[:-1], [row[:-1] for row in rows]
+    table(rows, head, right=frozenset({4}))
+
+
+def _age(run: Run, details: RunDetails | None, now: int) -> str:
+    starts_at = None if details is None else details.starts_at
+    if starts_at is not None and starts_at > now:
+        return f"in {span((starts_at - now) / 1e6)}"
     return f"{span((now - run.created_at) / 1e6)} ago"
+
+
+def attributes_text(details: RunDetails | None) -> str:
+    """A run's attributes on one line."""
+    from fencepost.attributes import values_of
+
+    values = values_of({} if details is None else details.attributes)
+    return " ".join(
+        f"{name}={value if isinstance(value, str) else plain_text(value)}" for name, value in values.items()
+    )
+
+
+def plain_text(value: object) -> str:
+    """An attribute's value, as ``--where`` takes it."""
+    return str(value).lower() if isinstance(value, bool) else str(plain(value))
 
 
 @click.command()
@@ -90,9 +140,12 @@ def result(session: Session, run_id: str, timeout: float | None, as_json: bool) 
     show(session.run(wait()), as_json)
 
 
-def run_json(run: Run) -> dict[str, Any]:
-    """A run's row, as docs/cli.md describes it."""
+def run_json(run: Run, details: RunDetails | None) -> dict[str, Any]:
+    """A run's row with its details, as docs/cli.md describes it."""
+    from fencepost.attributes import values_of
+
     parked = run.parked
+    starts_at = None if details is None else details.starts_at
     return {
         "id": run.run_id,
         "workflow": run.workflow,
@@ -104,6 +157,8 @@ def run_json(run: Run) -> dict[str, Any]:
         "created_at": iso(moment(run.created_at)),
         "updated_at": iso(moment(run.updated_at)),
         "wake_at": None if run.wake_at is None else iso(moment(run.wake_at)),
+        "starts_at": None if starts_at is None else iso(moment(starts_at)),
+        "attributes": values_of({} if details is None else details.attributes),
         "parked": None
         if parked is None
         else {

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from fencepost.cli.output import emit, iso, moment, pairs, printable, shown, span, table
-from fencepost.cli.runs_list import COLOURS, check_run_id, run_json
+from fencepost.cli.runs_list import COLOURS, attributes_text, check_run_id, run_json
 from fencepost.cli.session import Session, json_option
 
 if TYPE_CHECKING:
-    from fencepost_store.protocol import Loaded
+    from fencepost_store.protocol import Loaded, RunDetails
 
 HINTS = {
     "pending": "what it waits for: fencepost runs why {id}",
@@ -20,15 +20,16 @@ HINTS = {
 }
 
 
-async def load(session: Session, run_id: str, after: int = 0) -> Loaded:
-    """The run with its events. Raises RunNotFound."""
+async def load(session: Session, run_id: str, after: int = 0) -> tuple[Loaded, RunDetails | None]:
+    """The run with its events, and its details. Raises RunNotFound."""
     from fencepost.errors import RunNotFound
 
     async with session.store() as (store, _):
         loaded = await store.load(run_id, after)
+        details = await store.details([run_id])
     if loaded is None:
         raise RunNotFound(run_id)
-    return loaded
+    return loaded, details.get(loaded.run.run_id)
 
 
 @click.command()
@@ -39,23 +40,31 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
     """Show the run and the timeline of its log. Needs Postgres only."""
     from fencepost.cli.event_text import detail, event_json
 
-    loaded = session.run(load(session, run_id))
+    loaded, details = session.run(load(session, run_id))
     run = loaded.run
     if as_json:
-        emit({"run": run_json(run), "events": [event_json(event) for event in loaded.events]})
+        emit({"run": run_json(run, details), "events": [event_json(event) for event in loaded.events]})
         return
     last = loaded.events[-1].at if loaded.events else run.created_at
+    starts_at = None if details is None else details.starts_at
     items = [
         ("run", run.run_id),
         ("workflow", run.workflow),
         ("status", run.status.name),
         ("queue", run.queue),
-        ("started", f"{iso(moment(run.created_at))} ({span((loaded.now - run.created_at) / 1e6)} ago)"),
+        (
+            "started" if starts_at is None else "made",
+            f"{iso(moment(run.created_at))} ({span((loaded.now - run.created_at) / 1e6)} ago)",
+        ),
         (
             "took" if run.status.ended else "last event",
             span((last - run.created_at) / 1e6) + ("" if run.status.ended else " later"),
         ),
     ]
+    if starts_at is not None and starts_at > loaded.now:
+        items.append(("starts at", f"{iso(moment(starts_at))} (in {span((starts_at - loaded.now) / 1e6)})"))
+    attributes = attributes_text(details)
+    items += [("attributes", attributes)] if attributes else []
     items += [("key", run.key)] if run.key else []
     items += [("parent", run.parent)] if run.parent else []
     colour = COLOURS.get(run.status.name)
@@ -82,7 +91,7 @@ def events(session: Session, run_id: str, after: int, as_json: bool) -> None:
     """
     from fencepost.cli.event_text import event_json
 
-    loaded = session.run(load(session, run_id, after))
+    loaded, _ = session.run(load(session, run_id, after))
     for event in loaded.events:
         told = event_json(event)
         if as_json:

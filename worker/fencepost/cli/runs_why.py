@@ -14,7 +14,7 @@ from fencepost.cli.session import Session, json_option
 
 if TYPE_CHECKING:
     from fencepost_queue.protocol import Peeked
-    from fencepost_store.protocol import Loaded
+    from fencepost_store.protocol import Loaded, RunDetails
 
 PEEK_MAX = 2_000
 """Messages looked through per queue: the run's own may stand behind more than this, and then that is said."""
@@ -31,16 +31,17 @@ def why(session: Session, run_id: str, as_json: bool) -> None:
     """
     from fencepost.cli.waiting import waiting
 
-    async def look() -> tuple[Loaded, list[Peeked] | str]:
-        loaded = await load(session, run_id)
-        return loaded, await _messages(session, loaded)
+    async def look() -> tuple[Loaded, RunDetails | None, list[Peeked] | str]:
+        loaded, details = await load(session, run_id)
+        return loaded, details, await _messages(session, loaded)
 
-    loaded, messages = session.run(look())
+    loaded, details, messages = session.run(look())
     found = waiting(loaded)
     if as_json:
         told = [] if isinstance(messages, str) else [msgspec.structs.asdict(m) for m in messages]
         trouble = messages if isinstance(messages, str) else None
-        emit({"run": run_json(loaded.run), "waits_for": [w.as_json for w in found], "messages": told, "queue": trouble})
+        row, waits = run_json(loaded.run, details), [wait.as_json for wait in found]
+        emit({"run": row, "waits_for": waits, "messages": told, "queue": trouble})
         return
     run = loaded.run
     click.echo(f"{run.workflow} {run.run_id} is {run.status.name}")

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 @click.option("--key", help="One run per workflow and key: a second start answers with the first run.")
 @click.option("--strict", is_flag=True, help="With --key: refuse if the first run has other arguments.")
 @click.option("--queue", metavar="NAME", help="Where the run's turns are done. [default: the workflow's]")
+@click.option("--attribute", metavar="NAME=JSON", multiple=True, help="What the run is looked up by; may be repeated.")
+@click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Its first turn comes no sooner.")
+@click.option("--at", metavar="INSTANT", help="The same as an instant: 2030-01-31T08:00:00+01:00.")
 @click.option("--module", metavar="MODULE", help="Has the workflow's code, to check the arguments against.")
 @click.option("--wait", is_flag=True, help="Wait for the result and show it.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long --wait waits at most.")
@@ -34,6 +37,9 @@ def start(
     key: str | None,
     strict: bool,
     queue: str | None,
+    attribute: tuple[str, ...],
+    delay: float | None,
+    at: str | None,
     module: str | None,
     wait: bool,
     timeout: float | None,
@@ -48,7 +54,7 @@ def start(
     fencepost start fulfil '{"id": 42}'
     fencepost start my_app.flows:fulfil '{"id": 42}' --wait
     """
-    from fencepost.cli.arguments import parse_json, parse_kwargs, typed
+    from fencepost.cli.arguments import parse_attributes, parse_instant, parse_json, parse_kwargs, typed
 
     if timeout is not None and not wait:
         raise click.UsageError("--timeout bounds --wait: give both, or neither")
@@ -57,7 +63,8 @@ def start(
     found = _find(workflow, module)
     if found is not None:
         values, named = typed(found, values, named)
-    options: dict[str, Any] = {"key": key, "queue": queue, "strict": strict}
+    options: dict[str, Any] = {"key": key, "queue": queue, "strict": strict, "delay": delay}
+    options |= {"attributes": parse_attributes(attribute), "start_at": parse_instant(at)}
     if clash := sorted(options.keys() & named.keys()):
         raise click.UsageError(
             f"--kwargs has {', '.join(clash)}, which are names of start's own: pass them by position"

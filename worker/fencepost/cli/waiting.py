@@ -12,6 +12,7 @@ from fencepost.cli.output import iso, moment, span
 from fencepost.failure import told as readable
 from fencepost.records import HookCreated, RunFailed, RunStopped, StepCreated, StepEnded
 from fencepost.replay.fold import OpenWork, StepState
+from fencepost.replay.starting import put_off
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import Loaded, Parked, RunStatus
 
@@ -35,7 +36,11 @@ def waiting(loaded: Loaded) -> list[Wait]:
     found: list[Wait] = []
     if loaded.run.parked is not None and loaded.run.status is RunStatus.parked:
         found.append(_parked(loaded.run.parked))
-    if not work.started:
+    starts_at = put_off(loaded.events, loaded.now)
+    if starts_at is not None:
+        text = f"its start: starts at {iso(moment(starts_at))}, in {span((starts_at - loaded.now) / 1e6)}"
+        found.append(Wait(text, {"kind": "start", "due": iso(moment(starts_at))}))
+    elif not work.started:
         text = f"its first turn: no worker has taken it up yet (queue {loaded.run.queue!r})"
         found.append(Wait(text, {"kind": "first_turn", "queue": loaded.run.queue}))
     retries = {e.entity: e for e in loaded.events if e.type is EventType.step_retrying}

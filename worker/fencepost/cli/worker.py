@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--concurrency", type=click.IntRange(1, 100_000), help="Step bodies at once per process. [default: 64]")
 @click.option("--drain-seconds", type=click.FloatRange(0, 86_400), help="What running bodies get to end. [default: 25]")
 @click.option("--build", metavar="ID", help="Which code this is, such as a git commit.")
+@click.option("--http", metavar="HOST:PORT", help="Take webhooks there: POST /hooks/TOKEN (needs fencepost[web]).")
 @click.option("--trace", is_flag=True, default=None, help="Log digests of what each turn saw and decided.")
 @click.option(
     "--no-supervisor",
@@ -34,6 +35,7 @@ def worker(
     concurrency: int | None,
     drain_seconds: float | None,
     build: str | None,
+    http: str | None,
     trace: bool | None,
     no_supervisor: bool,
 ) -> None:
@@ -48,8 +50,12 @@ def worker(
         concurrency=concurrency,
         drain_seconds=drain_seconds,
         build=build,
+        http=http,
         trace=trace,
     )
+    from fencepost.web.server import check, serving
+
+    check(config)
     session.log("info")
     if no_supervisor:
         if config.processes > 1:
@@ -61,7 +67,7 @@ def worker(
             notify("READY=1")
             _tell_ready([word])
 
-        serve(config, modules, ready)
+        serve(config, modules, ready, beside=serving)
         return
     from fencepost.cli.supervising import supervise
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
@@ -12,10 +13,13 @@ import uuid_utils
 from msgspec.structs import replace
 
 from fencepost import errors, payload, payload_codecs
+from fencepost.attributes import AttributeValue, given_at_start
 from fencepost.authoring.workflow import Workflow
+from fencepost.client.replies import Reply, wait
 from fencepost.client.run import Run, RunInfo, info_of
 from fencepost.client.secret import with_secret
-from fencepost.client.signals import HookInfo, deliver, look
+from fencepost.client.signals import Delivered, HookInfo, deliver, look
+from fencepost.client.starting import start_of
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
@@ -90,7 +94,7 @@ class Client:
         async def append(batch: Batch) -> Verdict:
             return (await store.append([batch]))[0]
 
-        limits = Limits(config.payload_bytes_max, config.events_max, config.open_entities_max)
+        limits = Limits(config.payload_bytes_max, config.events_max, config.open_entities_max, config.hook_backlog_max)
         self._connected = Connected(store, queue, RunLog(store, append, limits), config, codecs)
         return self
 
@@ -122,6 +126,9 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        delay: float | timedelta | None = ...,
+        start_at: datetime | None = ...,
     ) -> Run[R]: ...
     @overload
     async def start(
@@ -132,6 +139,9 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        attributes: Mapping[str, AttributeValue] | None = ...,
+        delay: float | timedelta | None = ...,
+        start_at: datetime | None = ...,
         **kwargs: Any,
     ) -> Run[Any]: ...
     async def start(  # type: ignore[misc] # mypy does not see that *args: Any takes *Ts
@@ -141,27 +151,30 @@ class Client:
 
         ``key``: one run per workflow and key while it is kept; a second start returns the first run (``run.created``
         is False), or raises StartConflict
-        with ``strict`` if its arguments differ. ``queue``: where its turns are done. A workflow's own parameters of
-        these names are passed by position.
+        with ``strict`` if its arguments differ. ``queue``: where its turns are done. ``attributes``: what the run is
+        looked up by, see ``set_attributes``. ``delay`` (seconds or a timedelta) or ``start_at`` (an aware datetime):
+        its first turn comes no sooner, by Postgres' clock. A workflow's own parameters of these names are passed by
+        position.
 
         When this returns, the run is in Postgres; if Redis cannot be told, the reconciler finds it. Raises
-        ArgumentError, PayloadError, PayloadTooLarge,
-        StartConflict before anything is written.
+        ArgumentError, BadAttribute, PayloadError, PayloadTooLarge, StartConflict before anything is written.
         """
         key: str | None = kwargs.pop("key", None)
         queue: str | None = kwargs.pop("queue", None)
         strict: bool = kwargs.pop("strict", False)
+        attributes = given_at_start(kwargs.pop("attributes", None))
+        start_in, start_at = start_of(kwargs.pop("delay", None), kwargs.pop("start_at", None))
         connected = self._open
         limit = connected.config.payload_bytes_max
         if isinstance(workflow, Workflow):
             found = cast("Workflow[..., Any]", workflow)
             with payload_codecs.using(connected.codecs):
-                name, created = found.name, found.encode_input(args, kwargs, limit=limit)
+                name, created = found.name, found.encode_input(args, kwargs, attributes=attributes, limit=limit)
             lane, decode = queue or found.queue or DEFAULT_QUEUE, found.decode_result
         elif isinstance(workflow, str):
             with payload_codecs.using(connected.codecs):
                 data = payload.encode([list(args), kwargs], path=f"arguments of {workflow}", limit=limit)
-            name, created = workflow, pack(RunCreated(data))
+            name, created = workflow, pack(RunCreated(data, attributes))
             lane, decode = queue or DEFAULT_QUEUE, payload.decode
         else:
             raise errors.ArgumentError(
@@ -174,12 +187,16 @@ class Client:
             payload=with_secret(created),
             grace=int(connected.config.grace_seconds * 1_000_000),
             key=key,
+            attributes=attributes,
+            start_in=start_in,
+            start_at=start_at,
+            near=int(connected.config.near_horizon_seconds * 1_000_000),
         )
         with public_errors():
             started = await connected.log.start(run)
         self._refuse_other_arguments(started, run, strict)
-        if started.created:
-            await self._tick(run.run_id, lane)
+        if started.created and started.starts_in <= run.near:  # a start that is further off costs Redis nothing
+            await self._tick(run.run_id, lane, -(-started.starts_in // 1000))
         return Run(connected, started.run_id, decode, created=started.created, fresh=started.created)
 
     def _refuse_other_arguments(self, started: Started, run: NewRun, strict: bool) -> None:
@@ -208,18 +225,32 @@ class Client:
         first time also when the hook has gone since. ``http``: only to a hook that was declared so, for endpoints that
         pass on what anybody sends. When this returns, the signal is in the log.
 
-        Raises HookNotFound if nobody listens, as HookDisposed or HookRunEnded if somebody did; PayloadError,
-        PayloadTooLarge.
+        Raises HookNotFound if nobody listens, as HookDisposed or HookRunEnded if somebody did; HookFull if its run can
+        take nothing more; PayloadError, PayloadTooLarge.
         """
+        delivered, _ = await self._deliver(token, value, id, http)
+        return delivered.run_id
+
+    async def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+        """As ``resume``, and wait for what the workflow answers with ``Hook.respond``, as long as its hook says. The
+        same id gets the same answer, however often it is sent. Raises as ``resume`` does.
+        """
+        delivered, delivery = await self._deliver(token, value, id, http)
+        if delivered.respond is None:
+            return Reply(delivered.run_id, False)
+        with public_errors():
+            return await wait(self._open, delivered.run_id, delivery, delivered.respond)
+
+    async def _deliver(self, token: str, value: object, id: str | None, http: bool) -> tuple[Delivered, str]:
         connected = self._open
         with payload_codecs.using(connected.codecs):
             data = payload.encode(value, path=f"payload for {token}", limit=connected.config.payload_bytes_max)
         delivery = id or str(uuid_utils.uuid7())
         with public_errors():
-            run_id, queue = await deliver(connected, token, data, delivery, http=http)
-        if queue is not None:
-            await self._tick(run_id, queue)
-        return run_id
+            delivered = await deliver(connected, token, data, delivery, http=http)
+        if delivered.queue is not None:
+            await self._tick(delivered.run_id, delivered.queue)
+        return delivered, delivery
 
     async def hook(self, token: str) -> HookInfo:
         """The open hook of a token: its run, its payload's type, its metadata. Raises HookNotFound, HookDisposed,
@@ -228,9 +259,9 @@ class Client:
         with public_errors():
             return await look(self._open, token)
 
-    async def _tick(self, run_id: str, queue: str) -> None:
+    async def _tick(self, run_id: str, queue: str, delay_ms: int = 0) -> None:
         try:
-            await self._open.queue.enqueue([Entry(queue=queue, key=tick_key(run_id))])
+            await self._open.queue.enqueue([Entry(queue=queue, key=tick_key(run_id), delay_ms=delay_ms)])
         except QueueTrouble as trouble:
             # The run's deadline is in Postgres: the reconciler will tick it (H45).
             note("hint_failed", channel=tick_key(run_id), error=str(trouble))
@@ -244,17 +275,22 @@ class Client:
         *,
         workflow: str | None = None,
         status: str | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
         limit: int = 50,
         before: str | None = None,
     ) -> list[RunInfo]:
-        """Newest first; pass the last run's id as ``before`` for the next page. Raises ArgumentError for an unknown
-        status.
+        """Newest first; pass the last run's id as ``before`` for the next page. ``attributes``: what the runs must have
+        set, value and type. Raises ArgumentError for an unknown status, BadAttribute.
         """
         statuses: tuple[RunStatus, ...] = ()
         if status is not None:
             if status not in RunStatus.__members__:
                 raise errors.ArgumentError(f"status {status!r}: must be one of {', '.join(RunStatus.__members__)}")
             statuses = (RunStatus[status],)
+        wanted = {name: (text,) for name, text in given_at_start(attributes).items()}
+        where = RunFilter(workflow=workflow, statuses=statuses, attributes=wanted)
+        store = self._open.store
         with public_errors():
-            rows = await self._open.store.list_runs(RunFilter(workflow=workflow, statuses=statuses), limit, before)
-        return [info_of(row) for row in rows]
+            rows = await store.list_runs(where, limit, before)
+            details = await store.details([row.run_id for row in rows])
+        return [info_of(row, details.get(row.run_id)) for row in rows]

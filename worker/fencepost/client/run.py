@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
 from fencepost import errors, payload_codecs
+from fencepost.attributes import AttributeValue, values_of
 from fencepost.client import stopping
 from fencepost.client.trouble import public_errors
 from fencepost.failure import exception_of, told
 from fencepost.records import RunFailed, RunStopped, unpack
 from fencepost_store.events import KINDS, Event, EventType
-from fencepost_store.protocol import CorruptLog, Parked
+from fencepost_store.protocol import CorruptLog, Parked, RunDetails
 from fencepost_store.protocol import Run as Row
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ HINT_CHARS_MAX = 9
 class RunInfo(msgspec.Struct, frozen=True):
     """A run's row. ``status``: pending, running, parked, completed, failed, cancelled, terminated. ``wake_at``: by
     when the reconciler looks at it (None:
-    it waits for signals only, or has ended)."""
+    it waits for signals only, or has ended). ``attributes``: what the run says of itself, see ``set_attributes``.
+    ``starts_at``: when it may begin, if that is still to come."""
 
     id: str
     workflow: str
@@ -46,6 +48,8 @@ class RunInfo(msgspec.Struct, frozen=True):
     updated_at: datetime
     wake_at: datetime | None
     parked: Parked | None
+    attributes: Mapping[str, AttributeValue] = {}
+    starts_at: datetime | None = None
 
     @property
     def ended(self) -> bool:
@@ -53,8 +57,9 @@ class RunInfo(msgspec.Struct, frozen=True):
         return self.status not in ("pending", "running", "parked")
 
 
-def info_of(row: Row) -> RunInfo:
-    """The public form of a row."""
+def info_of(row: Row, details: RunDetails | None) -> RunInfo:
+    """The public form of a row. ``details``: None for a run that has been pruned since."""
+    details = details or RunDetails()
     return RunInfo(
         id=row.run_id,
         workflow=row.workflow,
@@ -67,6 +72,8 @@ def info_of(row: Row) -> RunInfo:
         updated_at=instant(row.updated_at),
         wake_at=None if row.wake_at is None else instant(row.wake_at),
         parked=row.parked,
+        attributes=values_of(details.attributes),
+        starts_at=None if details.starts_at is None else instant(details.starts_at),
     )
 
 
@@ -100,7 +107,10 @@ class Run(Generic[R]):
 
     async def status(self) -> RunInfo:
         """The run's row now. Raises RunNotFound, ServerUnavailable."""
-        return info_of(await self._row())
+        row = await self._row()
+        with public_errors():
+            details = await self._connected.store.details([self.id])
+        return info_of(row, details.get(row.run_id))
 
     async def result(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - part of the public face, as in Future APIs
         """The workflow's return value; waits for it, at most ``timeout`` seconds. Pushed by the worker that ends the

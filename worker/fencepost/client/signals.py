@@ -14,7 +14,7 @@ import msgspec
 
 from fencepost import errors, payload, payload_codecs
 from fencepost.client.run import instant
-from fencepost.log import NotWritten
+from fencepost.log import EVENTS_RESERVE, NotWritten
 from fencepost.records import HookCreated, unpack
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, StoreTrouble, TokenTrace
@@ -64,13 +64,19 @@ async def look(connected: Connected, token: str) -> HookInfo:
     )
 
 
-async def deliver(
-    connected: Connected, token: str, data: bytes, delivery: str, *, http: bool
-) -> tuple[str, str | None]:
-    """The run that has taken the delivery in, now or before, and the queue to tell (None: nobody waits for it any
-    more). ``http``: only through hooks that were declared so; others are not found.
+class Delivered(msgspec.Struct, frozen=True):
+    """The run that has taken a delivery in, now or before. ``queue``: where its turns are done, to be told (None:
+    nobody waits for the delivery any more). ``respond``: seconds in which the workflow answers (None: it does not)."""
 
-    Raises HookNotFound, HookDisposed, HookRunEnded, StoreTrouble, LimitExceeded.
+    run_id: str
+    queue: str | None
+    respond: float | None
+
+
+async def deliver(connected: Connected, token: str, data: bytes, delivery: str, *, http: bool) -> Delivered:
+    """Land the payload. ``http``: only through hooks that were declared so; others are not found.
+
+    Raises HookNotFound, HookDisposed, HookRunEnded, HookFull, StoreTrouble, LimitExceeded.
     """
     grace = int(connected.config.grace_seconds * 1_000_000)
     trace: TokenTrace | None = None
@@ -78,13 +84,17 @@ async def deliver(
         trace = await connected.store.trace_token(token, delivery)
         if trace is None or (http and not _record(trace).http):
             raise errors.HookNotFound(token)
+        respond = _record(trace).respond
         if trace.taken_by is not None and not (trace.live and trace.taken_by == trace.run_id):
-            return trace.taken_by, None
+            return Delivered(trace.taken_by, None, respond)
         if not trace.live:
             break
+        bound = connected.log.limits.events_max - EVENTS_RESERVE
+        if trace.last_seq >= bound and trace.taken_by is None:
+            raise errors.HookFull(token, trace.run_id, connected.log.limits.events_max)
         event = NewEvent(EventType.hook_received, trace.entity, dedupe=delivery, payload=data)
         if await _append(connected, Batch(trace.run_id, None, (event,), grace=grace)):
-            return trace.run_id, trace.queue
+            return Delivered(trace.run_id, trace.queue, respond)
     raise _gone(token, trace)
 
 

@@ -46,7 +46,7 @@ class EmbeddedServers:
 
     def __init__(self, state_dir: Path, published: Published, guards: list[Guarded], owner_lock: int | None) -> None:
         self.state_dir = state_dir
-        self.owned = owner_lock is not None
+        self.owned: bool = owner_lock is not None
         self._published = published
         self._guards = guards
         self._owner_lock = owner_lock

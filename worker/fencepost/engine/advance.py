@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 
+from fencepost.engine.bounds import open_entities_of, warn_early
 from fencepost.engine.deadline import deadline
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
@@ -70,7 +71,7 @@ async def _append(
         wake_at=wake_at,
         grace=shell.rules.grace,
     )
-    open_entities = _open_entities(instance)
+    open_entities = open_entities_of(instance)
     shell.ports.fault("append.before")
     written = await shell.log.append(batch, open_entities=open_entities, via=via)
     shell.ports.fault("append.after")
@@ -90,24 +91,8 @@ async def _append(
             landed = missed.events
     with shell.guard.turn(live.run_id):
         instance.deliver(landed)
-    _warn_early(shell, live, instance)
+    warn_early(shell, live, instance, events)
     return True
-
-
-def _open_entities(instance: Instance) -> int:
-    work = instance.work
-    return len(work.steps) + len(work.waits) + len(work.hooks) + len(work.children)
-
-
-def _warn_early(shell: Shell, live: LiveRun, instance: Instance) -> None:
-    """Say once per limit that a run comes near it, while there is time to change the code (H84)."""
-    limits, ratio = shell.log.limits, shell.settings.event_warn_ratio
-    near = {"events_max": instance.work.seen, "open_entities_max": _open_entities(instance)}
-    for limit, value in near.items():
-        bound: int = getattr(limits, limit)
-        if value > ratio * bound and limit not in live.told:
-            live.told.add(limit)
-            note("limit_near", run=live.run_id, limit=limit, value=value, bound=bound)
 
 
 def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple[tuple[NewEvent, ...], set[str]]:
@@ -121,9 +106,10 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple
     assert run is not None
     if not pending and work.started:
         return (), set()
+    first = not work.started and instance.begun
     events: list[NewEvent] = []
     inline: set[str] = set()
-    if not work.started:
+    if first:
         started = RunStarted(worker=shell.worker, build=shell.settings.build)
         events.append(NewEvent(type=EventType.run_started, payload=pack(started)))
     ending = bool(pending) and KINDS[pending[-1].type].ends_run

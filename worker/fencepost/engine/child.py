@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 from msgspec.structs import replace
@@ -33,8 +34,11 @@ def serve(
     ready: Callable[[Ready], None],
     *,
     parent: ParentLink | None = None,
+    beside: Callable[[Config], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
-    """Run one worker until SIGTERM or SIGINT, or until the parent is gone; drain; return. Blocks.
+    """Run one worker until SIGTERM or SIGINT, or until the parent is gone; drain; return. Blocks. ``beside``: what is
+    served in the same loop while the worker consumes; it begins before the worker is said to be ready, and ends before
+    the worker drains.
 
     A second signal ends the process at once: its leases run out, or a supervisor ends them. Raises LoadError, and what
     ``Worker`` raises for servers.
@@ -42,7 +46,7 @@ def serve(
     load_modules(modules, registry.default)
     known = registry.default
     word = Ready("", tuple(sorted(known.workflows)), tuple(sorted(known.steps)), project_files())
-    run_loop(_serve(config, modules, lambda owner: ready(replace(word, owner=owner)), parent))
+    run_loop(_serve(config, modules, lambda owner: ready(replace(word, owner=owner)), parent, beside))
 
 
 def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -56,7 +60,11 @@ def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _serve(
-    config: Config, modules: tuple[str, ...], ready: Callable[[str], None], parent: ParentLink | None
+    config: Config,
+    modules: tuple[str, ...],
+    ready: Callable[[str], None],
+    parent: ParentLink | None,
+    beside: Callable[[Config], AbstractAsyncContextManager[None]],
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -66,7 +74,8 @@ async def _serve(
         parent.watch(lambda: _orphaned(loop, stop, config.drain_seconds))
     spec = os.environ.get(VARIABLE, "")
     fault = fault_of(spec) if spec and config.env == "test" else no_fault
-    async with Worker(config, registry.default, modules=modules, ports=real_ports(fault)) as worker:
+    made = Worker(config, registry.default, modules=modules, ports=real_ports(fault))
+    async with made as worker, beside(config):
         ready(worker.shell.queue.owner)
         if parent is not None:
             parent.pulse()

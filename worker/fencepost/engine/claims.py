@@ -66,6 +66,8 @@ class Claims:
             self._start(self._reconcile(), "full reconcile")
         for delivery in claimed.deliveries:
             shell.keeper.hold(delivery, since)
+            if delivery.crashes:
+                note("redelivered", key=delivery.key, crashes=delivery.crashes)
             self._dispatch(delivery)
         return claimed
 

@@ -6,7 +6,7 @@ Pure. All times in microseconds by the database clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -32,9 +32,9 @@ class DeadlineRules(msgspec.Struct, frozen=True):
         return self.recovery // 2
 
 
-def _timed(due: int, now: int, rules: DeadlineRules) -> int:
-    """For a wait, a retry or the end of a cancellation's time: when it comes near, if that is ahead; else a grace after
-    it is due, for the queue has its delayed message.
+def timed_wake(due: int, now: int, rules: DeadlineRules) -> int:
+    """For a wait, a retry, a start that was put off or the end of a cancellation's time: when it comes near, if that is
+    ahead; else a grace after it is due, for the queue has its delayed message.
     """
     wake = due - rules.near
     return wake if wake > now else max(due, now) + rules.grace
@@ -48,34 +48,37 @@ def deadline(
 
     None: only signals are awaited and nothing is owed, or the run has ended.
     """
-    steps = set(work.steps)
-    waits = dict(work.waits)
+    opened = 0
+    closed: set[str] = set()
+    news: dict[str, int] = {}
     for event in events:
         if KINDS[event.type].ends_run:
             return None
         match event.type:
             case EventType.step_created:
-                steps.add(event.entity)
+                opened += 1
             case EventType.step_completed | EventType.step_failed | EventType.step_cancelled:
-                steps.discard(event.entity)
+                closed.add(event.entity)
+                opened -= 1
             case EventType.wait_created:
-                waits[event.entity] = event.due or 0
+                news[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
-                waits.pop(event.entity, None)
+                closed.add(event.entity)
+                news.pop(event.entity, None)
             case _:
                 pass
     if work.ended is not None:
         return None
-    timed = [_timed(due, now, rules) for due in waits.values()]
-    timed += [_timed(due, now, rules) for due in _retries(work, steps)]
+    # Of what is open only the first due times are looked at, near and far: this is asked in every turn, however much is
+    # open.
+    horizon = now + rules.near
+    dues = [*news.values(), *work.wait_dues.firsts(horizon, closed), *work.retry_dues.firsts(horizon, closed)]
+    timed = [timed_wake(due, now, rules) for due in dues]
     if work.terminate_at is not None:
-        timed.append(_timed(work.terminate_at, now, rules))
-    recovery = _recovery(work, now, rules, current, timed) if steps or work.children else None
+        timed.append(timed_wake(work.terminate_at, now, rules))
+    owing = len(work.steps) + opened > 0 or work.children
+    recovery = _recovery(work, now, rules, current, timed) if owing else None
     return min([*timed, *([recovery] if recovery is not None else [])], default=None)
-
-
-def _retries(work: OpenWork, steps: set[str]) -> Iterable[int]:
-    return (step.retry_due for entity, step in work.steps.items() if step.retry_due is not None and entity in steps)
 
 
 def _recovery(work: OpenWork, now: int, rules: DeadlineRules, current: int | None, timed: Sequence[int]) -> int:

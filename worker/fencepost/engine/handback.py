@@ -7,12 +7,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from fencepost.answers import channel_of
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.shell import Shell
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble, Settled, SettleOutcome, step_key
-from fencepost_store.events import Event
 
 TROUBLE_DELAY_MS = 2_000
 """Upper end of the first jittered delay after trouble with a server: well under a lease, well over a reconnect."""
@@ -80,23 +80,26 @@ async def settle_and_announce(
     shell: Shell,
     delivery: Delivery,
     entries: Sequence[Entry],
-    ended: Event | None,
+    owed: Owed,
     *,
     recovered: bool = False,
     conflicts: int = 0,
 ) -> Settled:
-    """Settle, and if the run's end has landed tell whoever waits for it, on the same trip."""
+    """Settle, and if the run's end or an answer has landed tell whoever waits for it, on the same trip."""
+    if owed.ended is None and not owed.answered:
+        return await settle(shell, delivery, entries, recovered=recovered, conflicts=conflicts)
+    run_id = delivery.key.split(":", 2)[1]
+    hints = [_hint(shell, channel_of(run_id), b"")] if owed.answered else []
+    if owed.ended is not None:  # its seq, for whoever waits for the result
+        hints.append(_hint(shell, f"ended:{run_id}", str(owed.ended.seq).encode()))
     settling = settle(shell, delivery, entries, recovered=recovered, conflicts=conflicts)
-    if ended is None:
-        return await settling
-    settled, _ = await asyncio.gather(settling, _announce_end(shell, delivery.key.split(":", 2)[1], ended))
+    settled, _ = await asyncio.gather(settling, asyncio.gather(*hints))
     return settled
 
 
-async def _announce_end(shell: Shell, run_id: str, ended: Event) -> None:
-    """A hint, the seq of the run's end, to whoever waits for its result. May be lost: they poll as well."""
-    channel = f"ended:{run_id}"
+async def _hint(shell: Shell, channel: str, message: bytes) -> None:
+    """May be lost: who waits polls as well."""
     try:
-        await shell.queue.publish(channel, str(ended.seq).encode())
+        await shell.queue.publish(channel, message)
     except QueueTrouble as trouble:
         note("hint_failed", channel=channel, error=str(trouble))

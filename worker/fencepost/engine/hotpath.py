@@ -111,7 +111,7 @@ async def _settle_all(
     if owed.cancelled:
         await withdraw(shell, owed.cancelled)
     first, *rest = messages
-    settled = await settle_and_announce(shell, first[0], [*entries, *first[1]], owed.ended)
+    settled = await settle_and_announce(shell, first[0], [*entries, *first[1]], owed)
     start_granted(shell, live, owed, settled)
     owed.inline.clear()
     if rest:

@@ -60,6 +60,13 @@ class LiveRun:
             with self.guard.turn(self.run_id):
                 instance.evict()
 
+    def drop_idle(self) -> None:
+        """As ``drop``, by whoever met trouble outside the lock. If somebody holds it, the instance is theirs: it is in
+        the middle of an append, and if that comes to grief they drop it themselves.
+        """
+        if not self.lock.locked():
+            self.drop()
+
 
 class LiveRuns:
     """The worker's cache of live runs, bounded; the least recently used idle instance goes first."""

@@ -25,7 +25,7 @@ class LoadError(Exception):
 
     def __init__(self, message: str, files: dict[str, int] | None = None) -> None:
         super().__init__(message)
-        self.files = files or {}
+        self.files: dict[str, int] = files or {}
 
 
 def load_modules(names: Sequence[str], registry: Registry) -> None:

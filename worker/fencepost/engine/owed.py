@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from fencepost.answers import PREFIX as ANSWERS
 from fencepost.engine.live import LiveRun
 from fencepost.engine.shell import Shell
 from fencepost.records import StepCreated, unpack
@@ -19,13 +20,16 @@ class Owed:
     """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
     worker will run itself, with a slot
     reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's
-    terminal event, if it landed."""
+    terminal event, if it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet.
+    ``answered``: an answer to a payload landed, for which somebody may wait."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
     inline: set[str] = field(default_factory=set[str])
     cancelled: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     ended: Event | None = None
     landed: int = 0
+    starts_at: int | None = None
+    answered: bool = False
 
     def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...]) -> None:
         """Take in what landed, before it is folded into ``work``."""
@@ -36,6 +40,8 @@ class Owed:
             elif event.type is EventType.step_cancelled:
                 self.steps.pop(event.entity, None)
                 self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))
+            elif event.type is EventType.marker:
+                self.answered |= event.entity.startswith(ANSWERS)
             elif KINDS[event.type].ends_run:
                 self.ended = event
 
@@ -80,6 +86,8 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
         )
         for entity, record in owed.steps.items()
     ]
+    if owed.starts_at is not None:
+        return entries + _near_tick(shell, live, run.queue, owed.starts_at)
     instance = live.instance
     if instance is None or instance.work.ended is not None or owed.ended is not None:
         return entries
@@ -92,10 +100,17 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
                 delay = 0 if state.retry_due is None else delay_ms(state.retry_due, now, floor)
                 queue = unpack(state.created.payload, StepCreated).queue or run.queue
                 entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
-    due = min((*work.waits.values(), *(() if work.terminate_at is None else (work.terminate_at,))), default=None)
-    if due is not None and due - now < shell.rules.near:
-        entries.append(Entry(queue=run.queue, key=tick_key(live.run_id), delay_ms=delay_ms(due, now, floor)))
-    return entries
+    due = min((one for one in (work.wait_dues.first(), work.terminate_at) if one is not None), default=None)
+    return entries + _near_tick(shell, live, run.queue, due)
+
+
+def _near_tick(shell: Shell, live: LiveRun, queue: str, due: int | None) -> list[Entry]:
+    """The run's delayed tick, if something is due within the near horizon: what is further stands in Postgres only."""
+    now = shell.clock.now()
+    if due is None or due - now >= shell.rules.near:
+        return []
+    delay = delay_ms(due, now, shell.settings.delay_floor_ms)
+    return [Entry(queue=queue, key=tick_key(live.run_id), delay_ms=delay)]
 
 
 def own_tick(live_run_id: str, queue: str, *, recover: bool = False) -> Entry:

@@ -25,7 +25,7 @@ class ChildProcess:
     def __init__(
         self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self.pid = process.pid
+        self.pid: int = process.pid
         self.ready: Ready | None = None
         self.failed: Failed | None = None
         self._process = process

@@ -14,6 +14,9 @@ from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
 from fencepost_store.protocol import DueRun, StoreTrouble
 
+TAKE_BACK_SECONDS = 0.5
+"""What a round of renewals may take beyond its period."""
+
 
 class Reconciler:
     """``round`` is one look, ``full`` the sweep after a loss of the queue, ``loop`` does rounds for ever."""
@@ -50,8 +53,12 @@ class Reconciler:
     async def full(self) -> None:
         """All runs that have a deadline, due or not, by cursor: the queue was lost, and this worker is the one that
         found it (H104).
+
+        Those who have work under way come first: with their next renewals they take their leases back. Swept before
+        that, every step under way would look as if nobody had it, and its body would be begun a second time.
         """
         shell = self._shell
+        await shell.ports.sleep(shell.settings.renewal_seconds + TAKE_BACK_SECONDS)
         placed = 0
         cursor: str | None = None
         try:

@@ -14,7 +14,7 @@ class Slots:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.taken = 0
+        self.taken: int = 0
         self._ending = 0
         self._closed = False
         self._freed = asyncio.Event()

@@ -15,10 +15,10 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
 from fencepost.log import Landed, NotWritten, Written
-from fencepost.payload_codecs import current, key_missing_in
+from fencepost.payload_codecs import current, lacking
 from fencepost.records import StepCreated, StepStarted, pack, unpack
 from fencepost.replay.fold import OpenWork, StepState
-from fencepost.telemetry import note
+from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, StoreTrouble
@@ -46,7 +46,7 @@ async def handle_step(shell: Shell, delivery: Delivery) -> None:
         if attempt is not None:
             await run_body(shell, live, delivery, attempt)
     except (StoreTrouble, QueueTrouble) as trouble:
-        live.drop()
+        live.drop_idle()
         await hand_back(shell, delivery, trouble)
     finally:
         shell.runs.leave(live)
@@ -60,7 +60,7 @@ async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity
     try:
         await run_body(shell, live, delivery, _attempt(shell, live, delivery, entity, created, 1, 0))
     except (StoreTrouble, QueueTrouble) as trouble:
-        live.drop()
+        live.drop_idle()
         await hand_back(shell, delivery, trouble)
     finally:
         shell.runs.leave(live)
@@ -97,9 +97,9 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             return None
         number = state.started + 1
         created = unpack(state.created.payload, StepCreated)
-        missing = key_missing_in(created.args, current())
+        missing = lacking(created.args, current())
         if missing is not None:
-            note("payload_key_missing", key=missing, run=live.run_id)
+            note_lacking(missing, live.run_id)
             await release(shell, delivery, shell.jitter_ms(MISSING_KEY_DELAY_MS))
             return None
         attempt = _attempt(shell, live, delivery, entity, created, number, state.failures)

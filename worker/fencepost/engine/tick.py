@@ -7,18 +7,21 @@ from typing import Any
 
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
+from fencepost.engine.bounds import check_backlog
 from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
+from fencepost.engine.starting import wait_for_start
 from fencepost.engine.stopping import withdraw
 from fencepost.log import Append, LimitExceeded
-from fencepost.payload_codecs import current, key_missing_in
+from fencepost.payload_codecs import current, lacking
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
-from fencepost.telemetry import note
+from fencepost.replay.starting import put_off
+from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.protocol import Batch, CorruptLog, Loaded, StoreTrouble, Verdict
 
@@ -39,10 +42,11 @@ async def handle_tick(shell: Shell, delivery: Delivery) -> None:
             try:
                 current = await _turn(shell, live, at_hand)
             except (StoreTrouble, QueueTrouble) as trouble:
-                live.drop()
+                live.drop_idle()
                 await hand_back(shell, at_hand, trouble)
     finally:
         shell.runs.leave(live)
+        note("tick_handled", run=run_id)
 
 
 async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | None:
@@ -101,7 +105,7 @@ async def _settle(
             shell,
             delivery,
             entries,
-            owed.ended,
+            owed,
             recovered=not conflict,
             conflicts=delivery.conflicts + 1 if conflict else 0,
         )
@@ -138,9 +142,13 @@ async def _with_loaded(
         await after_end(shell, live, owed, loaded)
         return Progress.quiet
     grace_over(live, loaded)
-    missing = next(filter(None, (key_missing_in(event.payload, current()) for event in loaded.events)), None)
+    starts_at = put_off(loaded.events, loaded.now)
+    if starts_at is not None:
+        waits = await wait_for_start(shell, live, owed, loaded, starts_at, via)
+        return Progress.quiet if waits else Progress.conflict
+    missing = next(filter(None, (lacking(event.payload, current()) for event in loaded.events)), None)
     if missing is not None:
-        note("payload_key_missing", key=missing, run=live.run_id)
+        note_lacking(missing, live.run_id)
         live.drop()
         return None
     if live.instance is None:
@@ -163,6 +171,7 @@ async def _replay(
     if instance.changed_arguments and "arguments" not in live.told:
         live.told.add("arguments")
         note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)
+    check_backlog(shell, live, instance)
     shell.ports.fault("tick.replayed")
     progress = await advance(shell, live, owed, delivery.token, via)
     if progress is not Progress.quiet:
@@ -202,8 +211,8 @@ async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) 
     """
     instance = live.instance
     assert instance is not None
-    due = [entity for entity, at in instance.work.waits.items() if at <= loaded.now]
-    if owed.landed or not due:
+    first = instance.work.wait_dues.first()
+    if owed.landed or first is None or first > loaded.now:
         live.stuck = 0
         return Progress.quiet
     live.stuck += 1
@@ -211,7 +220,7 @@ async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) 
         return Progress.quiet
     reason = ReplayDivergence(
         instance.work.seen,
-        f"{due[0]}, due and never completed",
+        f"{next(one for one, at in instance.work.waits.items() if at == first)}, due and never completed",
         f"nothing in {live.stuck} turns",
         "the wait is open in the log, and the code does not take it",
     )

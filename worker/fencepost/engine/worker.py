@@ -77,6 +77,7 @@ def limits_of(config: Config) -> Limits:
         payload_bytes_max=config.payload_bytes_max,
         events_max=config.events_max,
         open_entities_max=config.open_entities_max,
+        hook_backlog_max=config.hook_backlog_max,
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
 
+from fencepost.attributes import check_count
 from fencepost.replay.asks import Ask, Outstanding, State
 from fencepost.replay.divergence import asking, line_of
 from fencepost.replay.hooks import Channel
@@ -17,6 +19,7 @@ from fencepost.replay.loop import Handler, WorkflowLoop
 from fencepost.replay.patches import PREFIX, Patches
 from fencepost.replay.tasks import StepFuture
 from fencepost.replay.timers import PAYLOADS, WorkflowTimer, name_of
+from fencepost_store import attributes
 from fencepost_store.events import EventType
 
 _log = structlog.get_logger("fencepost.workflow")
@@ -33,10 +36,11 @@ RETURNED = "the workflow has returned: await its tasks before returning, for wha
 
 class AskingFace(Asking):
     """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so
-    logs would be repetitions. ``rehearsing``: all of it is."""
+    logs would be repetitions. ``rehearsing``: all of it is. ``begun``: False for a run that was cancelled before its
+    start. ``backlog``: payloads that hooks have received and the code has not taken."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
-        self.replaying = False
+        self.replaying: bool = False
         self.evicted = False
         self.rehearsing = False
         self._run_id = run_id
@@ -49,7 +53,10 @@ class AskingFace(Asking):
         self._open: dict[str, Ask] = {}
         self._outstanding = Outstanding()
         self._patches = Patches()
-        self.loop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
+        self._attributes: dict[str, str] = {}
+        self.begun: bool = True
+        self.backlog: int = 0
+        self.loop: WorkflowLoop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property
     def run_id(self) -> str:
@@ -124,6 +131,24 @@ class AskingFace(Asking):
         if found:
             self._outstanding.add(Ask(EventType.marker, entity, b"", asking(2)))
         return found
+
+    def mark(self, entity: str, payload: bytes) -> None:
+        """Ask for a marker. Raises Evicted when nothing can be asked any more."""
+        self.refuse_when_closed()
+        self._outstanding.add(Ask(EventType.marker, entity, payload, asking(2)))
+
+    def set_attributes(self, changes: Mapping[str, str | None]) -> None:
+        """Ask for attributes_set. Raises BadAttribute if that would be too many, Evicted when nothing can be asked any
+        more."""
+        self.refuse_when_closed()
+        news = {name: text for name, text in changes.items() if self._attributes.get(name) != text}
+        after = attributes.changed(self._attributes, news)
+        check_count(len(after))
+        if news:
+            self._attributes = after
+            self._outstanding.add(
+                Ask(EventType.attributes_set, self.new_id("attributes"), attributes.packed(news), asking(2))
+            )
 
     def wait(self, timer: WorkflowTimer, due: int) -> None:
         """Ask for wait_created: the loop's timers come here."""

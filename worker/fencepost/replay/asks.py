@@ -60,17 +60,18 @@ class Ask:
     def __init__(
         self, kind: EventType, entity: str, payload: bytes, source: tuple[CodeType | None, int], due: int | None = None
     ) -> None:
-        self.type = kind
-        self.entity = entity
-        self.payload = payload
-        self.due = due
+        self.type: EventType = kind
+        self.entity: str = entity
+        self.payload: bytes = payload
+        self.due: int | None = due
         self.token: str | None = None
         self.owner: Owner | None = None
-        self.state = State.asked
-        self.dropped = False
-        self.landed = False
+        self.state: State = State.asked
+        self.dropped: bool = False
+        self.landed: bool = False
         self.withdrawal: Ask | None = None
-        self.code, self.lasti = source
+        self.code: CodeType | None = source[0]
+        self.lasti: int = source[1]
 
     def event(self) -> NewEvent:
         """The event that an append must carry for it."""

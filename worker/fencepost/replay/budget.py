@@ -54,8 +54,8 @@ class TurnGuard:
         self._run_id = ""
         self._started = 0.0
         self._hits = 0
-        self.open = False  # workflow code may be struck
-        self.sent = 0  # somebody is about to strike, or has
+        self.open: bool = False  # workflow code may be struck
+        self.sent: int = 0  # somebody is about to strike, or has
 
     def turn(self, run_id: str) -> Turn:
         """The context in which this thread drives ``run_id``. Turns do not nest within a thread."""
@@ -98,6 +98,12 @@ class TurnGuard:
         with self._lock:
             self._thread, self._run_id, self._started, self._hits = thread, run_id, self._clock(), 0
         _seats[thread] = self
+
+    def progress(self) -> None:
+        """The code has come to rest: start the turn's clock anew. Called by the seated thread. Not after an interrupt,
+        which stays the turn's outcome."""
+        if not self._hits:
+            self._started = self._clock()
 
     def stand(self) -> None:
         """Stop the turn's clock."""

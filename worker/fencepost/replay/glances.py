@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from fencepost_store.events import KINDS, Event, EventType, NewEvent, Role
 
 DECISIONS = frozenset(kind for kind, row in KINDS.items() if row.decision)
-CREATIONS = frozenset(kind for kind in DECISIONS if KINDS[kind].role is Role.creation) - {EventType.marker}
-"""What somebody awaits. A marker is awaited by nobody and lands also when the code has returned."""
+CREATIONS = frozenset(kind for kind in DECISIONS if KINDS[kind].role is Role.creation) - {
+    EventType.marker,
+    EventType.attributes_set,
+}
+"""What somebody awaits. Markers and attributes are awaited by nobody and land also when the code has returned."""
 BEHIND_ANTICIPATED = frozenset(kind for kind, row in KINDS.items() if row.visible) - {
     EventType.run_started,
     EventType.step_completed,

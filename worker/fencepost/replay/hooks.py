@@ -60,6 +60,7 @@ class Channel:
         if self._closed:
             return
         self._closed = True
+        self._instance.backlog -= len(self._buffer)
         self._buffer.clear()
         if self.ask is not None:
             self._instance.withdraw(self.ask)
@@ -72,12 +73,14 @@ class Channel:
     def receive(self, event: Event) -> None:
         """A payload from the log. (After a close the ask is withdrawn, and the instance does not come here.)"""
         self._buffer.append(event)
+        self._instance.backlog += 1
         self._pump()
 
     def take_back(self, event: Event) -> None:
         """A payload whose awaiter was cancelled before it woke up. It was the oldest, so it goes first again."""
         if not self._closed and self._conflict is None:
             self._buffer.appendleft(event)
+            self._instance.backlog += 1
             self._pump()
 
     def hear(self, event: Event) -> bool:
@@ -101,4 +104,5 @@ class Channel:
         while waiters and (waiters[0].done() or buffer):
             waiter = waiters.popleft()
             if not waiter.done():  # cancelled ones are withdrawn: they swallow nothing
+                self._instance.backlog -= 1
                 waiter.set_result(buffer.popleft())

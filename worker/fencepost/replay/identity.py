@@ -31,7 +31,7 @@ class TaskPath:
     __slots__ = ("_entities", "_tasks", "prefix")
 
     def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
+        self.prefix: str = prefix
         self._entities: dict[str, tuple[str, list[int]]] = {}
         self._tasks: dict[str, int] | None = None
 

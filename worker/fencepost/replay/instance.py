@@ -28,7 +28,7 @@ from fencepost import payload_codecs
 from fencepost.replay import asyncio_patches
 from fencepost.replay.asking import EVICTING, RETURNED, AskingFace
 from fencepost.replay.asks import Ask, State, same_call, same_name
-from fencepost.replay.cancelling import request_of
+from fencepost.replay.cancelling import request_of, stopped
 from fencepost.replay.divergence import diverged
 from fencepost.replay.endings import ending_of, is_escape
 from fencepost.replay.eviction import wind_down
@@ -37,6 +37,7 @@ from fencepost.replay.glances import BEHIND_ANTICIPATED, CREATIONS, foreseen, la
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, secret_in
 from fencepost.replay.interface import Driven, Program, ReplayDivergence
+from fencepost.replay.starting import attributes_in, beginning, cancelled_before
 from fencepost.replay.tasks import StepFuture, WorkflowTask
 from fencepost.replay.timers import WorkflowTimer
 from fencepost_store.events import Event, EventType, NewEvent
@@ -52,10 +53,13 @@ class Instance(AskingFace, Driven):
     ``anticipate`` or ``fire_due`` leaves an instance that can only be evicted.
     """
 
+    replaying: bool
+    begun: bool
+
     def __init__(self, run_id: str, program: Program, *, queue: str = "default", drain_limit: int = 100_000) -> None:
         asyncio_patches.install()
         super().__init__(run_id, program, drain_limit)
-        self.work = OpenWork()
+        self.work: OpenWork = OpenWork()
         self.queue = queue
         self.changed_arguments: list[str] = []
         self._usable = True
@@ -163,8 +167,11 @@ class Instance(AskingFace, Driven):
     def _start(self, event: Event) -> None:
         if self._root is not None:
             raise self._diverged(event)
-        self._advance(event.at)
-        self._secret = secret_in(event.payload)
+        self._advance(beginning(event))
+        if (early := cancelled_before(event, self._patches.events)) is not None:
+            self.begun, self._ending = False, NewEvent(EventType.run_cancelled, payload=stopped(early))
+            return
+        self._secret, self._attributes = secret_in(event.payload), attributes_in(event.payload)
         context = contextvars.Context()
         context.run(PATH.set, self._path)
         payload_codecs.carry_into(context)
@@ -205,9 +212,9 @@ class Instance(AskingFace, Driven):
             self._rest()
 
     def _cancel(self, event: Event) -> None:
-        if self._root is None:
-            raise self._diverged(event)
         if self._ending is None:
+            if self._root is None:
+                raise self._diverged(event)
             self._advance(event.at)
             reason = request_of(event).reason
             if self._cancelled_for is None:
@@ -376,6 +383,7 @@ _TABLE: dict[EventType, Callable[[Instance, Event], None]] = {
     EventType.step_created: Instance._created,
     EventType.wait_created: Instance._created,
     EventType.hook_created: Instance._created,
+    EventType.attributes_set: Instance._created,
     EventType.hook_conflict: Instance._conflict,
     EventType.marker: Instance._marker,
     EventType.step_cancelled: Instance._withdrawn,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from fencepost.replay.fold import OpenWork
@@ -150,6 +150,14 @@ class Asking(Protocol):
 
     def patched(self, patch: str, *, retired: bool) -> bool:
         """Whether the run takes part in a change of the code; may ask for its marker. ``retired``: without asking."""
+        ...
+
+    def mark(self, entity: str, payload: bytes) -> None:
+        """Ask for a marker that nobody awaits."""
+        ...
+
+    def set_attributes(self, changes: Mapping[str, str | None]) -> None:
+        """Ask for attributes_set with what these change; nothing is asked if they change nothing."""
         ...
 
     def seed(self, entity: str) -> bytes:

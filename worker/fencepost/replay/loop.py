@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from fencepost.replay.asyncgens import AsyncGenerators, CollectorPause
-from fencepost.replay.budget import seated
+from fencepost.replay.budget import TurnGuard, seated
 from fencepost.replay.identity import PATH
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit, WorkflowRestriction
 from fencepost.replay.refusals import Refusals
@@ -27,6 +27,9 @@ from fencepost.replay.timers import WorkflowTimer, due_after, due_at
 
 if TYPE_CHECKING:
     from fencepost.replay.asking import AskingFace
+
+PROGRESS_EVENTS = 64
+"""How many events the replay budget is for: a long log is replayed by progress, not by the clock of a busy machine."""
 
 PARK_CHECK_AFTER = 256
 """Callbacks in one drain before the loop looks for cancel scopes that re-arm themselves: ordinary drains never pay
@@ -72,9 +75,9 @@ class WorkflowLoop(Refusals):
 
     def __init__(self, instance: AskingFace, drain_limit: int) -> None:
         self.fencepost_instance = instance
-        self.hashes = HashSeries(instance.run_id)
-        self.seconds = 0.0  # workflow time as loop.time() shows it, never below a timer that has fired
-        self.entered = False
+        self.hashes: HashSeries = HashSeries(instance.run_id)
+        self.seconds: float = 0.0  # workflow time as loop.time() shows it, never below a timer that has fired
+        self.entered: bool = False
         self._drain_limit = drain_limit
         self._ready: deque[ReadyHandle | WorkflowTimer] = deque()
         self._parked: list[ReadyHandle | WorkflowTimer] = []
@@ -82,6 +85,8 @@ class WorkflowLoop(Refusals):
         self._compact_at = _COMPACT_AT
         self._handler: Handler | None = None
         self._asyncgens = AsyncGenerators(self)
+        self._guard: TurnGuard | None = None
+        self._drains = 0
 
     # What the instance drives.
 
@@ -95,7 +100,7 @@ class WorkflowLoop(Refusals):
             raise RuntimeError(f"run {self.fencepost_instance.run_id} is being driven already")
         outer = events._get_running_loop()
         hooks = sys.get_asyncgen_hooks()
-        guard = seated()
+        guard = self._guard = seated()
         interrupted = False
         _collector.begin()
         self.entered = True
@@ -131,6 +136,9 @@ class WorkflowLoop(Refusals):
     def drain(self) -> None:
         """Run callbacks until none is ready. Raises ReplayLimit; exceptions of plain callbacks go to the exception
         handler."""
+        self._drains += 1
+        if self._drains % PROGRESS_EVENTS == 0 and self._guard is not None:
+            self._guard.progress()
         ready = self._ready
         if self._parked:
             ready.extend(self._parked)

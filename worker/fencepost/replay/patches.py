@@ -29,7 +29,7 @@ class Patches:
 
     def __init__(self) -> None:
         self.events: Sequence[Event] = ()
-        self.index = 0
+        self.index: int = 0
         self._answers: dict[str, bool] = {}
         self._retired: set[str] = set()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fencepost.replay.limits import WorkflowRestriction
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, ...]] = {
     "threads (run_in_executor, to_thread)": ("run_in_executor", "set_default_executor"),
     "a call from another thread": ("call_soon_threadsafe",),
     "the network": (

@@ -6,12 +6,15 @@ it answers with success is in the run's log; the same webhook-id is taken in onc
 | status | means |
 |---|---|
 | 202, or as ``response`` says | the event is in the log |
+| as the workflow says | it is in the log, and the hook was declared with ``respond=`` |
 | 400 | the body is not JSON, or the webhook-id is too long |
 | 401 | secrets are configured, and the signature does not fit or is not from now |
 | 404 | nobody listens on the token, or not over HTTP |
 | 405 | only POST |
 | 413 | the body is too large |
+| 429 | the run's log is as long as it may be |
 | 503 | Postgres is away: send it again |
+| 504 | it is in the log, and the workflow has not answered in time: send again under the same webhook-id |
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from fencepost import errors
-from fencepost.client import Client
+from fencepost.client import Client, Reply
 from fencepost.web.signatures import BadSignature, key_of, verify
 
 BODY_BYTES_MAX = 262_144
@@ -62,15 +65,27 @@ def webhooks(
             if delivery and (len(delivery) > DELIVERY_CHARS_MAX or "\0" in delivery):
                 raise _Refused(400, f"webhook-id has more than {DELIVERY_CHARS_MAX} characters")
             token = request.path_params["token"]
-            await client.resume(token, _value(body), id=delivery or None, http=True)
+            reply = await client.ask(token, _value(body), id=delivery or None, http=True)
         except Exception as error:
             refusal = _refusal(error)
             if refusal is None:
                 raise
             return refusal
-        return accepted
+        return _answer(reply) if reply.expected else accepted
 
     return Starlette(routes=[Route("/{token:path}", receive, methods=["POST"])])
+
+
+def _answer(reply: Reply) -> Response:
+    """What the workflow said."""
+    if reply.status is None:
+        return PlainTextResponse("accepted, and not answered in time\n", 504, {"retry-after": "5"})
+    if reply.value is None or reply.status in (204, 304):
+        return Response(status_code=reply.status)
+    if isinstance(reply.value, bytes):
+        return Response(reply.value, reply.status, media_type="application/octet-stream")
+    body = msgspec.json.encode(reply.value, enc_hook=str)
+    return Response(body, reply.status, media_type="application/json")
 
 
 class _Refused(Exception):
@@ -86,6 +101,8 @@ def _refusal(error: Exception) -> Response | None:
             return PlainTextResponse("the signature does not fit\n", 401)
         case errors.HookNotFound():
             return PlainTextResponse("nobody listens here\n", 404)
+        case errors.HookFull():
+            return PlainTextResponse("its run takes nothing more\n", 429, {"retry-after": "60"})
         case errors.PayloadTooLarge():
             return PlainTextResponse("the body is too large\n", 413)
         case errors.PayloadError():

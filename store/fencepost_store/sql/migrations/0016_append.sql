@@ -371,5 +371,14 @@ BEGIN
         CASE WHEN o_codes[n] = 5 THEN o_owners[n] ELSE p_dedupe[n] END, p_payload[n]
     FROM generate_series(1, v_events) AS n
     WHERE o_codes[n] IN (0, 5) AND o_outcomes[p_batch[n]] = 0;
+
+    -- 8. Attributes, for look-ups: in the order of their events. The payload is a tag byte and JSON.
+    IF 51 = ANY (p_type) THEN
+        FOR i IN 1 .. v_events LOOP
+            IF p_type[i] = 51 AND o_codes[i] = 0 AND o_outcomes[p_batch[i]] = 0 THEN
+                PERFORM {schema}.set_attributes(p_runs[p_batch[i]], convert_from(substring(p_payload[i] FROM 2), 'UTF8')::jsonb);
+            END IF;
+        END LOOP;
+    END IF;
 END
 $body$

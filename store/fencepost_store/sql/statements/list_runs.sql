@@ -1,5 +1,2 @@
 -- A page of runs, newest first: run ids are ordered by time of creation.
-SELECT r.run_id, r.workflow, r.queue, r.status, r.last_seq, r.fence, r.wake_at, r.key, r.parent, r.parked, r.created_at, r.updated_at FROM {schema}.runs r
-WHERE ($1::uuid IS NULL OR r.run_id < $1) AND ($2::text IS NULL OR r.workflow = $2)
-    AND ($3::smallint[] IS NULL OR r.status = ANY ($3)) AND ($4::text IS NULL OR r.queue = $4)
-ORDER BY r.run_id DESC LIMIT $5
+SELECT r.run_id, r.workflow, r.queue, r.status, r.last_seq, r.fence, r.wake_at, r.key, r.parent, r.parked, r.created_at, r.updated_at FROM {schema}.list_runs($1, $2, $3, $4, $5, $6) r

@@ -10,7 +10,7 @@ WITH named AS MATERIALIZED (
     (SELECT run_id, entity, at, seq, payload, false
     FROM {schema}.events WHERE token = $1 AND type = 30 ORDER BY at DESC, run_id DESC, seq DESC LIMIT {traced_hooks})
 )
-SELECT n.run_id, n.entity, n.at, n.payload, n.live, r.workflow, r.queue, r.status, (
+SELECT n.run_id, n.entity, n.at, n.payload, n.live, r.workflow, r.queue, r.status, r.last_seq, (
     SELECT d.run_id
     FROM named c CROSS JOIN LATERAL (
         SELECT * FROM {schema}.events k WHERE k.run_id = c.run_id AND k.dedupe = $2 AND k.type = 32 OFFSET 0

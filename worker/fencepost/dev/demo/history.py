@@ -37,10 +37,10 @@ class History:
 
     def __init__(self, run: Run[Any]) -> None:
         self._run = run
-        self.run_id = run.id
+        self.run_id: str = run.id
         self.events: list[Event] = []
         self.steps: dict[str, StepHistory] = {}
-        self.ended = False
+        self.ended: bool = False
 
     async def read(self) -> None:
         """Take in what has landed since."""

@@ -15,7 +15,7 @@ class Screen:
         self._stream = stream
         self._drawn = False
         self._began = time.monotonic()
-        self.terminal = stream.isatty()
+        self.terminal: bool = stream.isatty()
 
     @property
     def seconds(self) -> float:

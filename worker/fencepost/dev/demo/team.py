@@ -31,7 +31,7 @@ class Member:
     def __init__(self, label: str, child: ChildProcess, owner: str, log: Path) -> None:
         self.label = label
         self.owner = owner
-        self.pid = child.pid
+        self.pid: int = child.pid
         self.log = log
         self._child = child
 
@@ -75,7 +75,7 @@ class Team:
         self._config = config
         self._folder = folder
         self._count = 0
-        self.journal = folder / "bodies.jsonl"
+        self.journal: Path = folder / "bodies.jsonl"
         self.members: list[Member] = []
 
     async def __aenter__(self) -> Team:

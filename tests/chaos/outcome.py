@@ -1,0 +1,89 @@
+"""What happened, as it is told at the end: faults by kind with their recoveries, runs, steps, and all that is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+from tests.chaos.faults import Fault
+from tests.ordeal.verdict import Judgement
+
+LEASES_MAX = 2.0
+"""After a worker's kill at default settings every run moves within two leases ..."""
+SWEEP_SECONDS = 5.0 + 2.0
+"""... and after FLUSHALL within a reconcile period and a block."""
+
+
+class Outcome(msgspec.Struct):
+    """``wrong``: what must be empty. ``doctor``: what it said, or that there is none."""
+
+    seed: int
+    lease_seconds: float
+    faults: list[Fault]
+    judgement: Judgement
+    kinds: Counter[str]
+    accepted: int = 0
+    refused: int = 0
+    tries: int = 0
+    again: int = 0
+    repeats: int = 0
+    unused: int = 0
+    counts: Counter[str] = msgspec.field(default_factory=Counter[str])
+    doctor: str = ""
+    wrong: list[str] = []
+    slow: list[str] = []
+
+    def recoveries(self) -> dict[str, list[float]]:
+        """Seconds by kind of fault, one for each run that had something to do."""
+        found: dict[str, list[float]] = {fault.kind: [] for fault in self.faults}
+        for delay in self.judgement.delays:
+            found[self.faults[delay.moment].kind].append(delay.seconds)
+        return {kind: sorted(seconds) for kind, seconds in found.items()}
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """Of sorted values, the smallest one that so large a share of them does not exceed."""
+    return ordered[max(0, -int(-len(ordered) * share // 1) - 1)]
+
+
+def too_slow(outcome: Outcome) -> list[str]:
+    """The promised bounds that were not kept."""
+    bounds = {"kill": LEASES_MAX * outcome.lease_seconds, "flush": SWEEP_SECONDS}
+    found: list[str] = []
+    for kind, bound in bounds.items():
+        seconds = outcome.recoveries().get(kind, [])
+        if seconds and percentile(seconds, 0.99) > bound:
+            found.append(f"recovery after {kind}: p99 {percentile(seconds, 0.99):.1f} s, bound {bound:g} s")
+    return found
+
+
+def told(outcome: Outcome) -> list[str]:
+    """Lines for people."""
+    judged = outcome.judgement
+    times = Counter(fault.kind for fault in outcome.faults)
+    lines = [f"seed {outcome.seed}: {len(outcome.faults)} faults, the fewest open runs at one {_fewest(outcome)}"]
+    for kind, seconds in sorted(outcome.recoveries().items()):
+        if seconds:
+            middle, tail = percentile(seconds, 0.5), percentile(seconds, 0.99)
+            moved = (
+                f"{len(seconds)} runs moved again after p50 {middle:.2f} s, p99 {tail:.2f} s, worst {seconds[-1]:.2f} s"
+            )
+        else:
+            moved = "nobody had anything to do"
+        lines.append(f"  {kind:<16} {times[kind]:>3} times; {moved}")
+    lines += [
+        f"runs {judged.runs} ({', '.join(f'{kind} {n}' for kind, n in sorted(outcome.kinds.items()))}),"
+        f" events {judged.events}, steps {judged.steps}, bodies {judged.bodies}, prefixes replayed {judged.prefixes}",
+        f"bodies run twice {outcome.repeats}, each beside a fault; starts that no body followed {outcome.unused}",
+        f"signals accepted {outcome.accepted}, refused because the run had ended {outcome.refused}; calls of producers"
+        f" {outcome.tries}, jobs of killed producers done again {outcome.again}",
+        "workers said: " + ", ".join(f"{event} {n}" for event, n in sorted(outcome.counts.items())),
+        f"doctor: {outcome.doctor}",
+    ]
+    lines += [f"WRONG: {what}" for what in outcome.wrong[:50]]
+    lines += [f"SLOW: {what}" for what in outcome.slow]
+    return lines
+
+
+def _fewest(outcome: Outcome) -> int:
+    return min((fault.open_runs for fault in outcome.faults), default=0)

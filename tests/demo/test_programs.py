@@ -1,0 +1,76 @@
+"""The larger programs of examples/ come to the right end although a worker is killed with -9 in the middle of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from example_programs import Stage, bare_environ, copied
+
+
+@pytest.fixture
+def stage(tmp_path: Path, postgres_url: str, valkey_url: str, namespace: str) -> Stage:
+    """The examples, on servers of this test process."""
+    servers = {
+        "FENCEPOST_DATABASE_URL": postgres_url,
+        "FENCEPOST_REDIS_URL": valkey_url,
+        "FENCEPOST_NAMESPACE": namespace,
+    }
+    return Stage(copied(tmp_path), {**bare_environ(), **servers})
+
+
+BEHIND_AN_EFFECT = "append.before:3:kill"
+"""A body has had its effect, and nobody knows: it will run again."""
+
+BEHIND_A_COMMIT = "append.after:4:kill"
+"""The log is ahead of the queue."""
+
+
+@pytest.mark.parametrize("fault", [BEHIND_AN_EFFECT, BEHIND_A_COMMIT])
+def test_the_saga_books_everything_once_and_undoes_what_failed(stage: Stage, fault: str) -> None:
+    """One order goes through; the other is undone, in reverse; the books and the stock agree with that."""
+    printed = stage.play("saga", fault)
+    assert printed == "courier to Oslo\nundone: saga.NoCourier: nobody drives to Atlantis\ntaken in: 99.00\n"
+    with sqlite3.connect(stage.folder / "shop.sqlite") as shop:
+        books = shop.execute("SELECT substr(order_id, -1), what FROM books ORDER BY rowid").fetchall()
+        (pieces,) = shop.execute("SELECT pieces FROM stock").fetchone()
+    assert pieces == 8
+    assert [what for order, what in books if order == "1"] == ["reserved", "paid"]
+    assert [what for order, what in books if order == "2"] == ["reserved", "paid", "refunded", "put back"]
+
+
+@pytest.mark.parametrize("fault", [BEHIND_AN_EFFECT, BEHIND_A_COMMIT])
+def test_the_pipeline_indexes_every_document(stage: Stage, fault: str) -> None:
+    """The index is that of the documents, counted anew here; what is no text is named and holds up nobody."""
+    folder = stage.folder / "library"
+    folder.mkdir()
+    for page in (Path(__file__).parents[2] / "docs").glob("*.md"):
+        (folder / page.name).write_bytes(page.read_bytes())
+    (folder / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0 not text")
+    index = stage.folder / "index.json"
+    printed = stage.play("documents", fault, str(folder), str(index))
+    expected: dict[str, dict[str, int]] = {}
+    pages = sorted(folder.glob("*.md"))
+    for page in pages:
+        words = Counter(word.lower() for word in re.findall(r"[^\W\d_]{3,}", page.read_text(encoding="utf-8")))
+        for word, times in words.items():
+            expected.setdefault(word, {})[str(page)] = times
+    assert json.loads(index.read_text(encoding="utf-8")) == expected
+    assert printed == (
+        f"{len(pages)} documents, {len(expected)} different words, in {index}\nno text: {folder / 'photo.jpg'}\n"
+    )
+
+
+@pytest.mark.parametrize("fault", [BEHIND_AN_EFFECT, BEHIND_A_COMMIT])
+def test_a_person_approves_by_webhook(stage: Stage, fault: str) -> None:
+    """The letter's link reaches the workflow through the web app, and the workflow answers."""
+    with stage.web("approval:app") as url:
+        stage.environ["APPROVAL_URL"] = url
+        printed = stage.play("approval", fault, "120.50")
+        assert printed == "answered: {'thanks': 'Grace'}\n120.50 paid to Ada\n"
+    (letter,) = (stage.folder / "outbox").iterdir()
+    assert json.loads(letter.read_text(encoding="utf-8"))["cents"] == 12050

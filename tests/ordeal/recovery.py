@@ -1,0 +1,46 @@
+"""How long after a fault a run moved again, by the times of its events.
+
+A run has something to do at a moment if the code asks for what is not in the log (a turn is owed), if a step is open
+and not in the pause before a retry, or else from when its next sleep or retry is due. It has moved when its log has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fencepost.replay.fold import OpenWork
+from fencepost_store.events import Event, EventType
+
+
+def recovery(log: Sequence[Event], owes: Sequence[bool], moment: int, horizon: int) -> float | None:
+    """Seconds from ``moment`` (or from when there was something to do after it, within ``horizon`` microseconds) to the
+    next event. None: nothing was to be done. Infinite: it never moved. ``owes``: after each event, whether the code
+    asked for what was not in the log.
+    """
+    count = sum(event.at <= moment for event in log)
+    if count == 0:
+        return None
+    work = OpenWork()
+    for event in log[:count]:
+        work.apply(event)
+    if work.ended is not None:
+        return None
+    ready = _ready(work, owes[count - 1], moment)
+    if ready is None or ready > moment + horizon:
+        return None
+    after = [event for event in log[count:] if moves(event)]
+    if not after:
+        return float("inf")
+    return max(0.0, (after[0].at - ready) / 1e6)
+
+
+def moves(event: Event) -> bool:
+    """Whether an event shows that a worker is at work, and not only a client."""
+    return event.type not in (EventType.hook_received, EventType.cancel_requested)
+
+
+def _ready(work: OpenWork, owes: bool, moment: int) -> int | None:
+    if owes or any(step.retry_due is None for step in work.steps.values()):
+        return moment
+    dues = [*work.waits.values(), *(step.retry_due for step in work.steps.values() if step.retry_due is not None)]
+    return max(moment, min(dues)) if dues else None

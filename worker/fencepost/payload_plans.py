@@ -1,0 +1,196 @@
+"""From a type that msgspec refuses for a union in it to the nodes of ``payload_unions``. Raises TypeError, with the
+way out, where a union's members cannot be told apart by their classes either.
+"""
+
+from __future__ import annotations
+
+import collections.abc
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+from fencepost.payload_unions import Choice, Fields, Items, Leaf, Member, Node, Row, Table, union_members
+
+LISTS = (
+    list,
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Collection,
+    collections.abc.Iterable,
+)
+SETS = (set, collections.abc.Set, collections.abc.MutableSet)
+TABLES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
+
+
+class Planner:
+    """Builds the nodes of one type. ``leaf``: the node of a type that msgspec knows; raises TypeError for others."""
+
+    def __init__(self, leaf: Callable[[Any], Leaf]) -> None:
+        self._leaf = leaf
+        self._classes: dict[Any, Fields] = {}
+
+    def node(self, kind: Any) -> Node:
+        """Of a type, or a part of one."""
+        try:
+            return self._leaf(kind)
+        except TypeError as error:
+            refusal = error
+        origin, args = typing.get_origin(kind), typing.get_args(kind)
+        if origin is typing.Annotated:
+            return self.node(args[0])
+        if isinstance(kind, typing.NewType):
+            return self.node(kind.__supertype__)
+        if (members := union_members(kind)) is not None:
+            return self._choice(kind, members)
+        if origin is tuple:
+            if len(args) == 2 and args[1] is ...:
+                return Items(tuple, self.node(args[0]))
+            return Row(tuple, tuple(map(self.node, args)))
+        if origin in LISTS:
+            return Items(list, self.node(args[0]))
+        if origin in SETS or origin is frozenset:
+            return Items(frozenset if origin is frozenset else set, self.node(args[0]))
+        if origin in TABLES:
+            return Table(self._leaf(args[0]), self.node(args[1]))
+        made = self._class(kind, origin if isinstance(origin, type) else kind)
+        if made is None:
+            raise refusal
+        return made
+
+    def _choice(self, kind: Any, kinds: tuple[Any, ...]) -> Choice:
+        wanted = [one for one in kinds if one is not type(None)]
+        runtime = [_runtime_of(one) for one in wanted]
+        for number, one in enumerate(runtime):
+            for other, earlier in zip(wanted, runtime[:number], strict=False):
+                if one == earlier:
+                    raise TypeError(
+                        f"{_name(other)} and {_name(wanted[number])} of a union are both {_name(one[0])}, and nothing "
+                        "tells their values apart: put one union inside (list[A | B]), or give each a dataclass"
+                    )
+        names = [_name(one) for one in wanted]
+        members = tuple(
+            Member(
+                name=name if names.count(name) == 1 else _full_name(one),
+                full_name=_full_name(one),
+                kind=runs[0],
+                node=self.node(one),
+                values=runs[1],
+            )
+            for name, one, runs in zip(names, wanted, runtime, strict=True)
+        )
+        if len({member.name for member in members}) < len(members):
+            raise TypeError(f"two members of {kind} have the same module and name")
+        return Choice(members, optional=len(wanted) < len(kinds))
+
+    def _class(self, kind: Any, cls: Any) -> Node | None:
+        if not inspect.isclass(cls):
+            return None
+        if (known := self._classes.get(kind)) is not None:
+            return known  # it holds itself
+        if _is_named_tuple(cls):
+            hints = _hints(kind, cls)
+            fields = cast("tuple[str, ...]", cast(Any, cls)._fields)
+            return Row(lambda members: cls(*members), tuple(self.node(hints[name]) for name in fields))
+        found = _maker(cls)
+        if found is None:
+            return None
+        make, names = found
+        hints = _hints(kind, cls)
+        node = self._classes[kind] = Fields(make)
+        node.nodes.update({name: self.node(hints[name]) for name in names or hints})
+        return node
+
+
+def _is_named_tuple(cls: Any) -> bool:
+    return issubclass(cls, tuple) and hasattr(cast(Any, cls), "_fields")
+
+
+def _maker(cls: Any) -> tuple[Callable[[dict[str, Any]], Any], tuple[str, ...]] | None:
+    """How an object of the class is made of its fields, and their names (none: all that are annotated)."""
+    if typing.is_typeddict(cls):
+        return dict, ()
+    if dataclasses.is_dataclass(cls):
+        fields = dataclasses.fields(cls)
+        if any(isinstance(hint, dataclasses.InitVar) for hint in typing.get_type_hints(cls).values()):
+            return None  # what it was made of is not kept
+        return _made(cast(Any, cls), {f.name: f.name for f in fields if f.init}), tuple(f.name for f in fields)
+    if (attributes := getattr(cls, "__attrs_attrs__", None)) is not None:
+        return _made(cls, {a.name: a.alias for a in attributes if a.init}), tuple(a.name for a in attributes)
+    if issubclass(cls, msgspec.Struct):
+        if cls.__struct_config__.array_like or cls.__struct_encode_fields__ != cls.__struct_fields__:
+            raise TypeError(
+                f"{cls.__qualname__} has a union that needs names, and is array_like or renames its fields: leave that "
+                "out, or give the union's members a tag"
+            )
+        return _made(cls, {name: name for name in cls.__struct_fields__}), cls.__struct_fields__
+    return None
+
+
+def _made(cls: Callable[..., Any], parameters: dict[str, str]) -> Callable[[dict[str, Any]], Any]:
+    """By the class's own ``__init__``; fields that it does not take are set behind it."""
+
+    def make(held: dict[str, Any]) -> Any:
+        made = cls(**{parameters[name]: value for name, value in held.items() if name in parameters})
+        for name, value in held.items():
+            if name not in parameters:
+                object.__setattr__(made, name, value)
+        return made
+
+    return make
+
+
+def _hints(kind: Any, cls: Any) -> dict[str, Any]:
+    """The annotations of a class, with what stands for its type parameters put in."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    parameters = getattr(cls, "__parameters__", ())
+    given = dict(zip(parameters, typing.get_args(kind) or [Any] * len(parameters), strict=True))
+    return {name: _filled(hint, given) for name, hint in hints.items() if not _is_class_variable(hint)}
+
+
+def _filled(hint: Any, given: dict[Any, Any]) -> Any:
+    if isinstance(hint, typing.TypeVar):
+        return given.get(hint, Any)
+    needed = getattr(hint, "__parameters__", ())
+    if not needed or isinstance(hint, type):
+        return hint
+    return hint[tuple(given.get(parameter, Any) for parameter in needed)]
+
+
+def _is_class_variable(hint: Any) -> bool:
+    return hint is typing.ClassVar or typing.get_origin(hint) is typing.ClassVar
+
+
+def _runtime_of(kind: Any) -> tuple[type, tuple[Any, ...]]:
+    """What isinstance is asked for, and the values of a Literal."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _runtime_of(typing.get_args(kind)[0])
+    if origin is typing.Literal:
+        return object, typing.get_args(kind)
+    if isinstance(kind, typing.NewType):
+        return _runtime_of(kind.__supertype__)
+    found = origin if origin is not None else kind
+    if typing.is_typeddict(found):
+        return dict, ()
+    if not isinstance(found, type) or isinstance(found, types.GenericAlias):
+        raise TypeError(f"{kind} cannot be a member of a union")
+    return found, ()
+
+
+def _name(kind: Any) -> str:
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return _name(typing.get_args(kind)[0])
+    if origin is typing.Literal:
+        return "Literal"
+    return str(getattr(origin or kind, "__name__", kind))
+
+
+def _full_name(kind: Any) -> str:
+    found: Any = typing.get_origin(kind) or kind
+    return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', found)}"

@@ -1,0 +1,216 @@
+"""Unions whose members msgpack cannot tell apart: two dataclasses, ``Decimal | str``, ``list[int] | set[int]``.
+
+The member's name is written with the value (extension type 12), so that it comes back as what it was. What can be told
+apart without (``Order | None``, ``int | str``, Structs with a tag) is written as ever and does not come here. A type
+that has such a union inside is walked member by member in Python; the parts of it that have none are still msgspec's.
+
+The name is the class's own, or with its module where two members have the same. It is part of the log: a class that is
+renamed no longer fits what was recorded under its old name. A value that was recorded before its type became a union
+has no name: it is taken if exactly one member fits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from fencepost import payload_marks as marks
+
+
+class NoMember(TypeError):
+    """A value is none of the union's members. ``where``: the path inside the value."""
+
+    where = ""
+
+
+class Node(Protocol):
+    """How the values of one type are written and read."""
+
+    def write(self, value: Any) -> Any:
+        """What the encoder is given. Raises NoMember, TypeError."""
+        ...
+
+    def read(self, tree: Any) -> Any:
+        """From what the decoder gives. Raises msgspec.ValidationError, TypeError, ValueError."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leaf:
+    """A type that msgspec knows."""
+
+    kind: Any
+    open: bool
+
+    def write(self, value: Any) -> Any:
+        """As outside of unions."""
+        return marks.rewrite(value, mark=self.open, depth=0)
+
+    def read(self, tree: Any) -> Any:
+        """As outside of unions."""
+        return msgspec.convert(tree, self.kind, dec_hook=marks.from_builtins)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Items:
+    """A list, set, frozenset or tuple of one type."""
+
+    make: Callable[[list[Any]], Any]
+    item: Node
+
+    def write(self, value: Any) -> Any:
+        """A list; of a set, in the order of its members' bytes."""
+        members = [_below(f"[{index}]", self.item, member) for index, member in enumerate(value)]
+        if isinstance(value, (set, frozenset)):
+            return [msgspec.Raw(body) for body in sorted(map(marks.encoder.encode, members))]
+        return members
+
+    def read(self, tree: Any) -> Any:
+        """The reverse."""
+        return self.make([self.item.read(member) for member in _of(list, tree)])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A tuple or named tuple of known length."""
+
+    make: Callable[[list[Any]], Any]
+    items: tuple[Node, ...]
+
+    def write(self, value: Any) -> Any:
+        """A list."""
+        if len(value) != len(self.items):
+            raise TypeError(f"has {len(value)} members, its type has {len(self.items)}")
+        return [_below(f"[{n}]", node, member) for n, (node, member) in enumerate(zip(self.items, value, strict=True))]
+
+    def read(self, tree: Any) -> Any:
+        """The reverse."""
+        members = _of(list, tree)
+        return self.make([node.read(member) for node, member in zip(self.items, members, strict=True)])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    """A dict whose values have such a union."""
+
+    key: Leaf
+    value: Node
+
+    def write(self, value: Any) -> Any:
+        """A dict."""
+        return {key: _below(f"[{key!r}]", self.value, member) for key, member in value.items()}
+
+    def read(self, tree: Any) -> Any:
+        """The reverse."""
+        return {self.key.read(key): self.value.read(member) for key, member in _of(dict, tree).items()}
+
+
+class Fields:
+    """A dataclass, attrs class, Struct or TypedDict with such a union in a field. Filled in after it is made, for a
+    class may hold itself.
+    """
+
+    def __init__(self, make: Callable[[dict[str, Any]], Any]) -> None:
+        self.make = make
+        self.nodes: dict[str, Node] = {}
+
+    def write(self, value: Any) -> Any:
+        """A dict of the fields that are there."""
+        held: Mapping[str, Any] = (
+            cast("dict[str, Any]", value)
+            if isinstance(value, dict)
+            else {name: getattr(value, name) for name in self.nodes if hasattr(value, name)}
+        )
+        return {name: _below(f".{name}", node, held[name]) for name, node in self.nodes.items() if name in held}
+
+    def read(self, tree: Any) -> Any:
+        """The reverse. Fields that are not known any more are passed over."""
+        held = _of(dict, tree)
+        return self.make({name: node.read(held[name]) for name, node in self.nodes.items() if name in held})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member:
+    """One of a union. ``kind``: what isinstance is asked for; ``values``: of a Literal."""
+
+    name: str
+    full_name: str
+    kind: type
+    node: Node
+    values: tuple[Any, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """The union itself."""
+
+    members: tuple[Member, ...]
+    optional: bool
+
+    def write(self, value: Any) -> Any:
+        """The member's name and the value."""
+        if value is None and self.optional:
+            return None
+        member = self._member_of(value)
+        return msgspec.msgpack.Ext(marks.TAGGED, marks.encoder.encode([member.name, member.node.write(value)]))
+
+    def read(self, tree: Any) -> Any:
+        """The reverse."""
+        if tree is None and self.optional:
+            return None
+        if isinstance(tree, marks.Tagged):
+            for member in self.members:
+                if tree.name in (member.name, member.full_name):
+                    return member.node.read(tree.body)
+            raise msgspec.ValidationError(f"Expected {self._told()}, got a {tree.name!r}")
+        fits: list[tuple[Member, Any]] = []
+        for member in self.members:
+            try:
+                fits.append((member, member.node.read(tree)))
+            except (msgspec.ValidationError, TypeError, ValueError):
+                continue
+        if len(fits) != 1:
+            which = ", ".join(member.name for member, _ in fits) or "none of them"
+            raise msgspec.ValidationError(f"Expected {self._told()}; recorded without a name, it fits {which}")
+        return fits[0][1]
+
+    def _member_of(self, value: Any) -> Member:
+        for member in self.members:
+            if any(value == one and type(value) is type(one) for one in member.values):
+                return member
+        plain = [member for member in self.members if not member.values]
+        for base in type(value).__mro__:
+            for member in plain:
+                if member.kind is base:
+                    return member
+        for member in plain:
+            if isinstance(value, member.kind) or (member.kind is float and type(value) is int):
+                return member
+        raise NoMember(f"{type(value).__qualname__} is none of {self._told()}")
+
+    def _told(self) -> str:
+        return " | ".join([member.name for member in self.members] + ["None"] * self.optional)
+
+
+def _below(where: str, node: Node, value: Any) -> Any:
+    try:
+        return node.write(value)
+    except NoMember as error:
+        error.where = where + error.where
+        raise
+
+
+def _of(kind: type, tree: Any) -> Any:
+    if not isinstance(tree, (list, tuple) if kind is list else kind):
+        raise msgspec.ValidationError(f"Expected `{kind.__name__}`, got `{type(tree).__name__}`")
+    return tree
+
+
+def union_members(kind: Any) -> tuple[Any, ...] | None:
+    """The members of a union, None for anything else."""
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else None
