@@ -53,7 +53,9 @@ def _run(nodes: list[str], removals: list[str]) -> Outcomes:
     with tempfile.TemporaryDirectory(prefix="fencepost-hazards-") as folder:
         report = Path(folder) / "report.jsonl"
         report.touch()
-        environ = {**os.environ, REPORT: str(report), ONLY: ",".join(removals)}
+        # Not what an outer pytest has set: its workers are not ours.
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        environ = {**plain, REPORT: str(report), ONLY: ",".join(removals)}
         options = ["-q", "-p", "tests.hazards.plugin", "-n", str(PROCESSES), "--dist=worksteal", "--tb=no", "-rN"]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", *nodes],

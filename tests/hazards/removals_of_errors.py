@@ -1,6 +1,6 @@
 """Guards of outcomes: whose fault it was, and what a failure may cost."""
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 

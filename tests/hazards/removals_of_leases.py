@@ -1,6 +1,6 @@
 """Guards of leases, suspects and stopping."""
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 

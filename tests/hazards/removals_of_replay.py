@@ -1,6 +1,6 @@
 """Guards of the workflow loop: order, identity, eviction, divergence."""
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Guards of the event log: the append function, the indexes, the store's seams."""
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
@@ -121,11 +121,11 @@ def rows_without_events(patch: pytest.MonkeyPatch) -> None:
         " payload)\n"
         "    SELECT coalesce(p_at[n], o_now), CASE"
     )
-    end = "    WHERE o_codes[n] IN (0, 5) AND o_outcomes[p_batch[n]] = 0;\nEND"
+    end = "    WHERE o_codes[n] IN (0, 5) AND o_outcomes[p_batch[n]] = 0;\n"
     without_sql(
         patch,
         ("append", insert, "    BEGIN\n" + insert),
-        ("append", end, end.replace("\nEND", "\n    EXCEPTION WHEN OTHERS THEN NULL;\n    END;\nEND")),
+        ("append", end, end + "    EXCEPTION WHEN OTHERS THEN NULL;\n    END;\n"),
     )
 
 

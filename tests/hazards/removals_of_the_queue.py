@@ -1,6 +1,6 @@
 """Guards of the tick queue: what the Lua scripts and their callers see to."""
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Guards of turns and of the hot path: what is owed, to whom, and until when."""
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
 from __future__ import annotations
 
