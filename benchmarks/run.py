@@ -22,6 +22,8 @@ from benchmarks.measure import Bench, Row
 from benchmarks.report import header, line
 from benchmarks.servers import Probe
 from benchmarks.singles import Single, singles
+from benchmarks.streams import GROUP as STREAMS
+from benchmarks.streams import StreamCase, StreamRow, chosen_streams, measure_streams, stream_header, stream_line
 from benchmarks.worker import loop_named
 from fencepost import Client
 from fencepost.config import Config
@@ -37,6 +39,7 @@ class Options(msgspec.Struct, frozen=True):
     """What was asked for."""
 
     cases: list[Case]
+    streams: list[StreamCase]
     rounds: int
     workers: int
     loop: str
@@ -50,25 +53,33 @@ class Results(msgspec.Struct, frozen=True):
     """What ``--json`` writes."""
 
     rows: list[Row]
+    streams: list[StreamRow]
     singles: list[Single]
 
 
 async def measure(options: Options, postgres_url: str, redis_url: str) -> Results:
     """All cases on the given servers, in a namespace of its own."""
     rows: list[Row] = []
+    streams: list[StreamRow] = []
     found: list[Single] = []
     async with bench(options, postgres_url, redis_url) as made:
-        print(header(), flush=True)
+        if options.cases:
+            print(header(), flush=True)
         for case in options.cases:
             rows.append(await made.case(case, options.rounds))
             print(line(rows[-1]), flush=True)
+        if options.streams:
+            print(stream_header(), flush=True)
+        for shape in options.streams:
+            streams.append(await measure_streams(made.client, shape, options.rounds))
+            print(stream_line(streams[-1]), flush=True)
         if options.singles:
             found += await singles(made.client, made.fleet, made.probe)
         if options.long:
             found += await long(made.client)
         for one in found:
             print(f"{one.name:<46}{one.value:>12.2f} {one.unit:<9}{one.goal}", flush=True)
-    return Results(rows, found)
+    return Results(rows, streams, found)
 
 
 @asynccontextmanager
@@ -90,8 +101,9 @@ async def bench(options: Options, postgres_url: str, redis_url: str) -> AsyncGen
 
 def parsed(argv: list[str]) -> tuple[Options, str]:
     """The command line: what to measure, and the event loop to measure it on."""
+    groups = ", ".join((*GROUPS, STREAMS))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--cases", default="", help=f"groups or names, by commas; groups: {', '.join(GROUPS)}, long")
+    parser.add_argument("--cases", default="", help=f"groups or names, by commas; groups: {groups}")
     parser.add_argument("--rounds", type=int, help="measured rounds per case (default 5, quick 1)")
     parser.add_argument("--quick", action="store_true", help="a few cases, one round: under a minute")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default 2)")
@@ -102,7 +114,8 @@ def parsed(argv: list[str]) -> tuple[Options, str]:
     parser.add_argument("--profile", type=Path, help="write a cProfile per worker into this folder")
     found = parser.parse_args(argv)
     cases_named = [name.strip() for name in found.cases.split(",") if name.strip()]
-    others = [name for name in cases_named if name != LONG]
+    streams, unknown = chosen_streams(cases_named, quick=found.quick)
+    others = [name for name in unknown if name != LONG]
     try:
         cases = chosen(others, quick=found.quick) if others or not cases_named else []
     except ValueError as error:
@@ -110,6 +123,7 @@ def parsed(argv: list[str]) -> tuple[Options, str]:
     rounds = found.rounds or (1 if found.quick else 5)
     return Options(
         cases,
+        streams,
         rounds,
         found.workers,
         found.loop,

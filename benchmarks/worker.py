@@ -13,6 +13,7 @@ import sys
 import msgspec
 
 import benchmarks.flows
+import benchmarks.stream_flows
 from benchmarks import tally
 from fencepost.authoring import registry
 from fencepost.config import Config
@@ -32,7 +33,7 @@ async def serve(config: Config) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    async with Worker(config, registry.default, modules=(benchmarks.flows.__name__,)):
+    async with Worker(config, registry.default, modules=(benchmarks.flows.__name__, benchmarks.stream_flows.__name__)):
         _say()
         while await reader.readline():
             _say()

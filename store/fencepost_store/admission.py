@@ -117,8 +117,13 @@ def _problem(batch: Batch, index: int, event: NewEvent) -> str | None:
         return "a decision needs the fence that it was derived from"
     if batch.fence is not None and kind.ends_run and index != len(batch.events) - 1:
         return "nothing may follow the run's end"
-    if (event.type in _ATTEMPTED) != (event.attempt != 0) or not 0 <= event.attempt <= ATTEMPT_MAX:
-        return f"attempt {event.attempt} (steps' facts: 1 to {ATTEMPT_MAX}, everything else: 0)"
+    least = 0 if event.type is EventType.step_failed else 1  # 0: a step that was never started has failed
+    if (
+        not (least if event.type in _ATTEMPTED else 0)
+        <= event.attempt
+        <= (ATTEMPT_MAX if event.type in _ATTEMPTED else 0)
+    ):
+        return f"attempt {event.attempt} (steps' facts: 1 to {ATTEMPT_MAX}, step_failed also 0, everything else: 0)"
     if (event.type is EventType.wait_created) != (event.due is not None):
         return "due belongs to wait_created, and to nothing else"
     if (event.type is EventType.step_retrying) != (event.due_in is not None):
@@ -146,6 +151,7 @@ _RUN_LEVEL = frozenset(
         EventType.run_failed,
         EventType.run_cancelled,
         EventType.run_terminated,
+        EventType.run_continued,
         EventType.cancel_requested,
     }
 )
@@ -184,5 +190,7 @@ def _order_problem(batch: Batch, event: NewEvent, latest: dict[str, EventType]) 
         return f"cannot follow {previous.name} of the same entity in one batch"
     if event.attempt > 1:
         return f"attempt {event.attempt} of a step that this batch creates"
+    if previous is EventType.step_started and event.type is EventType.step_failed and event.attempt == 0:
+        return "attempt 0 of a step that this batch starts"
     latest[event.entity] = event.type
     return None

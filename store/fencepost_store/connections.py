@@ -88,9 +88,10 @@ class Held:
 
 
 class Connections:
-    """At most ``size`` connections to one database. Raises what ``trouble.translated`` makes of a driver's errors."""
+    """At most ``size`` connections to one database. ``command_timeout_seconds`` None: calls are not bounded. Raises
+    what ``trouble.translated`` makes of a driver's errors."""
 
-    def __init__(self, dsn: str, size: int, *, prepared: bool, command_timeout_seconds: float) -> None:
+    def __init__(self, dsn: str, size: int, *, prepared: bool, command_timeout_seconds: float | None) -> None:
         assert size >= 1, f"connections must be at least 1, not {size}"
         self.dsn = dsn
         self._prepared = prepared
@@ -108,13 +109,22 @@ class Connections:
     @asynccontextmanager
     async def use(self) -> AsyncGenerator[Held]:
         """A connection for as long as the block runs."""
-        async with self._free:
+        held = await self.lend()
+        try:
+            yield held
+        finally:
+            self.give_back(held)
+
+    async def lend(self) -> Held:
+        """A connection until it is given back: for a use that is no block. Waits if all are in use."""
+        await self._free.acquire()
+        try:
             held = await self._take()
-            self._busy.add(held)
-            try:
-                yield held
-            finally:
-                self._give_back(held)
+        except BaseException:
+            self._free.release()
+            raise
+        self._busy.add(held)
+        return held
 
     async def close(self) -> None:
         """Close the idle connections and drop the busy ones. Idempotent; what comes later raises StoreTrouble."""
@@ -139,7 +149,9 @@ class Connections:
             connection = await connect(self.dsn, prepared=self._prepared, command_timeout_seconds=self._timeout)
         return Held(connection, self.dsn, prepared=self._prepared)
 
-    def _give_back(self, held: Held) -> None:
+    def give_back(self, held: Held) -> None:
+        """The other end of ``lend``. One that is unhealthy or in a transaction is thrown away."""
+        self._free.release()
         self._busy.discard(held)
         if held.healthy and not self._closed and not held.connection.is_in_transaction():
             self._idle.append(held)

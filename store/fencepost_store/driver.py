@@ -126,6 +126,10 @@ class Connection(Protocol):
         """Close in good order."""
         ...
 
+    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 (the driver's own signature)
+        """Take back what the session has set, and let its locks go."""
+        ...
+
     def get_server_version(self) -> ServerVersion:
         """What the server said it is."""
         ...

@@ -28,6 +28,7 @@ class EventType(enum.IntEnum):
     run_failed = 4
     run_cancelled = 5
     run_terminated = 6
+    run_continued = 7
     step_created = 10
     step_started = 11
     step_retrying = 12
@@ -88,6 +89,7 @@ KINDS: dict[EventType, Kind] = {
     EventType.run_failed: _decision(Role.terminal, ends_run=True),
     EventType.run_cancelled: _decision(Role.terminal, ends_run=True),
     EventType.run_terminated: _fact(Role.terminal, ends_run=True),
+    EventType.run_continued: _decision(Role.terminal, ends_run=True),
     EventType.step_created: _decision(Role.creation),
     EventType.step_started: _fact(Role.start, visible=False),
     EventType.step_retrying: _fact(Role.retry, visible=False),
@@ -119,13 +121,14 @@ class NewEvent(msgspec.Struct, frozen=True):
     """An event that somebody wants in the log.
 
     ``attempt``: for step_started, step_retrying, step_completed and step_failed, the attempt it speaks of (1, 2, ...);
-    0 for everything else. ``due``: for wait_created the instant (database clock, microseconds since the epoch);
-    ``due_in``: for step_retrying the delay in microseconds, turned into an instant under the lock. ``token``: for
-    hook_created. ``dedupe``: for hook_received and cancel_requested the sender's delivery id (unique per run); for step
-    facts the executor's delivery token, by which the same writer asking again is recognised; else None. ``at``: the
-    time that the writer has
-    already delivered this event with (an extrapolated database clock, microseconds), stored as it is; None = now.
-    ``payload``: bytes whose first byte names the codec; opaque to the store, but for attributes_set (attributes.py).
+    step_failed may say 0, of a step that was never started; 0 for everything else. ``due``: for wait_created the
+    instant (database clock, microseconds since the epoch); ``due_in``: for step_retrying the delay in microseconds,
+    turned into an instant under the lock. ``token``: for hook_created. ``dedupe``: for hook_received and
+    cancel_requested the sender's delivery id (unique per run); for step facts the executor's delivery token, by which
+    the same writer asking again is recognised; for child_completed and child_failed the id of the run that tells; else
+    None. ``at``: the time that the writer has already delivered this
+    event with (an extrapolated database clock, microseconds), stored as it is; None = now. ``payload``: bytes whose
+    first byte names the codec; opaque to the store, but for attributes_set (attributes.py).
     """
 
     type: EventType

@@ -26,6 +26,7 @@ ENDINGS = {
     EventType.run_failed: RunStatus.failed,
     EventType.run_cancelled: RunStatus.cancelled,
     EventType.run_terminated: RunStatus.terminated,
+    EventType.run_continued: RunStatus.continued,
 }
 
 CREATED_BY: dict[EventType, EventType] = {
@@ -221,6 +222,7 @@ class Ledger:
             if retry is not None and retry.due is not None and retry.due > now:
                 return FactVerdict(FactOutcome.early, rest=retry.due - now)
             return LANDED
+        # Place 0 is the creation: so step_failed 0 may land for as long as there is no start at all.
         newest = (here, n) in self.places and (here, n + 1) not in self.places
         if event.type in (EventType.step_retrying, EventType.step_failed) and not newest:
             return _refused(Reason.other_attempt)

@@ -11,27 +11,24 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import msgspec
 
 from fencepost_store.admission import admit, admit_all, admit_run, printable
 from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, first_deadline, lowered
+from fencepost_store.lineage import parent_text
+from fencepost_store.memory_beats import Beats
+from fencepost_store.memory_streams import MemoryStreams
 from fencepost_store.protocol import (
-    TRACED_HOOKS,
     Batch,
-    CorruptLog,
     DueRun,
-    FactOutcome,
-    FactVerdict,
     LiveHook,
     Loaded,
     Locked,
     NewRun,
     Outcome,
     Parked,
-    Reason,
     Run,
     RunDetails,
     RunFilter,
@@ -41,97 +38,23 @@ from fencepost_store.protocol import (
     TokenTrace,
     Verdict,
 )
+from fencepost_store.tables import Tables
 
 
 def _wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-@dataclass(slots=True)
-class _Tables:
-    """The rows: a ledger per run, and who holds which hook token (run id and entity)."""
-
-    clock: Callable[[], int]
-    ledgers: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
-    tokens: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
-
-    def append(self, batch: Batch) -> Verdict:
-        """One admitted batch. The caller holds the gate."""
-        ledger = self.ledgers.get(batch.run_id)
-        if ledger is None:
-            return self.missing(len(batch.events))
-        run_id = batch.run_id
-
-        def take(token: str, entity: str) -> str | None:
-            owner = self.tokens.setdefault(token, (run_id, entity))
-            return None if owner == (run_id, entity) else owner[0]
-
-        def drop(entity: str) -> None:
-            for token in [token for token, owner in self.tokens.items() if owner == (run_id, entity)]:
-                del self.tokens[token]
-
-        def drop_all() -> None:
-            for token in [token for token, owner in self.tokens.items() if owner[0] == run_id]:
-                del self.tokens[token]
-
-        return ledger.append(batch, self.clock(), take, drop, drop_all)
-
-    def missing(self, facts: int) -> Verdict:
-        """The answer for a run that is not there."""
-        refused = FactVerdict(FactOutcome.refused, reason=Reason.run_not_found)
-        return Verdict(Outcome.refused, 0, 0, self.clock(), RunStatus.pending, facts=(refused,) * facts)
-
-    def loaded(self, ledger: Ledger, after_seq: int) -> Loaded:
-        if after_seq > ledger.run.last_seq:
-            raise CorruptLog(
-                f"run {ledger.run.run_id}: the caller has seen seq {after_seq}, the log ends at {ledger.run.last_seq}"
-            )
-        return Loaded(ledger.run, tuple(ledger.events[after_seq:]), self.clock())
-
-    def trace(self, token: str, delivery: str | None) -> TokenTrace | None:
-        named = [
-            (event.at, run_id, event.seq, event)
-            for run_id, ledger in self.ledgers.items()
-            for event in ledger.events
-            if event.type is EventType.hook_created and event.token == token
-        ]
-        found = sorted(named)[::-1][:TRACED_HOOKS]
-        owner = self.tokens.get(token)
-        live = [one for one in named if owner == (one[1], one[3].entity)]
-        if not found:
-            return None
-        taken = [
-            (received.at, run_id)
-            for _, run_id, _, created in [*live, *found]
-            if delivery is not None
-            and (received := self.ledgers[run_id].deliveries.get(delivery)) is not None
-            and (received.type, received.entity) == (EventType.hook_received, created.entity)
-        ]
-        _, run_id, _, event = (live or found)[0]
-        run = self.ledgers[run_id].run
-        return TokenTrace(
-            token=token,
-            run_id=run_id,
-            entity=event.entity,
-            workflow=run.workflow,
-            queue=run.queue,
-            status=run.status,
-            at=event.at,
-            payload=event.payload,
-            live=bool(live),
-            taken_by=max(taken)[1] if taken else None,
-            last_seq=run.last_seq,
-        )
-
-
-class MemoryStore:
+class MemoryStore(Beats, MemoryStreams):
     """A Store in memory. ``clock``: microseconds since the epoch, what the database clock is in Postgres."""
 
     def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
         self._clock = clock
-        self._tables = _Tables(clock)
+        self._tables = Tables(clock)
+        Beats.__init__(self, self._tables.ledgers)
         self._locks: dict[str, asyncio.Lock] = {}
         self._gate = asyncio.Lock()
+        MemoryStreams.__init__(self, clock, lambda: self._tables.ledgers, self._row)
 
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""
@@ -259,6 +182,10 @@ class MemoryStore:
         ledger = self._find_key(workflow, key)
         return None if ledger is None else ledger.run
 
+    async def newest_child(self, parent: str) -> Run | None:
+        """See Store.newest_child."""
+        return next((run for run in reversed(self._rows()) if run.parent == parent), None)
+
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
         """See Store.list_runs."""
         found = [
@@ -268,6 +195,7 @@ class MemoryStore:
             and (where.workflow is None or run.workflow == where.workflow)
             and (not where.statuses or run.status in where.statuses)
             and (where.queue is None or run.queue == where.queue)
+            and (where.parent is None or (run.parent or "").startswith(parent_text(where.parent, "")))
             and all(self._attributes(run).get(name) in texts for name, texts in where.attributes.items())
         ]
         return found[::-1][:limit]
@@ -304,8 +232,7 @@ class MemoryStore:
         return [DueRun(run.run_id, run.queue, run.wake_at) for run in found[:limit]]
 
     async def take_parked(self, build: str, limit: int) -> list[DueRun]:
-        """See Store.take_parked. Those without a deadline first, so that a few hopeless runs cannot use up the
-        limit."""
+        """See Store.take_parked. Those without a deadline first: a few hopeless runs must not use up the limit."""
         now = self._clock()
         found = [
             run
@@ -344,8 +271,7 @@ class MemoryStore:
 
     @asynccontextmanager
     async def _row(self, run_id: str) -> AsyncGenerator[None]:
-        """Wait for the run's lock if somebody holds it. Locks exist only for runs that were ever locked across
-        awaits."""
+        """Wait for the run's lock if somebody holds it. Locks exist for runs that were ever locked across awaits."""
         lock = self._locks.get(run_id)
         if lock is None:
             yield
@@ -357,7 +283,7 @@ class MemoryStore:
 class _MemoryLocked:
     """The transaction of MemoryStore.locked: writes at once, keeps what is needed to take it back."""
 
-    def __init__(self, tables: _Tables, gate: asyncio.Lock, run_id: str, deadline: int) -> None:
+    def __init__(self, tables: Tables, gate: asyncio.Lock, run_id: str, deadline: int) -> None:
         self._tables = tables
         self._gate = gate
         self._run_id = run_id

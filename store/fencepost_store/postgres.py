@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import msgspec
 
 from fencepost_store.admission import Unstorable, admit, admit_all, admit_run, printable
 from fencepost_store.connections import Connections, Held
 from fencepost_store.driver import Row, UniqueViolationError
+from fencepost_store.joint import Joint
 from fencepost_store.migrations import check
+from fencepost_store.postgres_streams import PostgresStreams
 from fencepost_store.protocol import (
     Batch,
     CorruptLog,
@@ -32,9 +34,10 @@ from fencepost_store.protocol import (
     Verdict,
 )
 from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of, trace_of
+from fencepost_store.run_ids import admit_id, is_run_id
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating
-from fencepost_store.wire import arguments, verdicts
+from fencepost_store.wire import arguments, start_arguments, verdicts
 
 PAGE_EVENTS = 1_000
 """Events per load statement: at the payload limit of 1 MiB a page stays below the gigabyte that one row of Postgres may
@@ -51,16 +54,18 @@ async def connect(
     connections: int = 4,
     prepared_statements: bool = True,
     command_timeout_seconds: float = 30,
+    joint_connections: int = 8,
 ) -> PostgresStore:
     """A store on a migrated namespace. Raises ValueError (namespace), StoreTrouble (unreachable), StoreRefused (login,
     database), SchemaMismatch or ServerTooOld with the way out. ``prepared_statements`` False: for poolers that cannot
-    hold them."""
+    hold them. ``joint_connections``: transactions of steps at once (``join``)."""
     store = PostgresStore(
         dsn,
         namespace,
         connections=connections,
         prepared_statements=prepared_statements,
         command_timeout_seconds=command_timeout_seconds,
+        joint_connections=joint_connections,
     )
     try:
         await store.check()
@@ -70,7 +75,7 @@ async def connect(
     return store
 
 
-class PostgresStore:
+class PostgresStore(PostgresStreams):
     """A Store on Postgres. Use ``connect``. Connections are made on demand and made anew after the server was away."""
 
     def __init__(
@@ -81,14 +86,22 @@ class PostgresStore:
         connections: int,
         prepared_statements: bool,
         command_timeout_seconds: float,
+        joint_connections: int,
     ) -> None:
         self._sql = Statements(namespace)
         self._shared = Connections(
             dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
+        self._timeout = command_timeout_seconds
+        # What the user's statements may take is the user's business, and the step's timeout's.
+        self._joints = Connections(dsn, joint_connections, prepared=prepared_statements, command_timeout_seconds=None)
         self._own = Connections(
             dsn, OWN_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
+        self._for_streams = Connections(
+            dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
+        )
+        super().__init__(self._sql, self._for_streams)
 
     async def check(self) -> None:
         """Raise SchemaMismatch or ServerTooOld unless server and schema are what this version needs."""
@@ -98,20 +111,10 @@ class PostgresStore:
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""
         admit_run(run)
-        _admit_id(run.run_id)
+        admit_id(run.run_id)
         (row,) = await self._shared.fetch(
             self._sql["start_run"],
-            run.run_id,
-            run.workflow,
-            run.queue,
-            run.key,
-            run.parent,
-            run.payload,
-            run.grace,
-            msgspec.json.encode(dict(run.attributes)).decode() if run.attributes else None,
-            run.start_at,
-            run.start_in,
-            run.near,
+            *start_arguments(run),
         )
         return Started(str(row["o_run"]), row["o_created"], row["o_payload"], row["o_starts_in"])
 
@@ -141,6 +144,34 @@ class PostgresStore:
         events = () if row["seqs"] is None else events_of(row, row["seqs"], run_id)
         return Loaded(run_of(row), events, row["now"])
 
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+        """See Store.beat."""
+        return await self._one("beat", run_id, entity, attempt, details) is not None
+
+    async def last_beat(self, run_id: str, entity: str) -> bytes | None:
+        """See Store.last_beat."""
+        row = await self._one("last_beat", run_id, entity)
+        return None if row is None else bytes(row["details"])
+
+    async def forget_beat(self, run_id: str, entity: str) -> None:
+        """See Store.forget_beat."""
+        await self._one("forget_beat", run_id, entity)
+
+    async def join(self) -> Joint:
+        """A transaction for a step's body, whose commit may carry the step's end. Raises StoreTrouble."""
+        return await Joint.begin(self._joints, self._sql, self._timeout)
+
+    async def identity(self) -> tuple[str, datetime]:
+        """What a connection must answer to be one to this namespace: its database's name, and since when it has the
+        namespace.
+        """
+        (row,) = await self._shared.fetch(self._sql["identity"])
+        return row["database"], row["since"]
+
+    def joined_start(self) -> str:
+        """The statement that starts a run on somebody else's connection. Its last two parameters are ``identity``."""
+        return self._sql["start_run_joined"]
+
     async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
         """See Store.touch."""
         return await self._fenced("touch", run_id, fence, seen, wake_at)
@@ -152,7 +183,7 @@ class PostgresStore:
     @asynccontextmanager
     async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[Locked]:
         """See Store.locked."""
-        _admit_id(run_id)
+        admit_id(run_id)
         async with self._own.use() as held, held.transaction():
             await held.fetch(self._sql["lock_budget"], str(max(1, int(budget_seconds * 1_000))))
             if not await held.fetch(self._sql["lock_run"], run_id):
@@ -179,12 +210,19 @@ class PostgresStore:
         row = await self._one("find_key", workflow, key) if "\0" not in workflow + key else None
         return None if row is None else run_of(row)
 
+    async def newest_child(self, parent: str) -> Run | None:
+        """See Store.newest_child."""
+        row = await self._one("newest_child", parent) if "\0" not in parent else None
+        return None if row is None else run_of(row)
+
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:
         """See Store.list_runs."""
         statuses = [int(status) for status in where.statuses] or None
         wanted = msgspec.json.encode(dict(where.attributes)).decode()
         asked = (before, where.workflow, statuses, where.queue, wanted, limit)
-        return [run_of(row) for row in await self._shared.fetch(self._sql["list_runs"], *asked)]
+        if where.parent is None:
+            return [run_of(row) for row in await self._shared.fetch(self._sql["list_runs"], *asked)]
+        return [run_of(row) for row in await self._shared.fetch(self._sql["list_children"], *asked, where.parent)]
 
     async def details(self, run_ids: Sequence[str]) -> dict[str, RunDetails]:
         """See Store.details."""
@@ -218,7 +256,9 @@ class PostgresStore:
     async def close(self) -> None:
         """See Store.close."""
         await self._shared.close()
+        await self._joints.close()
         await self._own.close()
+        await self._for_streams.close()
 
     async def _one(self, statement: str, *args: object) -> Row | None:
         rows = await self._shared.fetch(self._sql[statement], *args)
@@ -226,7 +266,7 @@ class PostgresStore:
 
     async def _fenced(self, statement: str, run_id: str, fence: int, *args: object) -> Verdict:
         """An update that asks for the fence; what the run was instead is asked for only if it did not fit."""
-        _admit_id(run_id)
+        admit_id(run_id)
         row = await self._one(statement, run_id, fence, *args)
         if row is not None:
             return Verdict(Outcome.ok, row["last_seq"], row["fence"], row["now"], RunStatus(row["status"]))
@@ -296,17 +336,3 @@ async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> L
     if tail != run.last_seq:
         raise CorruptLog(f"run {run_id}: the log ends at seq {tail}, its row says {run.last_seq}")
     return Loaded(run, events, now)
-
-
-def is_run_id(run_id: str) -> bool:
-    """Whether the text is a UUID: what is not cannot be the id of any run."""
-    try:
-        uuid.UUID(run_id)
-    except ValueError:
-        return False
-    return True
-
-
-def _admit_id(run_id: str) -> None:
-    if not is_run_id(run_id):
-        raise Unstorable(f"run id {run_id!r} is not a UUID")

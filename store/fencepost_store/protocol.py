@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from fencepost_store.events import Event, NewEvent
+from fencepost_store.streams import Streams
 
 
 class StoreTrouble(Exception):
@@ -36,6 +37,7 @@ class RunStatus(enum.IntEnum):
     failed = 11
     cancelled = 12
     terminated = 13
+    continued = 14  # ended, and another run goes on in its place
 
     @property
     def ended(self) -> bool:
@@ -54,7 +56,7 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One row of ``runs``. Instants are microseconds since the epoch, database clock."""
+    """One row of ``runs``. Instants are microseconds since the epoch, database clock. ``parent``: see ``lineage``."""
 
     run_id: str
     workflow: str
@@ -128,7 +130,7 @@ class Reason(enum.Enum):
     run_ended = "run_ended"
     entity_ended = "entity_ended"  # the step has its terminal event
     no_entity = "no_entity"  # no such step, or child, or hook in the log
-    # step_started n: n is taken or n-1 missing; step_failed, step_retrying: n is not the newest start
+    # step_started n: n is taken or n-1 missing; step_failed, step_retrying: n is not the newest start (0: there is one)
     other_attempt = "other_attempt"
     no_live_hook = "no_live_hook"
     duplicate = "duplicate"  # of a thing that may be there once (a second child_completed, a second run_started)
@@ -230,12 +232,14 @@ class DueRun(msgspec.Struct, frozen=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True):
-    """Which runs to list. Empty: all. ``attributes``: by name the texts of which a run must have one."""
+    """Which runs to list. Empty: all. ``attributes``: by name the texts of which a run must have one. ``parent``: the
+    id of a run, whose children are wanted."""
 
     workflow: str | None = None
     statuses: tuple[RunStatus, ...] = ()
     queue: str | None = None
     attributes: Mapping[str, tuple[str, ...]] = {}
+    parent: str | None = None
 
 
 class RunDetails(msgspec.Struct, frozen=True):
@@ -260,8 +264,8 @@ class Locked(Protocol):
         ...
 
 
-class Store(Protocol):
-    """The truth about all runs of one namespace."""
+class Store(Streams, Protocol):
+    """The truth about all runs of one namespace; their streams: ``streams.py``."""
 
     async def start(self, run: NewRun) -> Started:
         """run_created (seq 1) and the first deadline in one transaction. The key is unique per workflow while its run
@@ -283,6 +287,20 @@ class Store(Protocol):
         """The run and one entity's events that have an ordinal, by index: an executor's look-up of one step costs the
         same in a log of 100,000.
         """
+        ...
+
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+        """Keep the details of a step's attempt for the next one. False, and nothing kept: the log does not have the
+        attempt's start, or has a later one, or the step or run has ended. Locks no run.
+        """
+        ...
+
+    async def last_beat(self, run_id: str, entity: str) -> bytes | None:
+        """The details that a step's attempts left last, whichever of them it was."""
+        ...
+
+    async def forget_beat(self, run_id: str, entity: str) -> None:
+        """The step has ended. Idempotent."""
         ...
 
     async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
@@ -320,6 +338,10 @@ class Store(Protocol):
 
     async def find_key(self, workflow: str, key: str) -> Run | None:
         """The run that holds a start key."""
+        ...
+
+    async def newest_child(self, parent: str) -> Run | None:
+        """The newest run of exactly this parent (``lineage.parent_text``): a child that was continued is several."""
         ...
 
     async def list_runs(self, where: RunFilter, limit: int, before: str | None = None) -> list[Run]:

@@ -21,7 +21,7 @@ def run_of(row: Any) -> Run:
         run_id=str(row["run_id"]),
         workflow=row["workflow"],
         queue=row["queue"],
-        status=_status_of(row),
+        status=status_of(row, str(row["run_id"])),
         last_seq=row["last_seq"],
         fence=row["fence"],
         wake_at=row["wake_at"],
@@ -54,7 +54,7 @@ def trace_of(row: Any, token: str) -> TokenTrace:
         entity=row["entity"],
         workflow=row["workflow"],
         queue=row["queue"],
-        status=_status_of(row),
+        status=status_of(row, str(row["run_id"])),
         at=row["at"],
         payload=row["payload"],
         live=row["live"],
@@ -98,8 +98,9 @@ def events_of(row: Any, seqs: Any, run_id: str) -> tuple[Event, ...]:
         ) from None
 
 
-def _status_of(row: Any) -> RunStatus:
+def status_of(row: Any, run_id: str) -> RunStatus:
+    """The run's status in a row. Raises StoreTrouble for one that a newer version has written."""
     status = _STATUSES.get(row["status"])
     if status is None:
-        raise StoreTrouble(f"run {row['run_id']} has status {row['status']}, which this version does not know")
+        raise StoreTrouble(f"run {run_id} has status {row['status']}, which this version does not know")
     return status

@@ -17,6 +17,10 @@ from fencepost_store.protocol import TRACED_HOOKS, Reason
 NAMESPACE_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _RESERVED = frozenset({"public", "information_schema"})
 
+JOINT_BUDGET_MS = 5_000
+"""How long a step's own transaction may wait for its run's row, and may hold it without a word. Its two round trips
+take milliseconds; half a lease leaves the run to others soon enough."""
+
 REASON_CODES = {reason: 10 + index for index, reason in enumerate(Reason)}
 """What ``append`` answers for a refusal; 10 and more, so that no outcome is ever mistaken for one."""
 
@@ -72,6 +76,7 @@ def _vocabulary() -> dict[str, str]:
         "wake_grain": str(WAKE_GRAIN),
         "terminal_ordinal": str(TERMINAL_ORDINAL),
         "traced_hooks": str(TRACED_HOOKS),
+        "joint_budget_ms": str(JOINT_BUDGET_MS),
         "run_endings": ", ".join(str(int(event_type)) for event_type, kind in KINDS.items() if kind.ends_run),
         "invisible": ", ".join(str(int(event_type)) for event_type, kind in KINDS.items() if not kind.visible),
     }

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from fencepost_store.admission import fresh
 from fencepost_store.events import KINDS, Event, EventType, NewEvent, ordinal
 from fencepost_store.ledger import DELIVERED
@@ -13,6 +15,7 @@ from fencepost_store.protocol import (
     Batch,
     FactOutcome,
     FactVerdict,
+    NewRun,
     Outcome,
     Reason,
     RunStatus,
@@ -64,6 +67,13 @@ def arguments(batches: Sequence[Batch], *, careful: bool) -> list[object]:
         [event.payload for event in events],
         _CAREFUL if careful else _plain(batches, hints),
     ]
+
+
+def start_arguments(run: NewRun) -> tuple[object, ...]:
+    """The parameters of ``start_run``."""
+    attributes = msgspec.json.encode(dict(run.attributes)).decode() if run.attributes else None
+    named = (run.run_id, run.workflow, run.queue, run.key, run.parent, run.payload, run.grace)
+    return (*named, attributes, run.start_at, run.start_in, run.near)
 
 
 def verdicts(row: Any, batches: Sequence[Batch]) -> list[Verdict]:

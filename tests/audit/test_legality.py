@@ -79,7 +79,7 @@ def test_every_event_of_the_protocol_has_a_row() -> None:
 def test_a_whole_life_is_legal_and_so_is_each_prefix() -> None:
     """With every event but the other ends of a run."""
     unused = set(EventType) - {line.type for line in WHOLE}
-    assert unused == {E.run_failed, E.run_cancelled, E.run_terminated}
+    assert unused == {E.run_failed, E.run_cancelled, E.run_terminated, E.run_continued}
     for length in range(len(WHOLE) + 1):
         assert list(illegal(WHOLE[:length])) == []
 
@@ -180,7 +180,7 @@ async def test_it_agrees_with_the_specification() -> None:
             assert loaded is not None
             seen = list(loaded.events)
             new = candidate(chance, seen)
-            if new.type in (E.step_completed, E.run_completed) and not any(
+            if new.type in (E.step_completed, E.run_completed, E.run_continued) and not any(
                 line.type in (E.step_started, E.run_started) and line.entity == new.entity for line in seen
             ):
                 continue  # the engine sends none such, and the store does not ask

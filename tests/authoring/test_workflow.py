@@ -14,7 +14,8 @@ from fencepost import errors, payload
 from fencepost.authoring.registry import Registry
 from fencepost.authoring.step import step
 from fencepost.authoring.workflow import workflow
-from fencepost.records import RunCreated, RunFailed, unpack
+from fencepost.records import ChildCreated, RunCreated, RunFailed, unpack
+from fencepost_store.events import EventType
 
 registry = Registry()
 
@@ -75,14 +76,27 @@ def test_calling_a_workflow_names_client_start() -> None:
     assert asyncio.run(fulfil.fn(Order(1))) == [Order(1)]
 
 
-def test_calling_a_workflow_in_a_workflow_is_refused_for_now(start: Any) -> None:
-    """Child runs have their place, and are not there yet."""
+def test_calling_a_workflow_in_a_workflow_asks_for_a_child(start: Any) -> None:
+    """With the options of the call; arguments that do not fit fail the call."""
 
     @workflow(registry=registry)
     async def parent() -> None:
-        await fulfil(Order(1))
+        handle = fulfil.with_options(queue="q", timeout=5, key="k", parent_close="abandon").start(Order(1))
+        assert handle.id in repr(handle)
+        await fulfil("no order", 2)  # type: ignore[call-arg,arg-type]  # pyright: ignore[reportArgumentType,reportCallIssue]
 
-    assert "child runs are not there yet" in start(parent).failure.message
+    found = start(parent)
+    assert found.failure.type == "fencepost.errors.ArgumentError"
+    (created,) = [event for event in found.log if event.type is EventType.child_created]
+    record = unpack(created.payload, ChildCreated)
+    assert (record.name, record.queue, record.timeout) == ("fulfil", "q", 5.0)
+    assert (record.key, record.parent_close) == ("k", "abandon")
+    assert record.run[14] == "7"
+
+
+def test_a_parent_close_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be one of cancel, abandon, terminate"):
+        fulfil.with_options(parent_close="kill")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def test_an_exception_out_of_the_code_is_the_users(start: Any) -> None:

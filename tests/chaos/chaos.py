@@ -32,10 +32,11 @@ from fencepost_store.migrations import migrate
 Say = Callable[[str], None]
 
 HORIZON = 5_000_000
-"""Microseconds: what becomes due so long after a fault, a sleep or a retry, must still be seen to on time."""
+"""Microseconds: what becomes due so long after a fault, a sleep or a retry, is looked at as well."""
 DRAIN_SECONDS = 180.0
 """What open runs get to end when there are no more faults: many times what any of them takes."""
-JUDGED_AT_ONCE = 2_000
+JUDGED_AT_ONCE = 1_000
+"""Runs per judge: two of them work side by side."""
 SAID = (
     "fence_conflict",
     "handler_failed",
@@ -53,7 +54,8 @@ SAID = (
 
 class Options(msgspec.Struct, frozen=True):
     """``minutes`` of faults, of these ``kinds`` only (empty: all), with ``target`` runs open and at least ``least`` at
-    each fault. ``pace``: of the load's sleeps. ``in_order``: the kinds in the order given, not drawn.
+    each fault. ``pace``: of the load's sleeps and of the rests between faults. ``in_order``: the kinds in the order
+    given, not drawn.
     """
 
     minutes: float
@@ -134,7 +136,7 @@ async def _inflict(options: Options, stage: Scene, load: Load, say: Say) -> list
         faults.append(fault)
         say(f"{fault.kind}{f' of {fault.what}' if fault.what else ''}, with {open_runs} runs open")
         rest = fault.rest or stage.config.lease_seconds + 3.0
-        await asyncio.sleep(rest + stage.random.uniform(0.0, 3.0))
+        await asyncio.sleep((rest + stage.random.uniform(0.0, 3.0)) * options.pace)
     return faults
 
 
@@ -178,6 +180,7 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
         else:
             wrong.append(f"a body ran twice, and nobody knows why: {repeat}")
     wrong += [f"handler_failed: {bug}" for worker in fleet.all for bug in worker.log.bugs]
+    wrong += [f"worker {died}" for died in fleet.died]
     if left:
         wrong.append(f"{left} runs or their signals were not done {DRAIN_SECONDS:g} s after the last fault")
     outcome.doctor, healthy = await _doctor(stage.config)
@@ -230,9 +233,9 @@ async def _runs(url: str) -> dict[str, tuple[str, int]]:
 
 
 async def _judged(stage: Scene, runs: list[str], faults: list[Fault], say: Say) -> Judgement:
-    parts: list[Judgement] = []
-    for first in range(0, len(runs), JUDGED_AT_ONCE):
-        some = runs[first : first + JUDGED_AT_ONCE]
+    judges = asyncio.Semaphore(2)
+
+    async def part(some: list[str]) -> Judgement:
         question = Question(
             config=stage.config,
             flows="tests.chaos.chaos_flows",
@@ -240,11 +243,21 @@ async def _judged(stage: Scene, runs: list[str], faults: list[Fault], say: Say) 
             runs=some,
             bodies=str(stage.fleet.bodies),
             open_allowed=True,
-            moments=[(fault.at, HORIZON) for fault in faults],
+            moments=_moments(faults),
         )
-        parts.append(await judge(question))
-        say(f"judged {first + len(some)} of {len(runs)} runs")
-    return merged(parts)
+        async with judges:
+            found = await judge(question)
+        say(f"judged {len(some)} of {len(runs)} runs")
+        return found
+
+    firsts = range(0, len(runs), JUDGED_AT_ONCE)
+    return merged(await asyncio.gather(*(part(runs[first : first + JUDGED_AT_ONCE]) for first in firsts)))
+
+
+def _moments(faults: list[Fault]) -> list[tuple[int, int]]:
+    """From when each fault's recoveries count, and for how long what becomes due is its business: until the next."""
+    nexts = [*(fault.since for fault in faults[1:]), faults[-1].at + HORIZON] if faults else []
+    return [(fault.at, max(0, min(HORIZON, then - fault.at))) for fault, then in zip(faults, nexts, strict=True)]
 
 
 async def _doctor(config: Config) -> tuple[str, bool]:

@@ -47,17 +47,16 @@ class Scene(msgspec.Struct):
     random: random.Random
     config: Config
     outage_seconds: float
-    places: dict[str, WorkerProcess] = {}
 
     async def boot(self, place: str) -> None:
         """A worker at a place that is empty."""
         postgres, valkey = self.network.urls(place)
         config = msgspec.structs.replace(self.config, database_url=postgres, redis_url=valkey)
-        self.places[place] = await self.fleet.boot(supervised=place == SUPERVISED, config=config)
+        await self.fleet.boot(supervised=place == SUPERVISED, config=config, name=place)
 
-    def one(self, *, supervised: bool = False) -> str:
-        """A place at random."""
-        return self.random.choice([place for place in self.places if (place == SUPERVISED) is supervised])
+    def one(self, *, supervised: bool = False) -> WorkerProcess:
+        """A worker at random, with a supervisor or without."""
+        return self.random.choice([worker for worker in self.fleet.workers if worker.supervised is supervised])
 
 
 PLACES = ("one", "two", "three")
@@ -70,30 +69,31 @@ CUT_SECONDS = (0.5, 12.0)
 
 async def kill(scene: Scene) -> Fault:
     """kill -9 of a worker that nobody watches; another one is booted in its place."""
-    place = scene.one()
-    scene.places[place].kill()
-    fault = Fault("kill", now(), what=place)
-    await scene.fleet.bury(scene.places[place])
+    worker = scene.one()
+    worker.kill()
+    fault = Fault("kill", now(), what=worker.name)
+    await scene.fleet.bury(worker)
     await asyncio.sleep(scene.random.uniform(0.0, 3.0))
-    await scene.boot(place)
+    await scene.boot(worker.name)
     return fault
 
 
 async def kill_supervised(scene: Scene) -> Fault:
     """kill -9 of a worker under a supervisor, which ends its leases and starts another one."""
-    scene.places[SUPERVISED].kill()
-    return Fault("kill_supervised", now(), what=SUPERVISED, rest=3.0)
+    worker = scene.one(supervised=True)
+    worker.kill()
+    return Fault("kill_supervised", now(), what=worker.name, rest=3.0)
 
 
 async def freeze(scene: Scene) -> Fault:
     """SIGSTOP for longer than the lease."""
-    place = scene.one()
-    scene.places[place].freeze()
-    fault = Fault("freeze", now(), what=place, rest=3.0)
+    worker = scene.one()
+    worker.freeze()
+    fault = Fault("freeze", now(), what=worker.name, rest=3.0)
     try:
         await asyncio.sleep(scene.config.lease_seconds + scene.random.uniform(0.5, 5.0))
     finally:
-        scene.places[place].thaw()
+        worker.thaw()
     return fault
 
 
@@ -133,13 +133,13 @@ async def outage(scene: Scene) -> Fault:
 
 async def drain(scene: Scene) -> Fault:
     """SIGTERM, a clean end, and a boot."""
-    place = scene.one(supervised=scene.random.random() < 0.3)
-    worker = scene.places[place]
-    fault = Fault("drain", now(), what=place, rest=3.0)
+    worker = scene.one(supervised=scene.random.random() < 0.3)
+    fault = Fault("drain", now(), what=worker.name, rest=3.0)
     code = await worker.drain()
-    assert code == 0, f"a drained worker ended with exit code {code}"
     await scene.fleet.bury(worker)
-    await scene.boot(place)
+    if code != 0:
+        scene.fleet.died.append(f"{worker.name} was drained and ended with exit code {code}")
+    await scene.boot(worker.name)
     return fault
 
 

@@ -15,7 +15,8 @@ IDS = (
     *(f"H{n}" for n in range(40, 59)),
     *(f"H{n}" for n in range(60, 77)),
     *(f"H{n}" for n in range(80, 87)),
-    *(f"H{n}" for n in range(90, 113)),
+    *(f"H{n}" for n in range(90, 116)),
+    *(f"H{n}" for n in range(120, 126)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

@@ -14,6 +14,7 @@ DOCUMENTS = (
     "docs/hazards.md",
     "docs/operations.md",
     "docs/changing-code.md",
+    "docs/streams.md",
     "docs/compare.md",
 )
 

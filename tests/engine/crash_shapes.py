@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from crash_children import CHILDREN
 from engine_world import World
 
-from fencepost import hook, patched, sleep, step, workflow
+from fencepost import hook, patched, sleep, step, stream, workflow
 from fencepost.authoring.workflow import Workflow
 
 Bodies = Counter[str]
@@ -17,7 +18,7 @@ Signal = Callable[[World], Awaitable[None]]
 Shape = Callable[[World, Bodies], Workflow[..., Any]]
 
 
-async def _none(world: World) -> None:
+async def no_signal(world: World) -> None:
     """No signal is sent."""
 
 
@@ -218,14 +219,50 @@ def patches(world: World, bodies: Bodies) -> Workflow[..., Any]:
     return main
 
 
+def streaming(world: World, bodies: Bodies) -> Workflow[..., Any]:
+    """One step writes a stream while another reads it, and the workflow writes one itself; in the end each chunk is
+    there once.
+    """
+
+    @step(registry=world.registry)
+    async def produce() -> None:
+        bodies["produce"] += 1
+        async with stream("numbers", int, on_retry="continue") as out:
+            for n in range(4):
+                await out.write(n)
+                await asyncio.sleep(0.01)
+
+    @step(registry=world.registry)
+    async def consume() -> list[int]:
+        bodies["consume"] += 1
+        return [n async for n in stream("numbers", int).read()]
+
+    @step(registry=world.registry)
+    async def look() -> list[int]:
+        bodies["look"] += 1
+        return [n async for n in stream("progress", int).read()]
+
+    @workflow(registry=world.registry)
+    async def main() -> int:
+        async with stream("progress", int) as progress:
+            await progress.write(7)
+            _, read = await asyncio.gather(produce(), consume())
+            await progress.write(8)
+        return 4 if (read, await look()) == ([0, 1, 2, 3], [7, 8]) else 0
+
+    return main
+
+
 SHAPES: list[tuple[Shape, Signal, int]] = [
-    (sequence, _none, 2),
-    (sequence_with_pending_wait, _none, 2),
-    (fan, _none, 2),
-    (retry_and_sleep, _none, 5),
+    (sequence, no_signal, 2),
+    (sequence_with_pending_wait, no_signal, 2),
+    (fan, no_signal, 2),
+    (retry_and_sleep, no_signal, 5),
     (race, _signals, 2),
-    (contended, _none, 2),
+    (contended, no_signal, 2),
     (cancelled, _cancels, 2),
     (out_of_grace, _cancels, 3),
-    (patches, _none, 2),
+    (patches, no_signal, 2),
+    (streaming, no_signal, 2),
+    *((shape, no_signal, most) for shape, most in CHILDREN),
 ]

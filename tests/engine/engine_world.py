@@ -32,7 +32,8 @@ from fencepost_queue.memory import MemoryServer
 from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
 from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.memory import MemoryStore
-from fencepost_store.protocol import Batch, Store, StoreTrouble, Verdict
+from fencepost_store.protocol import Batch, RunFilter, Store, StoreTrouble, Verdict
+from fencepost_store.protocol import Run as Row
 
 T = TypeVar("T")
 
@@ -277,6 +278,16 @@ class World:
     async def start(self, workflow: Workflow[..., Any], *args: Any) -> Run[Any]:
         """Start a run."""
         return await self.client().start(workflow, *args)
+
+    async def rows(self) -> list[Row]:
+        """Every run's row."""
+        return await self.store.list_runs(RunFilter(), 1_000)
+
+    async def log_of(self, run_id: str) -> list[Event]:
+        """A run's whole log, by its id."""
+        loaded = await self.store.load(run_id)
+        assert loaded is not None
+        return list(loaded.events)
 
     async def log(self, run: Run[Any]) -> list[Event]:
         """The run's whole log."""

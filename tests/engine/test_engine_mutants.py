@@ -76,7 +76,7 @@ def found_by(usual_seconds: dict[str, float]) -> str | None:
                     name = f"{shape.__name__}, {fault.__name__} at {point} {n}"
                     if driven is None or driven.seconds > seconds + bound:
                         return name
-                    if max(driven.bodies.values()) > most:
+                    if max(driven.bodies.values(), default=0) > most:
                         return name
     return None
 

@@ -20,6 +20,7 @@ from fencepost.authoring.registry import Registry
 from fencepost.authoring.step import Step
 from fencepost.authoring.workflow import Workflow
 from fencepost.client.run import Run
+from fencepost.engine.aids import Aids
 from fencepost.engine.bodies import Attempt, run_attempt
 from fencepost.engine.ports import real_ports
 from fencepost.records import StepCreated
@@ -293,9 +294,13 @@ async def test_a_body_in_a_thread_sees_that_it_is_cancelled() -> None:
         seen.append(current().cancelled)
         loop.call_soon_threadsafe(ended.set)
 
+    async def never(details: bytes) -> bool:
+        raise AssertionError("there is no heartbeat")
+
     created = StepCreated(work.name, work.arguments.encode((), {}), mode="thread")
     attempt = Attempt("run-1", "flow", "work#1", 1, 0, "a.1", created, 1000)
-    body = asyncio.create_task(run_attempt(real_ports(), registry, attempt))
+    aids = Aids(real_ports(), "default", 0, never, 1.0)
+    body = asyncio.create_task(run_attempt(real_ports(), registry, attempt, aids))
     await began.wait()
     body.cancel()
     await asyncio.gather(body, return_exceptions=True)

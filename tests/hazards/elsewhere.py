@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-ELSEWHERE = "FENCEPOST_HAZARDS_WITHOUT"
+ELSEWHERE = "HAZARDS_WITHOUT"
 
 
 def take_out() -> None:

@@ -2,7 +2,7 @@
 production code.
 
 Each selected test is run once as it is (``intact``) and once per removal that names it (``without=...``). What came of
-each goes, a line of JSON each, into the file that FENCEPOST_HAZARDS_REPORT names.
+each goes, a line of JSON each, into the file that HAZARDS_REPORT names.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pytest
 from tests.hazards.elsewhere import ELSEWHERE
 from tests.hazards.removals import REGISTRY
 
-REPORT = "FENCEPOST_HAZARDS_REPORT"
-ONLY = "FENCEPOST_HAZARDS_ONLY"  # names of removals, by commas; empty: all
+REPORT = "HAZARDS_REPORT"
+ONLY = "HAZARDS_ONLY"  # names of removals, by commas; empty: all
 INTACT = "intact"
 WITHOUT = "without="
 _WITHOUT = re.compile(r"without=(\w+)")

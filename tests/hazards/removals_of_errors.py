@@ -56,8 +56,8 @@ def blame_by_class(patch: pytest.MonkeyPatch) -> None:
     """A StoreTrouble is the store's trouble."""
     real = bodies.run_attempt
 
-    async def run_attempt(ports: Any, registry: Any, attempt: Attempt) -> NewEvent:
-        event = await real(ports, registry, attempt)
+    async def run_attempt(ports: Any, registry: Any, attempt: Attempt, *rest: Any) -> NewEvent:
+        event = await real(ports, registry, attempt, *rest)
         if event.type in (EventType.step_failed, EventType.step_retrying):
             found = unpack(event.payload, StepEnded).error.type
             if found.endswith(("Trouble", "ServerUnavailable", "PostgresError", "ConnectionError")):

@@ -256,8 +256,10 @@ def no_tick_after_a_conflict(patch: pytest.MonkeyPatch) -> None:
 
     real = tick._entries
 
-    def without(shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Progress | None) -> list[Entry]:
-        return [] if verdict is Progress.conflict else real(shell, live, what, delivery, verdict)
+    async def without(
+        shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Progress | None
+    ) -> list[Entry]:
+        return [] if verdict is Progress.conflict else await real(shell, live, what, delivery, verdict)
 
     patch.setattr(tick, "_entries", without)
 
@@ -269,8 +271,8 @@ def nothing_owed_after_a_conflict(patch: pytest.MonkeyPatch) -> None:
     """A turn that loses its fence forgets what its earlier rounds landed."""
     real = tick._entries
 
-    def without(shell: Any, live: Any, what: Owed, delivery: Any, verdict: Any) -> Any:
-        return real(shell, live, Owed() if verdict is Progress.conflict else what, delivery, verdict)
+    async def without(shell: Any, live: Any, what: Owed, delivery: Any, verdict: Any) -> Any:
+        return await real(shell, live, Owed() if verdict is Progress.conflict else what, delivery, verdict)
 
     patch.setattr(tick, "_entries", without)
 

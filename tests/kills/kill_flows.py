@@ -7,7 +7,9 @@ import os
 import signal
 import time
 
-from fencepost import current, step, workflow
+import asyncpg
+
+from fencepost import continue_as_new, current, step, stream, transaction, workflow
 
 
 @step
@@ -111,3 +113,105 @@ async def mixed(n: int) -> int:
     parts = await asyncio.gather(*(add(first, i) for i in range(5)))
     await asyncio.sleep(0.2)
     return await add(sum(parts), 0)
+
+
+@step
+async def tells(n: int) -> int:
+    """Writes numbers, each by itself, and goes on where it was when it starts again."""
+    async with stream("numbers", int, on_retry="continue") as out:
+        for i in range(n):
+            await out.write(i)
+            await out.flush()
+    return n
+
+
+@step
+async def adds() -> int:
+    """Reads them in another step, perhaps in another process."""
+    total = 0
+    async for number in stream("numbers", int).read():
+        total += number
+    return total
+
+
+@workflow
+async def told(n: int) -> int:
+    """A writer and a reader side by side."""
+    _, total = await asyncio.gather(tells(n), adds())
+    return total
+
+
+@step
+async def book(table: str, order: int, dies: bool) -> int:
+    """Writes a row in the transaction that carries its end; where it is to die, behind the write, at first."""
+    async with transaction() as connection:
+        await connection.execute(f"INSERT INTO {table} VALUES ($1, $2)", order, current().attempt)
+        if dies and current().attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return order
+
+
+@step
+async def book_plainly(table: str, order: int) -> int:
+    """The same on a connection of its own: the row is there before the step has ended."""
+    connection = await asyncpg.connect(os.environ["FENCEPOST_DATABASE_URL"])
+    await connection.execute(f"INSERT INTO {table} VALUES ($1, $2)", order, current().attempt)
+    await connection.close()
+    return order
+
+
+@workflow
+async def booked(table: str, dies: bool) -> int:
+    """Three transactional steps."""
+    return sum([await book(table, order, dies and order == 1) for order in range(3)])
+
+
+@workflow
+async def booked_plainly(table: str) -> int:
+    """Three plain ones."""
+    return sum([await book_plainly(table, order) for order in range(3)])
+
+
+@step(retries=0)
+async def counts(end: int, file: str) -> int:
+    """Counts on from where the last attempt was, and dies half-way at first."""
+    context = current()
+    first = context.heartbeat_details(int) or 0
+    with open(file, "a", encoding="utf-8") as began:  # noqa: ASYNC230 - a line
+        began.write(f"{context.attempt} {first}\n")
+    for n in range(first, end):
+        context.heartbeat(n + 1)
+        await asyncio.sleep(0.1)
+        if context.attempt == 1 and n == end // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return end
+
+
+@workflow
+async def counted(end: int, file: str) -> int:
+    """A long step that beats."""
+    return await counts(end, file)
+
+
+@workflow
+async def fib(n: int) -> int:
+    """A run per call: all but the leaves wait for children."""
+    if n < 2:
+        return await add(n, 0) if n else 0
+    a, b = await asyncio.gather(fib(n - 1), fib(n - 2))
+    return a + b
+
+
+@workflow
+async def countdown(n: int, total: int = 0) -> int:
+    """A chain of n + 1 runs, with a child in each."""
+    total += await fib(2)
+    if n:
+        continue_as_new(n - 1, total)
+    return total
+
+
+@workflow
+async def family(n: int) -> int:
+    """The chain as a child."""
+    return await countdown(n)

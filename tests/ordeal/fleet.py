@@ -77,7 +77,7 @@ class Log:
 
 class WorkerProcess:
     """One ``fencepost worker``. ``supervised``: with a supervisor over one worker process, else none. ``doomed``: we
-    end it ourselves. ``stays``: what was done to it.
+    end it ourselves. ``stays``: what was done to it. ``name``: of its place, whoever fills it.
     """
 
     def __init__(self, config: Config, process: asyncio.subprocess.Process, log: Log, *, supervised: bool) -> None:
@@ -86,6 +86,7 @@ class WorkerProcess:
         self.log = log
         self.supervised = supervised
         self.doomed = False
+        self.name = ""
         self.stays: list[Stay] = []
 
     @classmethod
@@ -207,15 +208,17 @@ class Fleet:
         self.workers: list[WorkerProcess] = []
         self.gone: list[WorkerProcess] = []
         self.deaths = 0
+        self.died: list[str] = []
         self._logs = logs
         self._booted = 0
         self._watching: set[asyncio.Task[None]] = set()
 
-    async def boot(self, *, supervised: bool = False, config: Config | None = None) -> WorkerProcess:
+    async def boot(self, *, supervised: bool = False, config: Config | None = None, name: str = "") -> WorkerProcess:
         """One more. ``config``: other than the fleet's, such as through another proxy."""
         self._booted += 1
         log = self._logs / f"{self.config.namespace}.{self._booted}.log"
         worker = await WorkerProcess.boot(config or self.config, self.module, log, self.bodies, supervised=supervised)
+        worker.name = name
         self.workers.append(worker)
         watching = asyncio.create_task(self._watch(worker))
         self._watching.add(watching)
@@ -227,16 +230,18 @@ class Fleet:
         if worker in self.workers and not worker.doomed:
             worker.stays.append(Stay("death", now()))
             self.deaths += 1
+            self.died.append(f"{worker.name or 'worker'} ended with exit code {worker.process.returncode}")
             self.workers.remove(worker)
             self.gone.append(worker)
-            await self.boot(supervised=worker.supervised, config=worker.config)
+            await self.boot(supervised=worker.supervised, config=worker.config, name=worker.name)
 
     async def bury(self, worker: WorkerProcess) -> None:
         """Take one that has ended, or ends now, out of its place."""
         worker.doomed = True
         await worker.end()
-        self.workers.remove(worker)
-        self.gone.append(worker)
+        if worker in self.workers:
+            self.workers.remove(worker)
+            self.gone.append(worker)
 
     @property
     def all(self) -> list[WorkerProcess]:

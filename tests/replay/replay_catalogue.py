@@ -9,7 +9,7 @@ from typing import Any
 from replay_world import Flow
 
 SHAPES: dict[str, Flow] = {}
-CANCELLED = {"cancel_requested"}
+CANCELLED = {"cancel_requested", "child_cancel_requested"}
 """Shapes whose run is asked to cancel on the way."""
 
 

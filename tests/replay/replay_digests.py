@@ -80,7 +80,7 @@ PLANTS = {
 
 def main() -> None:
     """Print the digests: of every shape, or (``plants``) of the shape that each plant should break."""
-    if os.environ.get("FENCEPOST_HAZARDS_WITHOUT"):
+    if os.environ.get("HAZARDS_WITHOUT"):
         from tests.hazards.elsewhere import take_out
 
         take_out()

@@ -8,6 +8,7 @@ made again from the log.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -18,15 +19,20 @@ import msgspec
 
 from fencepost import records
 from fencepost.replay.instance import Instance
-from fencepost.replay.interface import Asking, HookChannel, current
+from fencepost.replay.interface import Asking, ChildLink, HookChannel, current
 from fencepost_store.events import Event, EventType, NewEvent
 
 START = 1_700_000_000_123_456  # microseconds
 STEP_TYPES = (EventType.step_completed, EventType.step_failed)
+CHILD_TYPES = (EventType.child_completed, EventType.child_failed)
 
 
 class StepError(Exception):
     """What a failed step raises in these workflows."""
+
+
+class ChildError(Exception):
+    """What a failed child raises in these workflows."""
 
 
 class Conflict(Exception):
@@ -49,6 +55,27 @@ class W:
     def future(self, name: str) -> Any:
         """The bare future of a step."""
         return self.asking.step(self.asking.new_id(name), step_payload(name))
+
+    def child(self, name: str, parent_close: str = "cancel") -> Coroutine[Any, Any, Any]:
+        """A child that is called."""
+        return self._child(self.asking.new_id(name), name, parent_close)
+
+    async def _child(self, entity: str, name: str, parent_close: str) -> Any:
+        call = self.asking.child(entity, self._child_record(entity, name, parent_close), handle=False).called()
+        event = await call
+        if event.type is EventType.child_failed:
+            if call.gave_up:
+                raise asyncio.CancelledError
+            raise ChildError(event.entity)
+        return msgspec.msgpack.decode(event.payload)
+
+    def start(self, name: str, parent_close: str = "cancel") -> ChildLink:
+        """A child with a handle."""
+        entity = self.asking.new_id(name)
+        return self.asking.child(entity, self._child_record(entity, name, parent_close), handle=True)
+
+    def _child_record(self, entity: str, name: str, parent_close: str) -> records.ChildCreated:
+        return records.ChildCreated(name, b"\x90", self.asking.derived_run_id(entity), parent_close=parent_close)
 
     def hook(self, token: str, name: str = "hook") -> Hook:
         """A hook."""
@@ -243,6 +270,10 @@ class World:
         for entity in work.steps:
             if entity not in news:
                 choices.append(lambda entity=entity: self._end_step(entity))
+        told = {event.entity for event in log.events[work.seen :] if event.type in CHILD_TYPES}
+        for entity in work.children:
+            if entity not in told:
+                choices.append(lambda entity=entity: self._end_child(entity))
         if self.sent < self.payloads:
             for entity in work.hooks:
                 choices.append(lambda entity=entity: self._send(entity))
@@ -269,6 +300,16 @@ class World:
             live.deliver(log.land(*live.pending()))
             return False
         log.land(fact)
+        return True
+
+    def _end_child(self, entity: str) -> bool:
+        """It ends; one that was asked to cancel is cancelled, or ends as it would have all the same."""
+        self.log.now += self.random.randrange(1, 2_000_000)
+        name = entity.rpartition("/")[2].partition("#")[0]
+        asked = self.live.work.children[entity].cancel is not None
+        fails = name.startswith("bad") or (asked and self.random.random() < 0.7)
+        payload = b"" if fails else msgspec.msgpack.encode(entity)
+        self.log.land(NewEvent(EventType.child_failed if fails else EventType.child_completed, entity, payload=payload))
         return True
 
     def _send(self, entity: str) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from replay_world import Bench, W, completed, opened, received
 
 from fencepost import records
-from fencepost.replay.instance import CHANGED_MAX
+from fencepost.replay.core import CHANGED_MAX
 from fencepost.replay.interface import ReplayDivergence
 from fencepost_store.events import Event, EventType, NewEvent
 

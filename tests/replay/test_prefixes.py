@@ -65,7 +65,9 @@ def test_the_shapes_reach_every_event() -> None:
         EventType.step_cancelled,
         EventType.wait_created, EventType.wait_completed, EventType.wait_cancelled,
         EventType.hook_created, EventType.hook_received, EventType.hook_disposed,
-        EventType.cancel_requested,
+        EventType.cancel_requested, EventType.run_continued,
+        EventType.child_created, EventType.child_cancel_requested, EventType.child_completed, EventType.child_failed,
+        EventType.child_abandoned,
     }  # fmt: skip
     assert expected <= seen
 

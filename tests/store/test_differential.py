@@ -47,6 +47,7 @@ FOLLOW = {
         E.step_completed,
         E.step_failed,
         E.step_retrying,
+        E.step_retrying,
         E.step_cancelled,
     ),
     E.wait_created: (E.wait_completed, E.wait_cancelled),
@@ -111,10 +112,11 @@ class Pair:
             kind, entity = self.random.choice(FOLLOW[origin.type]), origin.entity
             starts = [event.attempt for event in log if (event.type, event.entity) == (E.step_started, entity)]
             attempt = max([0, *starts]) + (kind is E.step_started)
+            self.seen["failed unstarted"] += kind is E.step_failed and attempt == 0
         waiting = [
             e for e in log if e.type is E.step_retrying and (e.due or 0) > self.real.time and e.entity not in ended
         ]
-        if waiting and self.random.random() < 0.3:  # or nobody would start one before its time
+        if waiting and self.random.random() < 0.6:  # or nobody would start one before its time
             kind, entity, attempt = E.step_started, waiting[-1].entity, waiting[-1].attempt + 1
         payload = b"\x01" + self.random.randbytes(self.random.randrange(20))
         if kind is E.attributes_set and self.random.random() < 0.95:
@@ -122,9 +124,9 @@ class Pair:
         return NewEvent(
             kind,
             entity,
-            attempt=max(1, attempt) if 11 <= kind <= 14 else 0,
+            attempt=max(kind is not E.step_failed, attempt) if 11 <= kind <= 14 else 0,
             due=self.real.time + self.random.randrange(60 * SECOND) if kind is E.wait_created else None,
-            due_in=self.random.choice((0, 9 * SECOND)) if kind is E.step_retrying else None,
+            due_in=self.random.choice((0, 9 * SECOND, 30 * SECOND)) if kind is E.step_retrying else None,
             token=self.random.choice(TOKENS) if kind is E.hook_created else None,
             dedupe=self.random.choice((None, "a", "a", "b", f"d{self.random.randrange(10**6)}")),
             at=self.random.choice((None, None, self.real.time - 5)),
@@ -293,7 +295,7 @@ async def test_model_and_postgres_agree(postgres_world: World, fixed: int | None
     wanted |= {outcome.value for outcome in Outcome} | {outcome.value for outcome in FactOutcome}
     wanted |= (
         {reason.value for reason in Reason}
-        | {"unstorable", "started", "found", "given up", "clock", "due taken"}
+        | {"unstorable", "started", "found", "given up", "clock", "due taken", "failed unstarted"}
         | {"traced", "attributed", "put off", "found by attribute"}
     )
     wanted |= {kind.name for kind in E if kind is not E.run_created}

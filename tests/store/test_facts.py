@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from worlds import EPOCH, SECOND, World, new_run_id
 
+from fencepost_store.admission import Unstorable
 from fencepost_store.events import EventType as E
 from fencepost_store.events import NewEvent
 from fencepost_store.protocol import FactOutcome, FactVerdict, Outcome, Reason, RunStatus, Verdict
@@ -93,6 +94,26 @@ async def test_h74_facts_of_an_older_attempt_are_refused_but_its_result_is_taken
     assert reasons(await world.fact(run, retrying(1))) == [Reason.other_attempt]
     assert (await world.fact(run, completed(1))).outcome is Outcome.ok
     assert reasons(await world.fact(run, failed(2, "w2"))) == [Reason.entity_ended]
+
+
+async def test_h120_a_step_without_a_start_fails_as_attempt_0_and_only_then(world: World) -> None:
+    """A timeout before the first start against that start: whichever is first wins, the other is refused."""
+    run = await world.run(CREATED)
+    assert reasons(await world.fact(run, failed(1))) == [Reason.other_attempt]
+    assert (await world.fact(run, failed(0))).outcome is Outcome.ok
+    assert reasons(await world.fact(run, started(1))) == [Reason.entity_ended]
+    other = await world.run(CREATED, started(1))
+    assert reasons(await world.fact(other, failed(0))) == [Reason.other_attempt]
+    refused = await world.turn(other, failed(0))
+    assert (refused.outcome, reasons(refused)) == (Outcome.refused, [Reason.other_attempt])
+    assert (await world.turn(other, failed(1))).outcome is Outcome.ok
+    together = await world.run()
+    assert (await world.turn(together, CREATED, failed(0))).outcome is Outcome.ok
+    with pytest.raises(Unstorable, match="attempt 0 of a step that this batch starts"):
+        await world.turn(await world.run(), CREATED, started(1), failed(0))
+    for kind in (E.step_completed, E.step_started):
+        with pytest.raises(Unstorable, match="attempt 0"):
+            await world.fact(other, NewEvent(kind, "s#1"))
 
 
 async def test_h76_an_attempt_is_started_once_and_in_order(world: World) -> None:

@@ -57,7 +57,9 @@ def verdict(tally: Tally, say: Report) -> bool:
         say.say(f"FAILED: {wrong}")
     if tally.late:
         say.say(f"FAILED: {tally.late} runs were still moving at the deadline: this machine needs more --cycle-seconds")
-    return not (quiet or wrong or tally.late)
+    if tally.herds:
+        say.say(f"FAILED: {tally.herds} times far more ticks than there was to do, see above")
+    return not (quiet or wrong or tally.late or tally.herds)
 
 
 async def run(profile: Profile, report: Report, only: str) -> bool:

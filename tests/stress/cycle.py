@@ -63,7 +63,9 @@ class Storm:
         tally.kills += self.fleet.deaths - deaths
         tally.ticks = self._ticks(storms)
         tally.flood_ticks, tally.wake_ticks = self._ticks(sides.flooded), self._ticks(sides.wakes)
-        tally.notes += sides.complaints(tally)
+        complaints = sides.complaints(tally)
+        tally.herds = len(complaints)
+        tally.notes += complaints
         tally.seconds = time.monotonic() - began
         return tally
 

@@ -57,6 +57,7 @@ class Tally(msgspec.Struct):
     ``unused``: starts in the log that no body followed.
     ``corrupted``: runs whose log an oracle refuses, or replays to other than it says, or whose result is not what its
     winners lead to. ``stuck``: open, at rest. ``late``: open and moving at the deadline, which blames the machine.
+    ``herds``: times when there were far more ticks than there was to do.
     ``duplicated``: payloads consumed twice, bodies run twice that no fault explains.
     """
 
@@ -82,6 +83,7 @@ class Tally(msgspec.Struct):
     failed: int = 0
     duplicated: int = 0
     late: int = 0
+    herds: int = 0
     seconds: float = 0.0
     notes: list[str] = []
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
 
-from fencepost import Client, Fatal, Retry, StepFailed, patched, set_attributes, workflow
+from fencepost import ChildHandle, Client, Fatal, Retry, StepFailed, patched, set_attributes, workflow
 from fencepost.client import Run
 
 
@@ -35,6 +35,10 @@ async def right() -> None:
     assert_type(fulfil.decode_result(b""), Approval)
     assert_type(fulfil.name, str)
     assert_type(await asyncio.gather(plain(1), fulfil(1)), tuple[str, Approval])
+    handle = fulfil.start(1, rush=True)
+    assert_type(handle, ChildHandle[Approval])
+    assert_type(await handle.result(), Approval)
+    assert_type(await plain.with_options(parent_close="abandon", queue="q", timeout=None)(1), str)
     async with asyncio.TaskGroup() as group:
         task = group.create_task(fulfil(1))
     assert_type(task.result(), Approval)
@@ -60,6 +64,9 @@ async def wrong() -> None:
     await plain()  # expect-error
     await fulfil(1, True)  # expect-error
     text: str = await fulfil(1)  # expect-error
+    fulfil.start("1")  # expect-error
+    await fulfil.start(1)  # expect-error
+    plain.with_options(parent_close="kill")  # expect-error
     number, shipped = await asyncio.gather(plain(1), fulfil(1))
     number.bit_length()  # expect-error
     shipped.upper()  # expect-error

@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fencepost.authoring.attributes import set_attributes
+    from fencepost.authoring.child import ChildHandle
     from fencepost.authoring.context import StepContext, current
+    from fencepost.authoring.continuing import continue_as_new
     from fencepost.authoring.hook import Hook, hook
     from fencepost.authoring.patch import patched
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
+    from fencepost.authoring.stream import BlockingWriter, Stream, StreamWriter, stream
+    from fencepost.authoring.stream_reader import StreamChunk, StreamReader
     from fencepost.authoring.time import now, random, sleep, uuid4
+    from fencepost.authoring.transaction import transaction
     from fencepost.authoring.workflow import Workflow, workflow
+    from fencepost.child_errors import ChildCancelled, ChildFailed, ChildTerminated
     from fencepost.client import Client, HookInfo
     from fencepost.errors import (
         ArgumentError,
@@ -31,6 +37,7 @@ if TYPE_CHECKING:
         HookNotFound,
         HookRunEnded,
         NotInWorkflow,
+        NotSupportedHere,
         PayloadCodecMissing,
         PayloadError,
         PayloadKeyMissing,
@@ -49,15 +56,23 @@ if TYPE_CHECKING:
         StepNotRegistered,
         StepTimeout,
         TooEarly,
+        TransactionMisuse,
         WorkflowNotRegistered,
+        WrongDatabase,
     )
     from fencepost.payload_codecs import PayloadCodec
+    from fencepost.stream_errors import StreamClosed, StreamFenced, StreamLimitExceeded
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ArgumentError",
     "BadAttribute",
+    "BlockingWriter",
+    "ChildCancelled",
+    "ChildFailed",
+    "ChildHandle",
+    "ChildTerminated",
     "Client",
     "DuplicateName",
     "Fatal",
@@ -70,6 +85,7 @@ __all__ = [
     "HookNotFound",
     "HookRunEnded",
     "NotInWorkflow",
+    "NotSupportedHere",
     "PayloadCodec",
     "PayloadCodecMissing",
     "PayloadError",
@@ -91,10 +107,20 @@ __all__ = [
     "StepFailed",
     "StepNotRegistered",
     "StepTimeout",
+    "Stream",
+    "StreamChunk",
+    "StreamClosed",
+    "StreamFenced",
+    "StreamLimitExceeded",
+    "StreamReader",
+    "StreamWriter",
     "TooEarly",
+    "TransactionMisuse",
     "Workflow",
     "WorkflowNotRegistered",
+    "WrongDatabase",
     "__version__",
+    "continue_as_new",
     "current",
     "hook",
     "now",
@@ -103,11 +129,18 @@ __all__ = [
     "set_attributes",
     "sleep",
     "step",
+    "stream",
+    "transaction",
     "uuid4",
     "workflow",
 ]
 
 _HOMES = {
+    "BlockingWriter": "fencepost.authoring.stream",
+    "ChildCancelled": "fencepost.child_errors",
+    "ChildFailed": "fencepost.child_errors",
+    "ChildHandle": "fencepost.authoring.child",
+    "ChildTerminated": "fencepost.child_errors",
     "Client": "fencepost.client",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",
@@ -115,7 +148,15 @@ _HOMES = {
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
     "StepContext": "fencepost.authoring.context",
+    "Stream": "fencepost.authoring.stream",
+    "StreamChunk": "fencepost.authoring.stream_reader",
+    "StreamClosed": "fencepost.stream_errors",
+    "StreamFenced": "fencepost.stream_errors",
+    "StreamLimitExceeded": "fencepost.stream_errors",
+    "StreamReader": "fencepost.authoring.stream_reader",
+    "StreamWriter": "fencepost.authoring.stream",
     "Workflow": "fencepost.authoring.workflow",
+    "continue_as_new": "fencepost.authoring.continuing",
     "current": "fencepost.authoring.context",
     "hook": "fencepost.authoring.hook",
     "now": "fencepost.authoring.time",
@@ -124,6 +165,8 @@ _HOMES = {
     "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
+    "stream": "fencepost.authoring.stream",
+    "transaction": "fencepost.authoring.transaction",
     "uuid4": "fencepost.authoring.time",
     "workflow": "fencepost.authoring.workflow",
 }

@@ -54,6 +54,7 @@ async def open_store(config: Config) -> PostgresStore:
         connections=config.store_connections,
         prepared_statements=config.prepared_statements,
         command_timeout_seconds=config.call_timeout_seconds,
+        joint_connections=config.transaction_connections,
     )
 
 

@@ -94,10 +94,14 @@ class StepFailed(FencepostError):
 
 
 class StepTimeout(StepFailed, TimeoutError):
-    """Every attempt of the step was used up and the last one ran past its timeout."""
+    """A step ran out of time. ``which`` of its bounds it was: ``timeout`` and ``heartbeat_timeout``, of the last
+    attempt, when every attempt was used up; ``schedule_to_start``, before any attempt; ``schedule_to_close``, of all of
+    them together.
+    """
 
-    def __init__(self, message: str, *, type: str = "", traceback: str = "", code: str = STEP_TIMEOUT) -> None:
-        super().__init__(message, type=type, traceback=traceback, code=code)
+    def __init__(self, message: str, *, code: str = STEP_TIMEOUT, which: str = "timeout", **told: str) -> None:
+        super().__init__(message, code=code, **told)
+        self.which = which
 
 
 class StepCrashed(StepFailed):
@@ -182,6 +186,18 @@ class NotInWorkflow(FencepostError, RuntimeError):
     """Something that only makes sense inside a workflow, or inside a step, was used elsewhere.
 
     The message names the way out.
+    """
+
+
+class NotSupportedHere(FencepostError, RuntimeError):
+    """A step's body asked for what its kind of step cannot have: a heartbeat from another process, a transaction in a
+    thread.
+    """
+
+
+class TransactionMisuse(Fatal, RuntimeError):
+    """``transaction()`` twice in one attempt, or committed by hand. The step fails and is not retried, for what was
+    committed by hand would be written again.
     """
 
 
@@ -352,6 +368,10 @@ class StartConflict(FencepostError):
             f"{self.workflow} was started before with the key {self.key!r} and other arguments (run {self.run_id}): "
             "use another key, or call start without strict to get that run"
         )
+
+
+class WrongDatabase(FencepostError, ValueError):
+    """``start(connection=...)``: the connection's database is not the one that the client's workers look at."""
 
 
 class ServerUnavailable(FencepostError, ConnectionError):

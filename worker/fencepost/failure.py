@@ -25,6 +25,7 @@ from typing import Any, cast
 import msgspec
 
 from fencepost import errors, payload, payload_codecs
+from fencepost.child_errors import ChildFailed
 from fencepost.records import Failure
 
 DEPTH_MAX = 16
@@ -86,7 +87,7 @@ def run_code(exc: BaseException) -> str:
     """The code under which an exception that left a workflow ends its run: what the engine itself caused keeps its
     name, the rest is USER_ERROR.
     """
-    if isinstance(exc, errors.StepFailed) and exc.code in errors.CODES:
+    if isinstance(exc, (errors.StepFailed, ChildFailed)) and exc.code in errors.CODES:
         return exc.code
     return errors.PAYLOAD_ERROR if isinstance(exc, errors.PayloadError) else errors.USER_ERROR
 

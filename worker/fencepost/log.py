@@ -104,9 +104,13 @@ class RunLog:
         self.limits: Limits = limits or Limits()
         self._append = append
 
+    def check_start(self, run: NewRun) -> None:
+        """Raise LimitExceeded if the run's input is over its bound."""
+        self._check_payload("the run's input", run.payload)
+
     async def start(self, run: NewRun) -> Started:
         """run_created and the first deadline, in one transaction. Raises LimitExceeded, StoreTrouble."""
-        self._check_payload("the run's input", run.payload)
+        self.check_start(run)
         return await self.store.start(run)
 
     async def append(self, batch: Batch, *, open_entities: int = 0, via: Append | None = None) -> Written:
@@ -119,7 +123,7 @@ class RunLog:
     def check(self, batch: Batch, open_entities: int = 0) -> None:
         """Raise LimitExceeded if the batch would leave the run over a bound. The run's own ending always fits."""
         for event in batch.events:
-            if event.type not in _RUN_ENDS:
+            if event.type not in _RUN_ENDS or event.type is EventType.run_continued:
                 self._check_payload(f"payload of {event.type.name} {event.entity}".rstrip(), event.payload)
         if any(event.type in _RUN_ENDS for event in batch.events):
             return
@@ -139,7 +143,7 @@ class RunLog:
                     "open_entities_max",
                     opened,
                     self.limits.open_entities_max,
-                    "steps, waits and hooks open at once in one run",
+                    "steps, waits, hooks and children open at once in one run",
                     "bound the fan-out, for instance with asyncio.Semaphore",
                 )
 
@@ -152,6 +156,13 @@ class RunLog:
                 f"{what}, in bytes",
                 "pass a reference (a key, a path, a URL) instead of the data",
             )
+
+
+def only_fact(written: Written) -> FactVerdict:
+    """The verdict of a batch of one fact. Raises StoreTrouble if the reply is not one to that."""
+    if isinstance(written, NotWritten) or len(written.facts) != 1:
+        raise StoreTrouble("one fact was sent, and the reply has not one verdict")
+    return written.facts[0]
 
 
 def read_verdict(batch: Batch, verdict: Verdict) -> Written:

@@ -18,13 +18,22 @@ payload.py).
 
 
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How a step is run, as recorded when it was asked for. Seconds. ``timeout``: of one attempt (None: unbounded)."""
+    """How a step is run, as recorded when it was asked for. Seconds; None: unbounded.
+
+    ``timeout``: of one attempt. ``schedule_to_start``: from the call to the first start. ``schedule_to_close``: from
+    the call to the end, with all attempts and delays. ``heartbeat_timeout``: how long an attempt may be silent.
+    ``non_retryable``: module-qualified names of exception classes; they and what inherits from them fail the step.
+    """
 
     retries: int = 3
     first_delay: float = 1.0
     factor: float = 2.0
     cap: float = 300.0
     timeout: float | None = None
+    schedule_to_start: float | None = None
+    schedule_to_close: float | None = None
+    heartbeat_timeout: float | None = None
+    non_retryable: tuple[str, ...] = ()
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -54,14 +63,32 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     sealed: bytes | None = None
 
 
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a run comes from that no client has started; empty fields: not so.
+
+    Of a child: ``parent``, the id of the run that asked for it, ``entity``, its id in that run's log, ``queue``, where
+    that run's turns are done, and ``root``, the first run above it that is nobody's child. Of a run that goes on for
+    another: ``previous``, that one's id, and ``first``, the id of the first run of the chain.
+    """
+
+    parent: str = ""
+    entity: str = ""
+    queue: str = ""
+    root: str = ""
+    previous: str = ""
+    first: str = ""
+
+
 class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     """``input``: the user value ``[args, kwargs]``. ``timeout``: seconds (None: unbounded). ``secret``: random bytes in
-    hex, drawn by the client once; what the default tokens of hooks are derived from."""
+    hex, drawn by the client once; what the default tokens of hooks are derived from. ``origin``: None for a run that a
+    client has started."""
 
     input: bytes
     attributes: dict[str, str] = {}
     timeout: float | None = None
     secret: str = ""
+    origin: Origin | None = None
 
 
 class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,6 +142,48 @@ class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
 
     value: bytes
     status: int = 200
+
+
+CANCEL, ABANDON, TERMINATE = "cancel", "abandon", "terminate"
+PARENT_CLOSE = (CANCEL, ABANDON, TERMINATE)
+"""What becomes of an open child when its parent ends."""
+
+
+class ChildCreated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``name``: of the workflow. ``args``: the user value ``[args, kwargs]``. ``run``: the child's run id. ``queue``:
+    None = the parent's. ``timeout``: of the child's whole run, seconds (None: unbounded). ``key``: its start key."""
+
+    name: str
+    args: bytes
+    run: str
+    queue: str | None = None
+    parent_close: str = CANCEL
+    timeout: float | None = None
+    key: str | None = None
+
+
+class ChildCancelRequested(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why."""
+
+    reason: str = ""
+
+
+class ChildEnded(msgspec.Struct, frozen=True, omit_defaults=True):
+    """child_failed. ``status``: failed, cancelled or terminated, as the child's run. ``error``: of one that failed.
+    ``reason``: of the request that ended the others."""
+
+    status: str
+    error: Failure | None = None
+    reason: str = ""
+
+
+class RunContinued(msgspec.Struct, frozen=True, omit_defaults=True):
+    """run_continued. ``run``: the id of the run that goes on. ``args``: its user value ``[args, kwargs]``.
+    ``attributes``: what it begins with, as in RunCreated."""
+
+    run: str
+    args: bytes
+    attributes: dict[str, str] = {}
 
 
 class RunFailed(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import UnionType
 from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from fencepost.attributes import AttributeValue
+from fencepost.authoring.stream_reader import StreamChunk, blocking
+from fencepost.authoring.stream_reader import StreamReader as AsyncStreamReader
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
-from fencepost.client import HookInfo, Reply, RunInfo
+from fencepost.client import HookInfo, Reply, RunInfo, joined
 from fencepost.client import Run as AsyncRun
 from fencepost.config import Config
 from fencepost_store.events import Event
+from fencepost_store.streams import StreamInfo
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,6 +50,10 @@ class Run(Generic[R]):
         """
         return self._client.call(self._run.result(timeout))
 
+    def committed(self) -> None:
+        """See ``fencepost.client.Run.committed``."""
+        self._client.call(self._run.committed())
+
     def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
         """See ``fencepost.client.Run.cancel``."""
         self._client.call(self._run.cancel(reason, grace=grace, id=id))
@@ -61,6 +69,41 @@ class Run(Generic[R]):
             return [event async for event in self._run.events(after)]
 
         return self._client.call(gather())
+
+    @overload
+    def stream(self, name: str, as_type: type[T], *, start: int = ...) -> StreamReader[T]: ...
+    @overload
+    def stream(self, name: str, as_type: UnionType, *, start: int = ...) -> StreamReader[Any]: ...
+    @overload
+    def stream(self, name: str, *, start: int = ...) -> StreamReader[Any]: ...
+    def stream(self, name: str, as_type: Any = Any, *, start: int = 0) -> StreamReader[Any]:
+        """Read a stream of the run: ``for chunk in run.stream("labels", Label)``. Blocks while it waits for chunks. See
+        ``fencepost.client.Run.stream``.
+        """
+        return StreamReader(self._client, self._run.stream(name, as_type, start=start))
+
+    def streams(self) -> list[StreamInfo]:
+        """See ``fencepost.client.Run.streams``."""
+        return self._client.call(self._run.streams())
+
+
+class StreamReader(Generic[T]):
+    """See ``fencepost.StreamReader``."""
+
+    def __init__(self, client: Client, reader: AsyncStreamReader[T]) -> None:
+        self._client = client
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[T]:
+        return blocking(self._reader.values(), self._client.call)
+
+    def chunks(self) -> Iterator[StreamChunk[T]]:
+        """As iterating, with each chunk's index, time, step and attempt."""
+        return blocking(self._reader.chunks(), self._client.call)
+
+    def tail(self) -> int:
+        """The index that the next chunk will have. Raises RunNotFound, ServerUnavailable."""
+        return self._client.call(self._reader.tail())
 
 
 class Client:
@@ -127,6 +170,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
         start_at: datetime | None = ...,
@@ -148,8 +192,15 @@ class Client:
     def start(  # type: ignore[misc] # mypy does not see that *args: Any takes *Ts
         self, workflow: Any, /, *args: Any, **kwargs: Any
     ) -> Run[Any]:
-        """See ``fencepost.Client.start``."""
-        return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
+        """See ``fencepost.Client.start``. ``connection`` is one of psycopg, psycopg2 or Django here, in a transaction
+        of yours; it is used in the calling thread.
+        """
+        connection: Any = kwargs.pop("connection", None)
+        if connection is None:
+            return Run(self, self.call(self._client.start(workflow, *args, **kwargs)))
+        statement, identity, asked = self.call(self._client.prepare_joined(workflow, args, kwargs))
+        started = joined.start_by_cursor(connection, statement, identity, asked.run)
+        return Run(self, self.call(self._client.begun(asked, started, joined=True)))
 
     @overload
     def run(self, run_id: str) -> Run[Any]: ...

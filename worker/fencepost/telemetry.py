@@ -43,6 +43,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "warning",
         "a value is encrypted with a key that this worker does not have; the message is released: key, run",
     ),
+    "heartbeat_failed": ("warning", "a step's heartbeat details could not be kept or removed: error"),
     "payload_codec_missing": (
         "warning",
         "a value was written by a codec that this worker does not have; the message is released: codec, run",
@@ -61,6 +62,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "health_file_failed": ("warning", "the health file could not be touched: path"),
     "hint_failed": ("debug", "a hint to whoever waits could not be published: channel, error"),
     "hints_unheard": ("warning", "hints to stop work cannot be listened for; renewals tell meanwhile: error"),
+    "stream_hints_unheard": (
+        "warning",
+        "hints that a stream has grown cannot be listened for; its reader polls meanwhile: error",
+    ),
+    "stream_delayed": ("warning", "chunks could not be written and are sent again: run, stream, error"),
     "run_terminated": ("info", "the grace of a run's cancellation is over; the run was ended: run, reason"),
     "child_died": ("error", "a worker process ended unasked; another one takes its place: place, ended, error"),
     "child_killed": ("error", "a worker process did not end in time, or fell silent: pid, seconds"),

@@ -38,6 +38,7 @@ TABLE: dict[EventType, dict[State, State]] = {
     # From open: cancelled before a start that was put off, so its code was never called.
     E.run_cancelled: {S.open: S.ended, S.running: S.ended},
     E.run_terminated: {S.open: S.ended, S.running: S.ended},
+    E.run_continued: {S.running: S.ended},
     E.cancel_requested: {S.open: S.open, S.running: S.running},
     E.step_created: {S.absent: S.open},
     # From running: the worker of the attempt before has died.
@@ -45,7 +46,8 @@ TABLE: dict[EventType, dict[State, State]] = {
     E.step_retrying: {S.running: S.backoff},
     # From backoff: an older attempt's body came to its end after all, and work that is done is done.
     E.step_completed: {S.running: S.ended, S.backoff: S.ended},
-    E.step_failed: {S.running: S.ended, S.backoff: S.ended},
+    # From open: out of time before any start, as attempt 0.
+    E.step_failed: {S.open: S.ended, S.running: S.ended, S.backoff: S.ended},
     E.step_cancelled: {S.open: S.ended, S.running: S.ended, S.backoff: S.ended},
     E.wait_created: {S.absent: S.open},
     E.wait_completed: {S.open: S.ended},

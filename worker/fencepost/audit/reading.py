@@ -23,6 +23,7 @@ ENDS: dict[EventType, RunStatus] = {
     EventType.run_failed: RunStatus.failed,
     EventType.run_cancelled: RunStatus.cancelled,
     EventType.run_terminated: RunStatus.terminated,
+    EventType.run_continued: RunStatus.continued,
 }
 
 OPENS = frozenset({EventType.step_created, EventType.wait_created, EventType.hook_created, EventType.child_created})

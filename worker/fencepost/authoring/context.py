@@ -1,13 +1,24 @@
-"""What a step's body can know about itself."""
+"""What a step's body can know about itself, and say about itself."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, TypeVar, overload
 
-from fencepost.errors import NotInWorkflow
+import msgspec
+
+from fencepost import payload
+from fencepost.authoring.stream_port import StepStreams
+from fencepost.errors import NotInWorkflow, NotSupportedHere
+
+T = TypeVar("T")
+
+HEARTBEAT_BYTES_MAX = 65_536
+"""Of a heartbeat's details: they are written again and again, and are to say where to go on, not what was done."""
 
 
 class Abandoned:
@@ -19,15 +30,34 @@ class Abandoned:
         self.raised: bool = False
 
 
+class Transactions(Protocol):
+    """Where the body's transaction comes from."""
+
+    def begin(self) -> AbstractAsyncContextManager[Any]:
+        """A block with a connection."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """The attempt that is running. ``attempt`` counts starts of the body: 1, 2, ..."""
+    """The attempt that is running. ``attempt`` counts starts of the body: 1, 2, ... ``queue``: where its message came
+    from. ``deadline``: when its time is over by ``timeout`` or ``schedule_to_close``, an aware datetime by the clock of
+    Postgres (None: never). The rest is for those who run bodies: ``pulse`` takes heartbeats from any thread,
+    ``previous`` is what an earlier attempt has left, ``transactions`` is what ``transaction()`` uses,
+    ``streams`` what ``stream`` goes through (None in another process).
+    """
 
     run_id: str
     step_id: str
     workflow: str
     attempt: int
     abandoned: Abandoned = field(default_factory=Abandoned, repr=False, compare=False)
+    queue: str = ""
+    deadline: datetime | None = None
+    pulse: Callable[[bytes | None], None] | None = field(default=None, repr=False, compare=False)
+    previous: bytes | None = field(default=None, repr=False, compare=False)
+    transactions: Transactions | None = field(default=None, repr=False, compare=False)
+    streams: StepStreams | None = field(default=None, repr=False, compare=False)
 
     @property
     def cancelled(self) -> bool:
@@ -45,6 +75,38 @@ class StepContext:
         """
         return f"{self.run_id}:{self.step_id}"
 
+    def heartbeat(self, details: object = msgspec.UNSET) -> None:
+        """Say that the body lives: with ``heartbeat_timeout`` it must do so more often than that.
+
+        ``details`` are kept for the next attempt, should this one not end; without them those that were given last
+        stand. At most 65,536 bytes encoded. They are written in the background, at most once per
+        ``heartbeat_write_seconds``: after a crash the next attempt has those of at most so long ago, after an error
+        of the body the last. Returns at once; call it from the loop or from a thread. Raises PayloadError,
+        PayloadTooLarge, NotSupportedHere (in a ``process=True`` step).
+        """
+        if self.pulse is None:
+            raise NotSupportedHere(
+                f"heartbeat() in step {self.step_id}: a process=True step has no way to its worker;"
+                " make it a `def` step, which runs in a thread, and start the process yourself"
+            )
+        if details is msgspec.UNSET:
+            self.pulse(None)
+        else:
+            path = f"heartbeat of {self.step_id}"
+            self.pulse(payload.encode(details, path=path, limit=HEARTBEAT_BYTES_MAX))
+
+    @overload
+    def heartbeat_details(self) -> Any: ...
+    @overload
+    def heartbeat_details(self, as_type: type[T]) -> T | None: ...
+    def heartbeat_details(self, as_type: Any = Any) -> Any:
+        """The details that an earlier attempt gave to ``heartbeat`` last, converted to the type; None if there are
+        none. Raises PayloadError.
+        """
+        if self.previous is None:
+            return None
+        return payload.decode(self.previous, as_type, path=f"heartbeat details of {self.step_id}")
+
 
 _context: ContextVar[StepContext | None] = ContextVar("fencepost_step", default=None)
 
@@ -58,14 +120,19 @@ def current() -> StepContext:
     if found is None:
         raise NotInWorkflow(
             "current() is for the body of a step that runs for a workflow: "
-            "in a workflow or a test there is none (fencepost.authoring.context.use_step_context sets one)"
+            "in a workflow or a test there is none (fencepost.testing.step_context sets one)"
         )
     return found
 
 
+def current_or_none() -> StepContext | None:
+    """The running step's context, if there is one."""
+    return _context.get()
+
+
 @contextmanager
 def use_step_context(context: StepContext) -> Generator[StepContext]:
-    """Make the context current inside the block: for executors, and for tests of step bodies."""
+    """Make the context current inside the block: for executors (tests have fencepost.testing.step_context)."""
     token = _context.set(context)
     try:
         yield context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fencepost.errors import DuplicateName
 
@@ -30,7 +30,7 @@ class Registry:
 
     def find_step(self, name: str) -> Step[..., Any] | None:
         """The step of that name, None if this process does not have its code."""
-        return self.steps.get(name)
+        return self.steps.get(name) or _ours(name)
 
     def add_workflow(self, workflow: Workflow[..., Any]) -> None:
         """Register. Raises DuplicateName, with both locations."""
@@ -45,6 +45,13 @@ class Registry:
         if known is not None:
             _refuse_another("step", step.name, known.fn, step.fn)
         self.steps[step.name] = step
+
+
+def _ours(name: str) -> Step[..., Any] | None:
+    """A step of fencepost's own, which every worker has."""
+    from fencepost.authoring.stream_step import WRITE
+
+    return cast("Step[..., Any]", WRITE) if name == WRITE.name else None
 
 
 default: Registry = Registry()

@@ -21,6 +21,20 @@ def delay_before(attempt_that_failed: int, policy: Policy, uniform: Callable[[],
     return min(bound, policy.cap) * uniform()
 
 
+def is_named(error: BaseException, recorded: str, names: tuple[str, ...]) -> bool:
+    """Whether the exception is of one of these classes, given by module-qualified name, or of one that inherits from
+    one. ``recorded``: the type's name as it was recorded, where the class itself could not be had.
+    """
+    if not names:
+        return False
+    return recorded in names or any(name_of(kind) in names for kind in type(error).__mro__)
+
+
+def name_of(kind: type) -> str:
+    """The module-qualified name of a class."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 def next_delay(errors: int, policy: Policy, failure: Failure, uniform: Callable[[], float]) -> float | None:
     """Seconds before the next attempt after ``errors`` executions that ended in an error (this one included); None if
     the step has failed.

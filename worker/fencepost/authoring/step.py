@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -15,6 +15,7 @@ import msgspec
 from fencepost import payload
 from fencepost.authoring import registry
 from fencepost.authoring.arguments import Arguments
+from fencepost.authoring.retry import name_of
 from fencepost.failure import exception_of
 from fencepost.records import Policy, StepCreated, StepEnded, pack, unpack
 from fencepost.replay import interface
@@ -47,6 +48,10 @@ def step(
     *,
     retries: int = ...,
     timeout: timedelta | float | None = ...,
+    schedule_to_start: timedelta | float | None = ...,
+    schedule_to_close: timedelta | float | None = ...,
+    heartbeat_timeout: timedelta | float | None = ...,
+    non_retryable: Sequence[type[Exception] | str] = ...,
     queue: str | None = ...,
     name: str | None = ...,
     process: bool = ...,
@@ -61,6 +66,10 @@ def step(
     *,
     retries: int = 3,
     timeout: timedelta | float | None = None,
+    schedule_to_start: timedelta | float | None = None,
+    schedule_to_close: timedelta | float | None = None,
+    heartbeat_timeout: timedelta | float | None = None,
+    non_retryable: Sequence[type[Exception] | str] = (),
     queue: str | None = None,
     name: str | None = None,
     process: bool = False,
@@ -71,14 +80,30 @@ def step(
 ) -> Any:
     """Make a function a step.
 
-    ``retries``: n retries are n + 1 executions that ended in an error. ``timeout``: seconds or timedelta, bounds one
-    attempt. ``queue``: None is the run's own. ``name``: what the log keeps, the function's name by default. Backoff:
-    ``first_delay`` seconds, times ``factor`` per failure, at most ``cap``, full jitter. ``process``: the body runs in a
-    process of its own, so the function must be importable (module level).
+    ``retries``: n retries are n + 1 executions that ended in an error. Bounds are seconds or a timedelta, and None is
+    none: ``timeout`` of one attempt; ``schedule_to_close`` of all attempts and delays together, from the call on;
+    ``schedule_to_start`` of the wait for the first attempt; ``heartbeat_timeout`` of an attempt's silence between two
+    calls of ``current().heartbeat()``. Each raises StepTimeout in the workflow, whose ``which`` is its name.
+    ``non_retryable``: exception classes, or their module-qualified names, that fail the step at once, as do those that
+    inherit from them. ``queue``: None is the run's own. ``name``: what the log keeps, the function's name by default.
+    Backoff: ``first_delay`` seconds, times ``factor`` per failure, at most ``cap``, full jitter. ``process``: the body
+    runs in a process of its own, so the function must be importable (module level).
 
     Raises TypeError and ValueError for what cannot be a step, DuplicateName for a name that another function has.
     """
-    policy = checked_policy(Policy(retries, first_delay, factor, cap, seconds_of(timeout)))
+    policy = checked_policy(
+        Policy(
+            retries,
+            first_delay,
+            factor,
+            cap,
+            timeout=seconds_of(timeout),
+            schedule_to_start=seconds_of(schedule_to_start),
+            schedule_to_close=seconds_of(schedule_to_close),
+            heartbeat_timeout=seconds_of(heartbeat_timeout),
+            non_retryable=names_of(non_retryable),
+        )
+    )
 
     def decorate(body: Callable[..., Any]) -> Step[..., Any]:
         made = Step[..., Any](body, name=name, policy=policy, queue=queue, process=process)
@@ -117,6 +142,7 @@ class Step(Generic[P, R]):
         check_body(fn, "step")
         if process:
             _check_importable(fn)
+            _check_silent(policy)
         functools.update_wrapper(self, fn)
         self.fn = fn
         self.name: str = name or fn.__name__
@@ -155,17 +181,30 @@ class Step(Generic[P, R]):
         *,
         retries: int | None = None,
         timeout: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
+        schedule_to_start: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
+        schedule_to_close: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
+        heartbeat_timeout: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
+        non_retryable: Sequence[type[Exception] | str] | None = None,
         queue: str | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> Step[P, R]:
-        """The same step with other options for the calls made through what is returned.
+        """The same step with other options for the calls made through what is returned. What is not given stays.
 
-        ``timeout=None``: unbounded; ``queue=None``: the run's.
+        Of the bounds None is unbounded; ``queue=None``: the run's.
         """
         changes: dict[str, Any] = {}
         if retries is not None:
             changes["retries"] = retries
-        if not isinstance(timeout, msgspec.UnsetType):
-            changes["timeout"] = seconds_of(timeout)
+        if non_retryable is not None:
+            changes["non_retryable"] = names_of(non_retryable)
+        bounds = {
+            "timeout": timeout,
+            "schedule_to_start": schedule_to_start,
+            "schedule_to_close": schedule_to_close,
+            "heartbeat_timeout": heartbeat_timeout,
+        }
+        for name, bound in bounds.items():
+            if not isinstance(bound, msgspec.UnsetType):
+                changes[name] = seconds_of(bound)
         policy = checked_policy(msgspec.structs.replace(self.policy, **changes))
         chosen = self.queue if isinstance(queue, msgspec.UnsetType) else queue
         return Step[P, R](self.fn, name=self.name, policy=policy, queue=chosen, process=self.mode == "process")
@@ -233,6 +272,35 @@ def checked_policy(policy: Policy) -> Policy:
         if not (value >= least and math.isfinite(value)):
             raise ValueError(f"{field}={value}: must be a finite number, {least:g} or more")
     return policy
+
+
+def names_of(classes: Sequence[type[Exception] | str]) -> tuple[str, ...]:
+    """Exception classes by module-qualified name. Raises TypeError for what is neither a class nor a name."""
+    if isinstance(classes, (str, type)):
+        raise TypeError(f"non_retryable={classes!r}: must be a tuple or list of exception classes or their names")
+    names: list[str] = []
+    for one in classes:
+        if isinstance(one, str):
+            if "." not in one:
+                raise TypeError(f"non_retryable: {one!r} has no module; write 'module.Class', or pass the class itself")
+            names.append(one)
+        elif _is_exception(one):
+            names.append(name_of(one))
+        else:
+            raise TypeError(f"non_retryable: {one!r} is neither an exception class nor the name of one")
+    return tuple(names)
+
+
+def _is_exception(one: object) -> bool:
+    return isinstance(one, type) and issubclass(one, Exception)
+
+
+def _check_silent(policy: Policy) -> None:
+    if policy.heartbeat_timeout is not None:
+        raise ValueError(
+            f"heartbeat_timeout={policy.heartbeat_timeout} with process=True: the other process has no way to send"
+            " heartbeats; use timeout, or a `def` step, which runs in a thread"
+        )
 
 
 def _check_importable(fn: Callable[..., Any]) -> None:

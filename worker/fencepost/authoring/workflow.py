@@ -7,15 +7,19 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+
+import msgspec
 
 from fencepost import payload
 from fencepost.authoring import registry
 from fencepost.authoring.arguments import Arguments
+from fencepost.authoring.child import ChildHandle, called
+from fencepost.authoring.continuing import RUNNING
 from fencepost.authoring.step import check_body, seconds_of
 from fencepost.errors import NotInWorkflow
 from fencepost.failure import failure_of, run_code
-from fencepost.records import RunCreated, RunFailed, pack, unpack
+from fencepost.records import CANCEL, PARENT_CLOSE, ChildCreated, RunCreated, RunFailed, pack, unpack
 from fencepost.replay import interface
 
 P = ParamSpec("P")
@@ -64,6 +68,13 @@ def workflow(
     return decorate if fn is None else decorate(fn)
 
 
+def checked_close(policy: str) -> str:
+    """The policy, if it is one. Raises ValueError."""
+    if policy not in PARENT_CLOSE:
+        raise ValueError(f"parent_close={policy!r}: must be one of {', '.join(PARENT_CLOSE)}")
+    return policy
+
+
 def _registry_or_default(chosen: registry.Registry | None) -> registry.Registry:
     return registry.default if chosen is None else chosen
 
@@ -71,7 +82,9 @@ def _registry_or_default(chosen: registry.Registry | None) -> registry.Registry:
 class Workflow(Generic[P, R]):
     """A workflow: a replay Program for the engine, a typed name for clients.
 
-    ``fn`` is the bare function; ``timeout`` is in seconds.
+    Called in a workflow it is a child run: ``await child(...)`` is its result.
+
+    ``fn`` is the bare function; ``timeout`` is in seconds; ``parent_close`` and ``key`` are those of children.
     """
 
     __name__: str
@@ -95,6 +108,8 @@ class Workflow(Generic[P, R]):
         self._name = name or fn.__name__
         self.timeout = timeout
         self.queue = queue
+        self.parent_close: str = CANCEL
+        self.key: str | None = None
         self.arguments: Arguments = Arguments(fn, self._name)
 
     @property
@@ -108,16 +123,74 @@ class Workflow(Generic[P, R]):
     else:
 
         def __call__(self, *args, **kwargs):
-            return self._call()
+            return self._call(args, kwargs)
 
-    def _call(self) -> NoReturn:
-        if interface.current() is None:
+    def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, R]:
+        asking = self._asking()
+        # The id is taken now, not when the coroutine first runs: ids follow the order of calls in the code.
+        call = self._run_as_child(asking, asking.new_id(self._name), args, kwargs)
+        named: Any = call
+        named.__name__ = self._name  # "coroutine 'ship' was never awaited" must name the workflow
+        named.__qualname__ = self._name
+        return call
+
+    async def _run_as_child(
+        self, asking: interface.Asking, entity: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> R:
+        return await called(asking, entity, self._record(asking, entity, args, kwargs), self.decode_result)
+
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> ChildHandle[R]:
+        """Start a child run from a workflow, without waiting for it; it is recorded with what else this turn asks for.
+
+        ``await handle.result()`` is its result. Raises NotInWorkflow elsewhere, ArgumentError, PayloadError.
+        """
+        asking = self._asking()
+        entity = asking.new_id(self._name)
+        record = self._record(asking, entity, args, kwargs)
+        return ChildHandle(asking.child(entity, record, handle=True), self._name, self.decode_result)
+
+    def with_options(
+        self,
+        *,
+        parent_close: Literal["cancel", "abandon", "terminate"] | None = None,
+        queue: str | None = None,
+        timeout: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
+        key: str | None = None,
+    ) -> Workflow[P, R]:
+        """The same workflow with other options for the children started through what is returned.
+
+        ``parent_close``: what becomes of a child that is open when its parent ends: it is asked to ``cancel`` (the
+        default), ended at once (``terminate``) or left alone (``abandon``). ``queue``: where its turns are done; by
+        default the workflow's own, else the parent's. ``timeout``: of the child's whole run; None: unbounded. ``key``:
+        one run per workflow and key: if another run has it, the child fails with StartConflict as the cause.
+        """
+        made = Workflow[P, R](self.fn, name=self._name, timeout=self.timeout, queue=queue or self.queue)
+        if not isinstance(timeout, msgspec.UnsetType):
+            made.timeout = seconds_of(timeout)
+        made.parent_close = checked_close(parent_close or self.parent_close)
+        made.key = key or self.key
+        return made
+
+    def _asking(self) -> interface.Asking:
+        asking = interface.current()
+        if asking is None:
             raise NotInWorkflow(
                 f"{self._name} is a workflow: start a run with `await client.start({self._name}, ...)`, "
                 f"or call the bare function with {self._name}.fn(...) in a test"
             )
-        raise NotInWorkflow(
-            f"{self._name}: child runs are not there yet: call steps, or start the run from a client inside a step"
+        return asking
+
+    def _record(
+        self, asking: interface.Asking, entity: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> ChildCreated:
+        return ChildCreated(
+            name=self._name,
+            args=self.arguments.encode(args, kwargs),
+            run=asking.derived_run_id(entity),
+            queue=self.queue,
+            parent_close=self.parent_close,
+            timeout=self.timeout,
+            key=self.key,
         )
 
     def __repr__(self) -> str:
@@ -143,6 +216,7 @@ class Workflow(Generic[P, R]):
         """The root coroutine of a run, see replay.interface.Program."""
         record = unpack(created, RunCreated)
         args, kwargs = self.arguments.decode(record.input)
+        RUNNING.set(self.arguments.encode)
         body = cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)
         if record.timeout is None:
             value = await body(*args, **kwargs)

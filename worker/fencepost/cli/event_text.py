@@ -15,8 +15,12 @@ from fencepost.failure import told
 from fencepost.records import (
     RECORD_TAG,
     CancelRequested,
+    ChildCancelRequested,
+    ChildCreated,
+    ChildEnded,
     Failure,
     HookCreated,
+    RunContinued,
     RunCreated,
     RunFailed,
     RunStarted,
@@ -43,6 +47,10 @@ RECORDS: dict[EventType, type[msgspec.Struct]] = {
     EventType.wait_created: WaitCreated,
     EventType.hook_created: HookCreated,
     EventType.hook_conflict: HookCreated,
+    EventType.child_created: ChildCreated,
+    EventType.child_cancel_requested: ChildCancelRequested,
+    EventType.child_failed: ChildEnded,
+    EventType.run_continued: RunContinued,
     EventType.cancel_requested: CancelRequested,
 }
 """What stands in an event's payload, where it is a record; else it is a user's value."""
@@ -161,6 +169,12 @@ def detail(event: Event) -> str:
             return failure_text(error) + due
         case StepCreated(name=name, args=data):
             return name + call_text(data)
+        case ChildCreated(name=name, args=data, run=run):
+            return f"{name}{call_text(data)}, run {run}"
+        case ChildEnded(status=status, error=error, reason=reason):
+            return failure_text(error) if error is not None else status + (f": {reason}" if reason else "")
+        case RunContinued(run=run, args=data):
+            return f"as run {run} with {call_text(data)}"
         case StepStarted(worker=worker):
             return f"attempt {event.attempt}, worker {worker}"
         case WaitCreated(name=name):

@@ -10,6 +10,8 @@ COMMANDS = {
     "list": ("List runs, newest first.", "fencepost.cli.runs_list:list_runs"),
     "show": ("Show a run and the timeline of its log.", "fencepost.cli.runs_show:show"),
     "events": ("Show a run's log, event by event.", "fencepost.cli.runs_show:events"),
+    "streams": ("List a run's streams.", "fencepost.cli.runs_stream:streams"),
+    "stream": ("Show a stream's chunks, now or as they come.", "fencepost.cli.runs_stream:stream"),
     "why": ("Say what a run waits for.", "fencepost.cli.runs_why:why"),
     "cancel": ("Ask a run to end: its code may clean up.", "fencepost.cli.runs_stop:cancel"),
     "terminate": ("End a run at once, without asking its code.", "fencepost.cli.runs_stop:terminate"),

@@ -13,7 +13,7 @@ from fencepost.cli.session import Session, json_option
 if TYPE_CHECKING:
     from fencepost_store.protocol import Run, RunDetails
 
-STATUSES = ("pending", "running", "parked", "completed", "failed", "cancelled", "terminated")
+STATUSES = ("pending", "running", "parked", "completed", "failed", "cancelled", "terminated", "continued")
 COLOURS = {"completed": "green", "failed": "red", "cancelled": "yellow", "terminated": "yellow", "parked": "magenta"}
 
 
@@ -31,6 +31,7 @@ def check_run_id(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
 @click.option("--status", type=click.Choice(STATUSES), multiple=True, help="Only runs in this state; may be repeated.")
 @click.option("--queue", metavar="NAME", help="Only runs of this queue.")
+@click.option("--parent", callback=check_run_id, metavar="ID", help="Only children of this run.")
 @click.option(
     "--where", metavar="NAME=VALUE", multiple=True, help="Only runs with this attribute; repeated: with all of them."
 )
@@ -45,6 +46,7 @@ def list_runs(
     workflow: str | None,
     status: tuple[str, ...],
     queue: str | None,
+    parent: str | None,
     where: tuple[str, ...],
     limit: int,
     before: str | None,
@@ -54,7 +56,7 @@ def list_runs(
     from fencepost_store.protocol import RunFilter, RunStatus
 
     statuses = tuple(RunStatus[name] for name in status)
-    wanted = RunFilter(workflow=workflow, statuses=statuses, queue=queue, attributes=_attributes(where))
+    wanted = RunFilter(workflow=workflow, statuses=statuses, queue=queue, attributes=_attributes(where), parent=parent)
 
     async def look() -> tuple[list[Run], dict[str, RunDetails], int]:
         async with session.store() as (store, _):
@@ -143,8 +145,10 @@ def result(session: Session, run_id: str, timeout: float | None, as_json: bool) 
 def run_json(run: Run, details: RunDetails | None) -> dict[str, Any]:
     """A run's row with its details, as docs/cli.md describes it."""
     from fencepost.attributes import values_of
+    from fencepost_store.lineage import parent_of
 
     parked = run.parked
+    parent = None if run.parent is None else parent_of(run.parent)
     starts_at = None if details is None else details.starts_at
     return {
         "id": run.run_id,
@@ -153,7 +157,8 @@ def run_json(run: Run, details: RunDetails | None) -> dict[str, Any]:
         "status": run.status.name,
         "events": run.last_seq,
         "key": run.key,
-        "parent": run.parent,
+        "parent": None if parent is None else parent.run_id,
+        "parent_entity": None if parent is None else parent.entity,
         "created_at": iso(moment(run.created_at)),
         "updated_at": iso(moment(run.updated_at)),
         "wake_at": None if run.wake_at is None else iso(moment(run.wake_at)),

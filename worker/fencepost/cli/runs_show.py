@@ -13,6 +13,9 @@ from fencepost.cli.session import Session, json_option
 if TYPE_CHECKING:
     from fencepost_store.protocol import Loaded, RunDetails
 
+CHILDREN_SHOWN = 10
+"""How many children the head of ``runs show`` names; the timeline has them all."""
+
 HINTS = {
     "pending": "what it waits for: fencepost runs why {id}",
     "running": "what it waits for: fencepost runs why {id}",
@@ -66,7 +69,7 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
     attributes = attributes_text(details)
     items += [("attributes", attributes)] if attributes else []
     items += [("key", run.key)] if run.key else []
-    items += [("parent", run.parent)] if run.parent else []
+    items += _family(loaded)
     colour = COLOURS.get(run.status.name)
     pairs(items, {"status": colour} if colour else None)
     click.echo()
@@ -77,6 +80,31 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
     table(rows, ["SEQ", "SECONDS", "EVENT", "ENTITY", "DETAIL"], right=frozenset({0, 1}))
     if run.status.name in HINTS:
         click.echo("\n" + HINTS[run.status.name].format(id=run.run_id))
+
+
+def _family(loaded: Loaded) -> list[tuple[str, str]]:
+    """The runs that this one has to do with: parent, root, predecessor, successor, children."""
+    from fencepost.cli.event_text import record_of
+    from fencepost.lineage import successor_in
+    from fencepost.records import ChildCreated, Origin, RunCreated
+    from fencepost_store.lineage import parent_of
+
+    found: list[tuple[str, str]] = []
+    created = record_of(loaded.events[0])
+    origin = (created.origin if isinstance(created, RunCreated) else None) or Origin()
+    if loaded.run.parent is not None:
+        parent = parent_of(loaded.run.parent)
+        found.append(("parent", f"{parent.run_id} ({parent.entity})"))
+        found += [("root", origin.root)] if origin.root not in ("", parent.run_id) else []
+    found += [("continues", origin.previous)] if origin.previous else []
+    successor = successor_in(loaded.events)
+    found += [("continued by", successor)] if successor is not None else []
+    records = [(event.entity, record_of(event)) for event in loaded.events]
+    children = [f"{entity} {record.run}" for entity, record in records if isinstance(record, ChildCreated)]
+    shown_children = children[:CHILDREN_SHOWN]
+    more = len(children) - len(shown_children)
+    shown_children += [f"and {more} more: fencepost runs list --parent {loaded.run.run_id}"] if more else []
+    return [*found, *(("child", text) for text in shown_children)]
 
 
 @click.command()

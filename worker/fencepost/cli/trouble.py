@@ -20,6 +20,7 @@ CLASSES: tuple[tuple[str, str, int], ...] = (
     ("fencepost.cli.arguments", "BadArgument", USAGE),
     ("fencepost.cli.supervising", "Ended", FAILED),
     ("fencepost.dev.guarded", "ServersError", FAILED),
+    ("fencepost.cli.runs_stream", "NoStream", NOT_FOUND),
     ("fencepost.errors", "RunNotFound", NOT_FOUND),
     ("fencepost.errors", "HookNotFound", NOT_FOUND),
     ("fencepost.errors", "WorkflowNotRegistered", NOT_FOUND),

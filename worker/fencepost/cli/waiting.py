@@ -10,8 +10,8 @@ from typing import Any
 from fencepost.cli.event_text import call_text, event_json, failure_text, record_of
 from fencepost.cli.output import iso, moment, span
 from fencepost.failure import told as readable
-from fencepost.records import HookCreated, RunFailed, RunStopped, StepCreated, StepEnded
-from fencepost.replay.fold import OpenWork, StepState
+from fencepost.records import ChildCreated, HookCreated, RunFailed, RunStopped, StepCreated, StepEnded
+from fencepost.replay.fold import ChildState, OpenWork, StepState
 from fencepost.replay.starting import put_off
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import Loaded, Parked, RunStatus
@@ -47,7 +47,7 @@ def waiting(loaded: Loaded) -> list[Wait]:
     found += [_step(name, step, retries.get(name), loaded) for name, step in work.steps.items()]
     found += [_wait(name, due, loaded.now) for name, due in work.waits.items()]
     found += _hooks(work, loaded.events)
-    found += [_child(name, event) for name, event in work.children.items()]
+    found += [_child(name, state) for name, state in work.children.items()]
     if work.terminate_at is not None:
         text = f"the end of its cancellation's grace: terminated {_when(work.terminate_at, loaded.now)}"
         found.append(Wait(text, {"kind": "grace", "due": iso(moment(work.terminate_at))}))
@@ -141,8 +141,21 @@ def _hooks(work: OpenWork, events: tuple[Event, ...]) -> Iterator[Wait]:
         yield Wait(text, told, (*got, f"send one: fencepost hooks resume {shlex.quote(token)} 'JSON'"))
 
 
-def _child(entity: str, event: Event) -> Wait:
-    return Wait(f"its child {entity}", {"kind": "child", "entity": entity, "created": event_json(event)})
+def _child(entity: str, state: ChildState) -> Wait:
+    record = record_of(state.created)
+    name, run, queue = (record.name, record.run, record.queue) if isinstance(record, ChildCreated) else ("", "", None)
+    told = {
+        "kind": "child",
+        "entity": entity,
+        "workflow": name,
+        "run": run,
+        "queue": queue,
+        "cancelling": state.cancel is not None,
+        "created": event_json(state.created),
+    }
+    asked = ", asked to cancel" if state.cancel is not None else ""
+    text = f"its child {entity}: {name} {run}{asked}"
+    return Wait(text, told, (f"what that waits for: fencepost runs why {run}",))
 
 
 def _when(due: int, now: int) -> str:

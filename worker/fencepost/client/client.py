@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, TypeVarTuple, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
 import uuid_utils
 from msgspec.structs import replace
@@ -15,17 +15,18 @@ from msgspec.structs import replace
 from fencepost import errors, payload, payload_codecs
 from fencepost.attributes import AttributeValue, given_at_start
 from fencepost.authoring.workflow import Workflow
+from fencepost.client import joined
+from fencepost.client.joined import TICK_DELAY_MS
 from fencepost.client.replies import Reply, wait
 from fencepost.client.run import Run, RunInfo, info_of
-from fencepost.client.secret import with_secret
 from fencepost.client.signals import Delivered, HookInfo, deliver, look
-from fencepost.client.starting import start_of
+from fencepost.client.starting import Asked, prepared
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
-from fencepost.records import RunCreated, pack, unpack
+from fencepost.records import RunCreated, unpack
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
 from fencepost_store.protocol import (
@@ -38,11 +39,12 @@ from fencepost_store.protocol import (
     Verdict,
 )
 
+if TYPE_CHECKING:
+    from fencepost_store.postgres import PostgresStore
+
 P = ParamSpec("P")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-
-DEFAULT_QUEUE = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class Client:
         self._config_file = config_file
         self._overrides = {"database_url": database_url, "redis_url": redis_url, "namespace": namespace}
         self._connected: Connected | None = None
+        self._identity: joined.Identity | None = None
 
     async def __aenter__(self) -> Client:
         config = self._given or load_config(self._config_file, os.environ, **self._overrides)
@@ -126,6 +129,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
         start_at: datetime | None = ...,
@@ -139,6 +143,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
         start_at: datetime | None = ...,
@@ -149,6 +154,10 @@ class Client:
     ) -> Run[Any]:
         """Start a run: of a workflow, or by name without its code.
 
+        ``connection``: an asyncpg connection in a transaction of yours, to the client's own database: the run is there
+        when you commit, and never was if you roll back. Workers look for it by themselves; ``await run.committed()``
+        after the commit spares them the wait. Its errors come out as asyncpg raises them.
+
         ``key``: one run per workflow and key while it is kept; a second start returns the first run (``run.created``
         is False), or raises StartConflict
         with ``strict`` if its arguments differ. ``queue``: where its turns are done. ``attributes``: what the run is
@@ -157,47 +166,43 @@ class Client:
         position.
 
         When this returns, the run is in Postgres; if Redis cannot be told, the reconciler finds it. Raises
-        ArgumentError, BadAttribute, PayloadError, PayloadTooLarge, StartConflict before anything is written.
+        ArgumentError, BadAttribute, PayloadError, PayloadTooLarge, StartConflict, WrongDatabase before anything is
+        written.
         """
-        key: str | None = kwargs.pop("key", None)
-        queue: str | None = kwargs.pop("queue", None)
-        strict: bool = kwargs.pop("strict", False)
-        attributes = given_at_start(kwargs.pop("attributes", None))
-        start_in, start_at = start_of(kwargs.pop("delay", None), kwargs.pop("start_at", None))
+        connection: Any = kwargs.pop("connection", None)
         connected = self._open
-        limit = connected.config.payload_bytes_max
-        if isinstance(workflow, Workflow):
-            found = cast("Workflow[..., Any]", workflow)
-            with payload_codecs.using(connected.codecs):
-                name, created = found.name, found.encode_input(args, kwargs, attributes=attributes, limit=limit)
-            lane, decode = queue or found.queue or DEFAULT_QUEUE, found.decode_result
-        elif isinstance(workflow, str):
-            with payload_codecs.using(connected.codecs):
-                data = payload.encode([list(args), kwargs], path=f"arguments of {workflow}", limit=limit)
-            name, created = workflow, pack(RunCreated(data, attributes))
-            lane, decode = queue or DEFAULT_QUEUE, payload.decode
+        if connection is None:
+            asked = prepared(connected, workflow, args, kwargs)
+            with public_errors():
+                started = await connected.log.start(asked.run)
         else:
-            raise errors.ArgumentError(
-                f"start() takes a workflow or its name, not {workflow!r}; decorate it with @workflow"
-            )
-        run = NewRun(
-            run_id=str(uuid_utils.uuid7()),
-            workflow=name,
-            queue=lane,
-            payload=with_secret(created),
-            grace=int(connected.config.grace_seconds * 1_000_000),
-            key=key,
-            attributes=attributes,
-            start_in=start_in,
-            start_at=start_at,
-            near=int(connected.config.near_horizon_seconds * 1_000_000),
-        )
-        with public_errors():
-            started = await connected.log.start(run)
-        self._refuse_other_arguments(started, run, strict)
+            statement, identity, asked = await self.prepare_joined(workflow, args, kwargs)
+            started = await joined.start_on(connection, statement, identity, asked.run)
+        return await self.begun(asked, started, joined=connection is not None)
+
+    async def prepare_joined(
+        self, workflow: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[str, joined.Identity, Asked]:
+        """For whoever starts a run on a connection of the caller's: the statement, what the connection must answer, and
+        the run. Raises ArgumentError, PayloadError, PayloadTooLarge.
+        """
+        connected = self._open
+        asked = prepared(connected, workflow, args, kwargs)
+        joined.admit(connected.log, asked.run)
+        store = cast("PostgresStore", connected.store)
+        if self._identity is None:
+            with public_errors():
+                self._identity = await store.identity()
+        return store.joined_start(), self._identity, asked
+
+    async def begun(self, asked: Asked, started: Started, *, joined: bool) -> Run[Any]:
+        """The run that stands in Postgres, or will when the caller commits: tell the workers. Raises StartConflict."""
+        connected, run = self._open, asked.run
+        self._refuse_other_arguments(started, run, asked.strict)
         if started.created and started.starts_in <= run.near:  # a start that is further off costs Redis nothing
-            await self._tick(run.run_id, lane, -(-started.starts_in // 1000))
-        return Run(connected, started.run_id, decode, created=started.created, fresh=started.created)
+            delay_ms = -(-started.starts_in // 1000)
+            await self._tick(run.run_id, run.queue, max(delay_ms, TICK_DELAY_MS) if joined else delay_ms)
+        return Run(connected, started.run_id, asked.decode, created=started.created, fresh=started.created)
 
     def _refuse_other_arguments(self, started: Started, run: NewRun, strict: bool) -> None:
         if not strict or started.created:
@@ -276,11 +281,13 @@ class Client:
         workflow: str | None = None,
         status: str | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
+        parent: str | None = None,
         limit: int = 50,
         before: str | None = None,
     ) -> list[RunInfo]:
         """Newest first; pass the last run's id as ``before`` for the next page. ``attributes``: what the runs must have
-        set, value and type. Raises ArgumentError for an unknown status, BadAttribute.
+        set, value and type. ``parent``: the children of that run, those that continue another one included. Raises
+        ArgumentError for an unknown status, BadAttribute.
         """
         statuses: tuple[RunStatus, ...] = ()
         if status is not None:
@@ -288,7 +295,7 @@ class Client:
                 raise errors.ArgumentError(f"status {status!r}: must be one of {', '.join(RunStatus.__members__)}")
             statuses = (RunStatus[status],)
         wanted = {name: (text,) for name, text in given_at_start(attributes).items()}
-        where = RunFilter(workflow=workflow, statuses=statuses, attributes=wanted)
+        where = RunFilter(workflow=workflow, statuses=statuses, attributes=wanted, parent=parent)
         store = self._open.store
         with public_errors():
             rows = await store.list_runs(where, limit, before)

@@ -5,24 +5,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import msgspec
 
-from fencepost import errors, payload_codecs
+from fencepost import errors, payload, payload_codecs
 from fencepost.attributes import AttributeValue, values_of
+from fencepost.authoring.stream_reader import StreamReader
 from fencepost.client import stopping
+from fencepost.client.chain import successor
 from fencepost.client.trouble import public_errors
 from fencepost.failure import exception_of, told
 from fencepost.records import RunFailed, RunStopped, unpack
+from fencepost.streaming import StreamSource
+from fencepost.telemetry import note
+from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
 from fencepost_store.events import KINDS, Event, EventType
+from fencepost_store.lineage import parent_of
 from fencepost_store.protocol import CorruptLog, Parked, RunDetails
 from fencepost_store.protocol import Run as Row
+from fencepost_store.streams import StreamInfo
 
 if TYPE_CHECKING:
     from fencepost.client.client import Connected
 
 R = TypeVar("R")
+T = TypeVar("T")
 
 POLL_SECONDS = 2.0
 """The bound behind the push: a hint may be lost, the row in Postgres is not."""
@@ -32,10 +41,11 @@ HINT_CHARS_MAX = 9
 
 
 class RunInfo(msgspec.Struct, frozen=True):
-    """A run's row. ``status``: pending, running, parked, completed, failed, cancelled, terminated. ``wake_at``: by
-    when the reconciler looks at it (None:
-    it waits for signals only, or has ended). ``attributes``: what the run says of itself, see ``set_attributes``.
-    ``starts_at``: when it may begin, if that is still to come."""
+    """A run's row. ``status``: pending, running, parked, completed, failed, cancelled, terminated, continued (another
+    run goes on for it). ``wake_at``: by when the reconciler looks at it (None: it waits for signals only, or has
+    ended). ``parent``: of a child the id of the run that started it, ``parent_entity`` the child's id in that log.
+    ``attributes``: what the run says of itself, see ``set_attributes``. ``starts_at``: when it may begin, if that is
+    still to come."""
 
     id: str
     workflow: str
@@ -44,6 +54,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     events: int
     key: str | None
     parent: str | None
+    parent_entity: str | None
     created_at: datetime
     updated_at: datetime
     wake_at: datetime | None
@@ -60,6 +71,7 @@ class RunInfo(msgspec.Struct, frozen=True):
 def info_of(row: Row, details: RunDetails | None) -> RunInfo:
     """The public form of a row. ``details``: None for a run that has been pruned since."""
     details = details or RunDetails()
+    parent = None if row.parent is None else parent_of(row.parent)
     return RunInfo(
         id=row.run_id,
         workflow=row.workflow,
@@ -67,7 +79,8 @@ def info_of(row: Row, details: RunDetails | None) -> RunInfo:
         status=row.status.name,
         events=row.last_seq,
         key=row.key,
-        parent=row.parent,
+        parent=None if parent is None else parent.run_id,
+        parent_entity=None if parent is None else parent.entity,
         created_at=instant(row.created_at),
         updated_at=instant(row.updated_at),
         wake_at=None if row.wake_at is None else instant(row.wake_at),
@@ -101,6 +114,7 @@ class Run(Generic[R]):
         self._connected = connected
         self._decode = decode
         self._fresh = fresh
+        self._newest = run_id  # of the chain, as far as it is known
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
@@ -114,7 +128,7 @@ class Run(Generic[R]):
 
     async def result(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - part of the public face, as in Future APIs
         """The workflow's return value; waits for it, at most ``timeout`` seconds. Pushed by the worker that ends the
-        run, with a poll behind it.
+        run, with a poll behind it. Of a run that continues as new it is the result of the last of the chain.
 
         Raises RunFailed (the workflow's exception is its cause), RunCancelled, RunNotFound, ResultTimeout,
         ServerUnavailable.
@@ -123,28 +137,42 @@ class Run(Generic[R]):
         try:
             async with limit:
                 event = await self._end()
+                while event.type is EventType.run_continued:
+                    await self._follow()
+                    event = await self._end()
         except TimeoutError as error:
             if not limit.expired():
                 raise
             raise errors.ResultTimeout(self.id, f"within {timeout} s") from error
         return self._outcome(event)
 
+    async def committed(self) -> None:
+        """The transaction that the run was started in (``start(connection=...)``) is committed: tell the workers now,
+        instead of letting them look. Harmless at any time. Raises RunNotFound if it is not committed,
+        ServerUnavailable for Postgres; if Redis cannot be told, the workers find out by themselves.
+        """
+        row = await self._row()
+        try:
+            await self._connected.queue.enqueue([Entry(queue=row.queue, key=tick_key(self.id))])
+        except QueueTrouble as trouble:
+            note("hint_failed", channel=tick_key(self.id), error=str(trouble))
+
     async def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
         """Ask the run to end: its code gets a CancelledError where it waits, and may clean up with steps, sleeps and
         runs as anywhere else. If the error leaves the code, the run is cancelled; code that catches it and returns
-        completes. Asking again raises it again.
+        completes. Asking again raises it again. If the run has continued as new, the run that goes on is asked.
 
         ``grace``: seconds after which the run is terminated if it has not ended; kept in the log, so it holds across
         restarts. A later request may shorten it. ``id``: the same id is accepted once. When this returns, the request
         is in the log. Raises RunNotFound, RunEnded, ArgumentError, ServerUnavailable.
         """
-        await stopping.cancel(self._connected, self.id, reason, grace, id)
+        await stopping.cancel(self._connected, self._newest, reason, grace, id)
 
     async def terminate(self, reason: str = "") -> None:
         """End the run now, without asking its code: nothing of it is cleaned up, what its steps have under way is
         stopped. When this returns, the run has ended. Raises RunNotFound, RunEnded, ArgumentError, ServerUnavailable.
         """
-        await stopping.terminate(self._connected, self.id, reason)
+        await stopping.terminate(self._connected, self._newest, reason)
 
     async def events(self, after: int = 0) -> AsyncGenerator[Event]:
         """The run's events above seq ``after``, as they are in the log now. Raises RunNotFound, ServerUnavailable."""
@@ -155,24 +183,55 @@ class Run(Generic[R]):
         for event in loaded.events:
             yield event
 
-    async def _row(self) -> Row:
+    @overload
+    def stream(self, name: str, as_type: type[T], *, start: int = ...) -> StreamReader[T]: ...
+    @overload
+    def stream(self, name: str, as_type: UnionType, *, start: int = ...) -> StreamReader[Any]: ...
+    @overload
+    def stream(self, name: str, *, start: int = ...) -> StreamReader[Any]: ...
+    def stream(self, name: str, as_type: Any = Any, *, start: int = 0) -> StreamReader[Any]:
+        """Read a stream of the run: ``async for chunk in run.stream("labels", Label)``, from the first chunk, from
+        index ``start``, or with a negative one from the tail. What is there comes at once, what is to come is pushed,
+        with a poll behind it; it ends when the stream is closed, or the run has ended. The first chunk does not wait
+        for the run. Sends nothing yet; raises PayloadError for a type that cannot be decoded.
+        """
+        payload.codec_of(as_type, f"stream {name!r}")
+        connected = self._connected
+        source = StreamSource(connected.store, connected.queue, self.id, name)
+        return StreamReader(source, name, as_type, start, codecs=connected.codecs)
+
+    async def streams(self) -> list[StreamInfo]:
+        """The streams that the run has now, by name. Raises RunNotFound, ServerUnavailable."""
+        await self._row()
         with public_errors():
-            row = await self._connected.store.get(self.id)
+            return await self._connected.store.list_streams(self.id)
+
+    async def _row(self, run_id: str | None = None) -> Row:
+        run_id = run_id or self.id
+        with public_errors():
+            row = await self._connected.store.get(run_id)
         if row is None:
-            raise errors.RunNotFound(self.id)
+            raise errors.RunNotFound(run_id)
         return row
 
+    async def _follow(self) -> None:
+        """Go on with the successor of the newest run that is known."""
+        row = await self._row(self._newest)
+        with public_errors():
+            self._newest = await successor(self._connected, row) or self._newest
+
     async def _end(self) -> Event:
-        """The run's terminal event, as it stands in Postgres. A hint only says where to look."""
+        """The terminal event of the newest run that is known, as it stands in Postgres. A hint only says where to
+        look."""
         if not self._fresh:
-            row = await self._row()
+            row = await self._row(self._newest)
             if row.status.ended:
                 return await self._event(row.last_seq)
         self._fresh = False
         with public_errors():
-            async with self._connected.queue.subscribe(f"ended:{self.id}") as hints:
+            async with self._connected.queue.subscribe(f"ended:{self._newest}") as hints:
                 while True:
-                    row = await self._row()
+                    row = await self._row(self._newest)
                     if row.status.ended:
                         return await self._event(row.last_seq)
                     hint = await hints.next(POLL_SECONDS)
@@ -182,9 +241,9 @@ class Run(Generic[R]):
 
     async def _event(self, seq: int) -> Event:
         with public_errors():
-            loaded = await self._connected.store.load(self.id, seq - 1)
+            loaded = await self._connected.store.load(self._newest, seq - 1)
         if loaded is None or not loaded.events:
-            raise errors.RunNotFound(self.id)
+            raise errors.RunNotFound(self._newest)
         return loaded.events[-1]
 
     async def _hinted(self, hint: bytes) -> Event | None:
@@ -206,9 +265,9 @@ class Run(Generic[R]):
                 failure = told(unpack(event.payload, RunFailed).error)
                 cause: Any = exception_of(failure)
             raise errors.RunFailed(
-                self.id, failure.message, code=failure.code, type=failure.type, traceback=failure.traceback
+                self._newest, failure.message, code=failure.code, type=failure.type, traceback=failure.traceback
             ) from cause
-        raise errors.RunCancelled(self.id, _reason_of(event), terminated=event.type is EventType.run_terminated)
+        raise errors.RunCancelled(self._newest, _reason_of(event), terminated=event.type is EventType.run_terminated)
 
 
 def _reason_of(event: Event) -> str:

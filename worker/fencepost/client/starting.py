@@ -1,10 +1,25 @@
-"""When a run is to begin, as a caller says it."""
+"""What ``start`` was asked for, as a run to be created. Nothing is sent here."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
 
-from fencepost.errors import ArgumentError
+import uuid_utils
+
+from fencepost import errors, payload, payload_codecs
+from fencepost.attributes import given_at_start
+from fencepost.authoring.workflow import Workflow
+from fencepost.client.secret import with_secret
+from fencepost.records import RunCreated, pack
+from fencepost_store.protocol import NewRun
+
+if TYPE_CHECKING:
+    from fencepost.client.client import Connected
+
+DEFAULT_QUEUE = "default"
 
 DELAY_SECONDS_MAX = 100 * 366 * 24 * 3600
 """A century: what lies beyond is a mistake in the unit."""
@@ -12,18 +27,67 @@ DELAY_SECONDS_MAX = 100 * 366 * 24 * 3600
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``strict``: a key that is taken with other arguments is an error. ``decode``: of the run's result."""
+
+    run: NewRun
+    strict: bool
+    decode: Callable[[bytes], Any]
+
+
+def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Asked:
+    """``kwargs``: with the options of ``start``. Raises ArgumentError, BadAttribute, PayloadError, PayloadTooLarge."""
+    named = dict(kwargs)
+    key: str | None = named.pop("key", None)
+    queue: str | None = named.pop("queue", None)
+    strict: bool = named.pop("strict", False)
+    attributes = given_at_start(named.pop("attributes", None))
+    start_in, start_at = start_of(named.pop("delay", None), named.pop("start_at", None))
+    limit = connected.config.payload_bytes_max
+    if isinstance(workflow, Workflow):
+        found = cast("Workflow[..., Any]", workflow)
+        with payload_codecs.using(connected.codecs):
+            name, created = found.name, found.encode_input(args, named, attributes=attributes, limit=limit)
+        lane, decode = queue or found.queue or DEFAULT_QUEUE, found.decode_result
+    elif isinstance(workflow, str):
+        with payload_codecs.using(connected.codecs):
+            data = payload.encode([list(args), named], path=f"arguments of {workflow}", limit=limit)
+        name, created = workflow, pack(RunCreated(data, attributes))
+        lane, decode = queue or DEFAULT_QUEUE, payload.decode
+    else:
+        raise errors.ArgumentError(
+            f"start() takes a workflow or its name, not {workflow!r}; decorate it with @workflow"
+        )
+    run = NewRun(
+        run_id=str(uuid_utils.uuid7()),
+        workflow=name,
+        queue=lane,
+        payload=with_secret(created),
+        grace=int(connected.config.grace_seconds * 1_000_000),
+        key=key,
+        attributes=attributes,
+        start_in=start_in,
+        start_at=start_at,
+        near=int(connected.config.near_horizon_seconds * 1_000_000),
+    )
+    return Asked(run, strict, decode)
+
+
 def start_of(delay: float | timedelta | None, start_at: datetime | None) -> tuple[int | None, int | None]:
     """Microseconds from now, and an instant in microseconds since the epoch; at most one of them. Both are measured by
     the database clock, never by ours. Raises ArgumentError."""
     if delay is not None and start_at is not None:
-        raise ArgumentError("delay and start_at are two ways to say one thing: give one of them")
+        raise errors.ArgumentError("delay and start_at are two ways to say one thing: give one of them")
     if start_at is not None:
         if start_at.tzinfo is None:
-            raise ArgumentError(f"start_at = {start_at!r} has no time zone; use datetime.now(UTC) and the like")
+            raise errors.ArgumentError(f"start_at = {start_at!r} has no time zone; use datetime.now(UTC) and the like")
         return None, (start_at - _EPOCH) // timedelta(microseconds=1)
     if delay is None:
         return None, None
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
     if not 0 <= seconds <= DELAY_SECONDS_MAX:
-        raise ArgumentError(f"delay = {seconds} s: must be 0 or more and at most {DELAY_SECONDS_MAX} s (a century)")
+        raise errors.ArgumentError(
+            f"delay = {seconds} s: must be 0 or more and at most {DELAY_SECONDS_MAX} s (a century)"
+        )
     return round(seconds * 1_000_000), None

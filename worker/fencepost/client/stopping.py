@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import uuid_utils
 
 from fencepost import errors
+from fencepost.client.chain import successor
 from fencepost.client.trouble import public_errors
 from fencepost.log import Landed, NotWritten
 from fencepost.records import CancelRequested, RunStopped, pack
@@ -43,8 +44,8 @@ async def cancel(
     event = NewEvent(type=EventType.cancel_requested, dedupe=given, payload=pack(record))
     with public_errors():
         row = await _row(connected, run_id)
-        if not await _landed(connected, run_id, event):
-            raise errors.RunEnded(run_id)
+        while not await _landed(connected, row.run_id, event):
+            row = await _going_on(connected, row.run_id)
         await _tell(connected, row)
 
 
@@ -56,8 +57,8 @@ async def terminate(connected: Connected, run_id: str, reason: str) -> None:
     event = NewEvent(type=EventType.run_terminated, dedupe=given, payload=pack(RunStopped(_checked(reason))))
     with public_errors():
         row = await _row(connected, run_id)
-        if not await _landed(connected, run_id, event) and not await _ended_by(connected, run_id, given):
-            raise errors.RunEnded(run_id)
+        while not await _landed(connected, row.run_id, event) and not await _ended_by(connected, row.run_id, given):
+            row = await _going_on(connected, row.run_id)
         await _tell(connected, row, ended=True)
 
 
@@ -84,6 +85,14 @@ async def _row(connected: Connected, run_id: str) -> Row:
     if row is None:
         raise errors.RunNotFound(run_id)
     return row
+
+
+async def _going_on(connected: Connected, run_id: str) -> Row:
+    """The run that goes on for one that has ended. Raises RunEnded if none does."""
+    found = await successor(connected, await _row(connected, run_id))
+    if found is None:
+        raise errors.RunEnded(run_id)
+    return await _row(connected, found)
 
 
 async def _landed(connected: Connected, run_id: str, event: NewEvent) -> bool:

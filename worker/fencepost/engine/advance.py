@@ -62,7 +62,8 @@ async def _append(
     shell: Shell, live: LiveRun, instance: Instance, owed: Owed, events: tuple[NewEvent, ...], via: Append | None
 ) -> bool:
     work = instance.work
-    wake_at = deadline(work, events, shell.clock.now(), shell.rules, live.wake_at)
+    is_child = live.run is not None and live.run.parent is not None
+    wake_at = deadline(work, events, shell.clock.now(), shell.rules, live.wake_at, parent=is_child)
     batch = Batch(
         run_id=live.run_id,
         fence=work.fence,

@@ -7,6 +7,7 @@ anyio's pool.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 from typing import Any
@@ -19,17 +20,21 @@ from fencepost import errors, payload_codecs
 from fencepost.authoring.context import StepContext, use_step_context
 from fencepost.authoring.process import call_encoded, outcome_of
 from fencepost.authoring.registry import Registry
-from fencepost.authoring.retry import next_delay
+from fencepost.authoring.retry import is_named, next_delay
 from fencepost.authoring.step import Step
+from fencepost.engine.aids import Aids
+from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
 from fencepost.failure import failure_of
 from fencepost.records import Failure, StepCreated, StepEnded, pack
+from fencepost_store.admission import Unstorable
 from fencepost_store.events import EventType, NewEvent
 
 
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt to be run. ``token``: the delivery it is run under. ``failures``: how many attempts have ended in an
-    error before it.
+    error before it. ``left``: seconds until the step's schedule_to_close is over (None: it has none). ``previous``:
+    details of an earlier attempt's heartbeat.
     """
 
     run_id: str
@@ -40,11 +45,14 @@ class Attempt(msgspec.Struct, frozen=True):
     token: str
     created: StepCreated
     payload_bytes_max: int
+    left: float | None = None
+    previous: bytes | None = None
 
 
-async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> NewEvent:
-    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. Only cancellation of the
-    calling task gets out.
+async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt, aids: Aids) -> NewEvent:
+    """The fact that the attempt came to: step_completed, step_failed, or step_retrying. What it wrote to streams is in
+    Postgres by then. Cancellation of the calling task gets out, and StoreTrouble where the worker could not give the
+    body the transaction it asked for.
     """
     step = registry.find_step(attempt.created.name)
     if step is None:
@@ -59,18 +67,23 @@ async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt) -> New
             retryable=False,
         )
         return _ended(attempt, EventType.step_failed, failure)
+    patience = Patience(attempt.created.policy, attempt.left)
     try:
-        payload = await _call(ports, step, attempt)
+        payload = await _call(ports, step, attempt, patience, aids)
     except asyncio.CancelledError as cancelled:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         # The body cancelled itself: that is its own error, as any other exception.
-        return _error(ports, attempt, cancelled, errors.USER_ERROR)
+        return _error(ports, attempt, patience, cancelled, errors.USER_ERROR)
     except _Ours as ours:
-        return _error(ports, attempt, ours.error, ours.code)
-    except Exception as error:  # noqa: BLE001 - whatever a body raises is the step's outcome
-        return _error(ports, attempt, error, errors.USER_ERROR)
+        return _error(ports, attempt, patience, ours.error, ours.code)
+    except Exception as error:
+        if (trouble := aids.trouble()) is not None:
+            raise trouble from error
+        return _error(ports, attempt, patience, error, errors.USER_ERROR)
+    finally:
+        patience.close()
     return NewEvent(
         type=EventType.step_completed,
         entity=attempt.entity,
@@ -103,43 +116,38 @@ class _Ours(Exception):
         self.code = code
 
 
-async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt) -> bytes:
+async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt, patience: Patience, aids: Aids) -> bytes:
     """The encoded result. Raises what the body raises, StepTimeout, PayloadError."""
-    context = StepContext(
-        run_id=attempt.run_id,
-        step_id=attempt.entity,
-        workflow=attempt.workflow,
-        attempt=attempt.number,
-    )
-    seconds = attempt.created.policy.timeout
-    limit = asyncio.timeout(seconds)
+    context = aids.context(step, attempt, patience)
     try:
-        async with limit:
+        async with patience.limit:
             if step.mode == "process":
                 payload = await _in_process(step, attempt.created.args, context)
             else:
                 payload = await _here(ports, step, attempt, context)
+            if len(payload) > attempt.payload_bytes_max:
+                raise _Ours(_too_large(step, payload, attempt.payload_bytes_max), errors.PAYLOAD_ERROR)
+            await aids.seal()
     except asyncio.CancelledError:
         context.abandoned.raised = True  # for a thread that goes on
         raise
     except TimeoutError as error:
         context.abandoned.raised = True
-        if not limit.expired():
+        if not patience.limit.expired():
             raise
-        timeout = errors.StepTimeout(
-            f"attempt {attempt.number} of step {attempt.created.name!r} did not end within its timeout of {seconds} s"
-        )
+        timeout = patience.error(attempt.created.name, attempt.number)
         timeout.__cause__ = error
         raise _Ours(timeout, errors.STEP_TIMEOUT) from error
-    if len(payload) > attempt.payload_bytes_max:
-        too_large = errors.PayloadTooLarge(
-            f"result of {step.name}: {len(payload)} bytes, more than payload_bytes_max = {attempt.payload_bytes_max};"
-            " return a reference (a key, a path, a URL) instead of the data",
-            size=len(payload),
-            limit=attempt.payload_bytes_max,
-        )
-        raise _Ours(too_large, errors.PAYLOAD_ERROR)
     return payload
+
+
+def _too_large(step: Step[..., Any], payload: bytes, limit: int) -> errors.PayloadTooLarge:
+    return errors.PayloadTooLarge(
+        f"result of {step.name}: {len(payload)} bytes, more than payload_bytes_max = {limit};"
+        " return a reference (a key, a path, a URL) instead of the data",
+        size=len(payload),
+        limit=limit,
+    )
 
 
 async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: StepContext) -> bytes:
@@ -147,12 +155,20 @@ async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: S
         args, kwargs = step.decode_args(attempt.created.args)
     except (errors.PayloadError, errors.ArgumentError) as error:
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
-    with use_step_context(context):
-        if step.is_async:
-            value = await step.fn(*args, **kwargs)
-        else:
-            carried = contextvars.copy_context()
-            value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+    try:
+        with use_step_context(context):
+            if step.is_async:
+                value = await step.fn(*args, **kwargs)
+            else:
+                carried = contextvars.copy_context()
+                value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+    except Exception:
+        if context.streams is not None:
+            with contextlib.suppress(errors.FencepostError, Unstorable):  # the body's own error is the one to tell
+                await context.streams.finish()
+        raise
+    if context.streams is not None:
+        await context.streams.finish()
     try:
         return step.encode_result(value)
     except errors.PayloadError as error:
@@ -174,14 +190,19 @@ async def _in_process(step: Step[..., Any], args: bytes, context: StepContext) -
     return payload_codecs.current().coded(outcome_of(answer))
 
 
-def _error(ports: Ports, attempt: Attempt, error: BaseException, code: str) -> NewEvent:
-    """Retry or fail: n retries are n+1 executions that ended in an error (H69)."""
+def _error(ports: Ports, attempt: Attempt, patience: Patience, error: BaseException, code: str) -> NewEvent:
+    """Retry or fail: n retries are n+1 executions that ended in an error (H69). A retry that would begin after the
+    step's time is none: the step fails with this error, which says more than that time is over.
+    """
     failure = failure_of(error, code=code)
+    policy = attempt.created.policy
+    if is_named(error, failure.type, policy.non_retryable):
+        failure = msgspec.structs.replace(failure, retryable=False)
     if code == errors.STEP_CRASHED:
         # A step's own process that died may live next time (memory); only proofs in solitude say that it never will.
         failure = msgspec.structs.replace(failure, retryable=True)
-    delay = next_delay(attempt.failures + 1, attempt.created.policy, failure, ports.uniform)
-    if delay is None:
+    delay = next_delay(attempt.failures + 1, policy, failure, ports.uniform)
+    if delay is None or not patience.leaves(delay):
         return _ended(attempt, EventType.step_failed, failure)
     return _ended(attempt, EventType.step_retrying, failure, due_in=max(0, int(delay * 1_000_000)))
 

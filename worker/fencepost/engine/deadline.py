@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fencepost.replay.fold import OpenWork
+from fencepost.replay.schedule import bounds_in, first_bound
 from fencepost_store.events import KINDS, EventType, NewEvent
 
 SECOND = 1_000_000
@@ -33,33 +34,49 @@ class DeadlineRules(msgspec.Struct, frozen=True):
 
 
 def timed_wake(due: int, now: int, rules: DeadlineRules) -> int:
-    """For a wait, a retry, a start that was put off or the end of a cancellation's time: when it comes near, if that is
-    ahead; else a grace after it is due, for the queue has its delayed message.
+    """For a wait, a retry, a step's time, a start that was put off or the end of a cancellation's time: when it comes
+    near, if that is ahead; else a grace after it is due, for the queue has its delayed message.
     """
     wake = due - rules.near
     return wake if wake > now else max(due, now) + rules.grace
 
 
 def deadline(
-    work: OpenWork, events: Sequence[NewEvent], now: int, rules: DeadlineRules, current: int | None
+    work: OpenWork,
+    events: Sequence[NewEvent],
+    now: int,
+    rules: DeadlineRules,
+    current: int | None,
+    *,
+    parent: bool = False,
 ) -> int | None:
     """The deadline after ``events`` have landed on ``work``; ``current`` is what the run has now, as far as the writer
-    knows.
+    knows. ``parent``: the run is a child, and its end has to be told.
 
-    None: only signals are awaited and nothing is owed, or the run has ended.
+    None: only signals are awaited and nothing is owed, or the run has ended and owes nothing to others.
     """
     opened = 0
+    children = 0
     closed: set[str] = set()
     news: dict[str, int] = {}
     for event in events:
         if KINDS[event.type].ends_run:
-            return None
+            kin = parent or len(work.children) + children > 0 or bool(work.abandoned)
+            owes = kin or event.type is EventType.run_continued
+            return now + rules.grace if owes else None
         match event.type:
             case EventType.step_created:
                 opened += 1
+                if (first := first_bound(now, bounds_in(event.payload), 0)) is not None:
+                    news[event.entity] = first.due
             case EventType.step_completed | EventType.step_failed | EventType.step_cancelled:
                 closed.add(event.entity)
+                news.pop(event.entity, None)
                 opened -= 1
+            case EventType.child_created:
+                children += 1
+            case EventType.child_abandoned:
+                children -= 1
             case EventType.wait_created:
                 news[event.entity] = event.due or 0
             case EventType.wait_completed | EventType.wait_cancelled:
@@ -72,11 +89,12 @@ def deadline(
     # Of what is open only the first due times are looked at, near and far: this is asked in every turn, however much is
     # open.
     horizon = now + rules.near
-    dues = [*news.values(), *work.wait_dues.firsts(horizon, closed), *work.retry_dues.firsts(horizon, closed)]
+    open_dues = (work.wait_dues, work.retry_dues, work.step_dues)
+    dues = [*news.values(), *(due for dues in open_dues for due in dues.firsts(horizon, closed))]
     timed = [timed_wake(due, now, rules) for due in dues]
     if work.terminate_at is not None:
         timed.append(timed_wake(work.terminate_at, now, rules))
-    owing = len(work.steps) + opened > 0 or work.children
+    owing = len(work.steps) + opened > 0 or len(work.children) + children > 0
     recovery = _recovery(work, now, rules, current, timed) if owing else None
     return min([*timed, *([recovery] if recovery is not None else [])], default=None)
 

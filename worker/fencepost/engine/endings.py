@@ -27,11 +27,10 @@ async def fail_run(shell: Shell, live: LiveRun, owed: Owed, code: str, error_typ
     batch = Batch(run_id=live.run_id, fence=None, events=(event,), grace=shell.rules.grace)
     written = await shell.log.append(batch)
     note("run_failed", run=live.run_id, code=code, message=message)
+    live.drop()
     if isinstance(written, Landed):
         owed.ended = written.events[-1]
-        if live.instance is not None:
-            owed.end_steps(live, live.instance.work)
-    live.drop()
+        await _over(shell, live, owed)
 
 
 class GraceOver(Exception):
@@ -63,14 +62,19 @@ async def terminate(shell: Shell, live: LiveRun, owed: Owed, reason: str) -> Non
     if isinstance(written, Landed):
         owed.ended = written.events[-1]
         note("run_terminated", run=live.run_id, reason=reason)
+    await _over(shell, live, owed)
+
+
+async def _over(shell: Shell, live: LiveRun, owed: Owed) -> None:
+    """Look at the run, which has ended, as a whole."""
     loaded = await shell.store.load(live.run_id, 0)
     if loaded is not None:
-        live.run = loaded.run
+        live.run, live.wake_at = loaded.run, loaded.run.wake_at
         await after_end(shell, live, owed, loaded)
 
 
 async def after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> None:
-    """The duties of a run that has ended: withdraw what is still open, clear the deadline."""
+    """Note what a run that has ended left open: its duties are done before the settle (``closing.duties``)."""
     if live.instance is not None:
         live.drop()
     full = loaded
@@ -80,11 +84,8 @@ async def after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> 
     work = OpenWork()
     for event in full.events:
         work.apply(event)
-    owed.end_steps(live, work)
-    if loaded.run.wake_at is not None:
-        verdict = await shell.store.touch(live.run_id, loaded.run.fence, loaded.run.last_seq, None)
-        shell.clock.read(verdict.now)
     owed.ended = work.ended
+    owed.over = work
 
 
 async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence) -> bool:

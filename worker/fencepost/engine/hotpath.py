@@ -13,6 +13,7 @@ import asyncio
 import msgspec
 
 from fencepost.engine.advance import Progress, advance
+from fencepost.engine.closing import duties
 from fencepost.engine.handback import hand_back, release, settle, settle_and_announce, start_granted
 from fencepost.engine.live import Done, LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
@@ -98,8 +99,9 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
         return False
     entries = follow_ups(shell, live, owed, recover=False)
     if instance.work.ended is not None:
-        owed.end_steps(live, instance.work)
+        owed.over = instance.work
         live.drop()
+    entries += await duties(shell, live, owed, recover=False)
     await _settle_all(shell, live, owed, [(done.delivery, []) for done in dones], entries)
     return True
 
@@ -138,7 +140,9 @@ async def _cold(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> N
         else:
             messages.append((done.delivery, entries))
     if messages:
-        await _settle_all(shell, live, owed, messages, follow_ups(shell, live, owed, recover=False))
+        entries = follow_ups(shell, live, owed, recover=False)
+        entries += await duties(shell, live, owed, recover=False)
+        await _settle_all(shell, live, owed, messages, entries)
 
 
 def _facts(written: Written, count: int) -> tuple[FactVerdict, ...]:

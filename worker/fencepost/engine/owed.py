@@ -9,24 +9,33 @@ from dataclasses import dataclass, field
 from fencepost.answers import PREFIX as ANSWERS
 from fencepost.engine.live import LiveRun
 from fencepost.engine.shell import Shell
-from fencepost.records import StepCreated, unpack
+from fencepost.records import CancelRequested, ChildCancelRequested, ChildCreated, StepCreated, pack, unpack
 from fencepost.replay.fold import OpenWork
 from fencepost_queue.protocol import Entry, step_key, tick_key
-from fencepost_store.events import KINDS, Event, EventType
+from fencepost_store.events import KINDS, Event, EventType, NewEvent
+
+CHILD_DECISIONS = (EventType.child_created, EventType.child_cancel_requested, EventType.child_abandoned)
+"""A tuple: an enum's own hash is a call into Python, and this is asked once per event."""
 
 
 @dataclass(slots=True, eq=False)
 class Owed:
     """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
-    worker will run itself, with a slot
-    reserved for each. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's
-    terminal event, if it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet.
-    ``answered``: an answer to a payload landed, for which somebody may wait."""
+    worker will run itself, with a slot reserved for each. ``overdue``: steps whose time this turn found over.
+    ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's terminal event, if
+    it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet. ``answered``: an answer to a
+    payload landed, for which somebody may wait. ``children``: created or asked to cancel by it; ``child_cancels``: the
+    requests. ``over``: what was open at the run's end, whose duties are to be done."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
+    overdue: set[str] = field(default_factory=set[str])
     inline: set[str] = field(default_factory=set[str])
     cancelled: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    children: dict[str, ChildCreated] = field(default_factory=dict[str, ChildCreated])
+    child_cancels: dict[str, NewEvent] = field(default_factory=dict[str, NewEvent])
+    work: OpenWork | None = None
     ended: Event | None = None
+    over: OpenWork | None = None
     landed: int = 0
     starts_at: int | None = None
     answered: bool = False
@@ -34,16 +43,32 @@ class Owed:
     def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...]) -> None:
         """Take in what landed, before it is folded into ``work``."""
         self.landed += len(events)
+        self.work = work
         for event in events:
             if event.type is EventType.step_created:
                 self.steps[event.entity] = unpack(event.payload, StepCreated)
-            elif event.type is EventType.step_cancelled:
+            elif event.type is EventType.step_cancelled or event.entity in self.overdue:
                 self.steps.pop(event.entity, None)
                 self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))
+            elif event.type in CHILD_DECISIONS:
+                self._note_child(work, event)
             elif event.type is EventType.marker:
                 self.answered |= event.entity.startswith(ANSWERS)
             elif KINDS[event.type].ends_run:
                 self.ended = event
+
+    def _note_child(self, work: OpenWork, event: Event) -> None:
+        if event.type is EventType.child_created:
+            created = event
+        elif event.entity in self.children:
+            created = None
+        else:
+            created = work.children[event.entity].created
+        if created is not None:
+            self.children[event.entity] = unpack(created.payload, ChildCreated)
+        if event.type is EventType.child_cancel_requested:
+            reason = unpack(event.payload, ChildCancelRequested).reason
+            self.child_cancels[event.entity] = cancelling(reason, event.entity)
 
     def end_steps(self, live: LiveRun, work: OpenWork) -> None:
         """The run has ended: every step still open is to be withdrawn."""
@@ -56,6 +81,11 @@ class Owed:
         for entity, created in work.cancelled_steps.items():
             queue = unpack(created.payload, StepCreated).queue or live.run.queue
             self.cancelled.append((queue, step_key(live.run_id, entity)))
+
+
+def cancelling(reason: str, entity: str) -> NewEvent:
+    """The request of a parent to its child: under one id, so that it counts once however often it is made."""
+    return NewEvent(EventType.cancel_requested, dedupe=f"cancel:parent:{entity}", payload=pack(CancelRequested(reason)))
 
 
 def _queue_of(live: LiveRun, work: OpenWork, entity: str) -> str:
@@ -100,7 +130,8 @@ def follow_ups(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> lis
                 delay = 0 if state.retry_due is None else delay_ms(state.retry_due, now, floor)
                 queue = unpack(state.created.payload, StepCreated).queue or run.queue
                 entries.append(Entry(queue=queue, key=step_key(live.run_id, entity), delay_ms=delay, recover=True))
-    due = min((one for one in (work.wait_dues.first(), work.terminate_at) if one is not None), default=None)
+    instants = (work.wait_dues.first(), work.step_dues.first(), work.terminate_at)
+    due = min((one for one in instants if one is not None), default=None)
     return entries + _near_tick(shell, live, run.queue, due)
 
 

@@ -16,7 +16,8 @@ from fencepost import payload_codecs
 from fencepost.engine.live import LiveRun
 from fencepost.engine.shell import Shell
 from fencepost.log import Append
-from fencepost.records import StepCreated, unpack
+from fencepost.records import RunContinued, unpack
+from fencepost.replay.asks import CALLS
 from fencepost.replay.divergence import describe
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
@@ -93,12 +94,16 @@ def _compared(event: NewEvent | None) -> object:
 def _value(event: NewEvent) -> object:
     if event.type is EventType.run_failed:
         return None
+    if event.type is EventType.run_continued:
+        continued = unpack(event.payload, RunContinued)
+        return msgspec.structs.replace(continued, args=payload_codecs.current().opened(continued.args))
     if event.type is EventType.run_completed:
         return payload_codecs.current().opened(event.payload)
-    if event.type is not EventType.step_created or payload_codecs.CODED not in event.payload:
+    kind = CALLS.get(event.type)
+    if kind is None or payload_codecs.CODED not in event.payload:
         return event.payload
     try:
-        record = unpack(event.payload, StepCreated)
+        record = unpack(event.payload, kind)
     except msgspec.MsgspecError:
         return event.payload
     return msgspec.structs.replace(record, args=payload_codecs.current().opened(record.args))

@@ -5,17 +5,19 @@ passed as the first argument.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from fencepost.authoring.registry import Registry
 from fencepost.engine.clock import DatabaseClock
 from fencepost.engine.deadline import DeadlineRules
+from fencepost.engine.joining import Join
 from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.live import LiveRun, LiveRuns
 from fencepost.engine.ports import Ports
 from fencepost.engine.slots import Slots
+from fencepost.engine.streams import StreamLimits
 from fencepost.log import RunLog
 from fencepost.records import StepCreated
 from fencepost.replay.budget import TurnGuard
@@ -46,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True):
     divergence: str = "park"
     delay_floor_ms: int = 50
     event_warn_ratio: float = 0.8
+    heartbeat_write_seconds: float = 1.0
     reconcile_batch: int = 500
     stuck_turns_max: int = 10
     check_replay: bool = False
@@ -60,7 +63,7 @@ def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepC
 class Shell:
     """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this
     process runs one suspect and nothing else: no step is
-    run inline."""
+    run inline. ``join``: begins a transaction for a step's body (None: the store has none)."""
 
     settings: Settings
     ports: Ports
@@ -74,7 +77,9 @@ class Shell:
     slots: Slots
     rules: DeadlineRules
     guard: TurnGuard
+    stream_limits: StreamLimits = field(default_factory=StreamLimits)
     alone: bool = False
+    join: Join | None = None
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
 
     @property

@@ -8,13 +8,20 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
+from fencepost.engine.aids import Aids
 from fencepost.engine.bodies import Attempt, crashed, run_attempt
 from fencepost.engine.handback import hand_back, release, settle
 from fencepost.engine.hotpath import after_terminal_fact, complete
+from fencepost.engine.joining import Joining
+from fencepost.engine.joint_end import complete_joint
 from fencepost.engine.live import LiveRun
+from fencepost.engine.overdue import timed_out
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
-from fencepost.log import Landed, NotWritten, Written
+from fencepost.engine.streams import AttemptStreams, Writing
+from fencepost.log import Landed, only_fact
 from fencepost.payload_codecs import current, lacking
 from fencepost.records import StepCreated, StepStarted, pack, unpack
 from fencepost.replay.fold import OpenWork, StepState
@@ -58,7 +65,10 @@ async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity
     """
     shell.runs.enter(live.run_id)
     try:
-        await run_body(shell, live, delivery, _attempt(shell, live, delivery, entity, created, 1, 0))
+        state = live.instance.work.steps.get(entity) if live.instance is not None else None
+        # Without it: created a moment ago, in the batch before the settle that granted this.
+        at = shell.clock.now() if state is None else state.created.at
+        await run_body(shell, live, delivery, _attempt(shell, live, delivery, entity, created, at, 1, 0))
     except (StoreTrouble, QueueTrouble) as trouble:
         live.drop_idle()
         await hand_back(shell, delivery, trouble)
@@ -67,9 +77,17 @@ async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity
 
 
 def _attempt(
-    shell: Shell, live: LiveRun, delivery: Delivery, entity: str, created: StepCreated, number: int, failures: int
+    shell: Shell,
+    live: LiveRun,
+    delivery: Delivery,
+    entity: str,
+    created: StepCreated,
+    at: int,
+    number: int,
+    failures: int,
 ) -> Attempt:
     assert live.run is not None
+    close = created.policy.schedule_to_close
     return Attempt(
         run_id=live.run_id,
         workflow=live.run.workflow,
@@ -79,6 +97,7 @@ def _attempt(
         token=delivery.token,
         created=created,
         payload_bytes_max=shell.log.limits.payload_bytes_max,
+        left=None if close is None else max(0.0, close - (shell.clock.now() - at) / 1_000_000),
     )
 
 
@@ -102,10 +121,15 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             note_lacking(missing, live.run_id)
             await release(shell, delivery, shell.jitter_ms(MISSING_KEY_DELAY_MS))
             return None
-        attempt = _attempt(shell, live, delivery, entity, created, number, state.failures)
+        overdue = state.overdue
+        if overdue is not None and overdue.due <= shell.clock.now():
+            await complete(shell, live, delivery, timed_out(entity, state, overdue, delivery.token))
+            return None
+        at = state.created.at
+        attempt = _attempt(shell, live, delivery, entity, created, at, number, state.failures)
         if delivery.proofs >= shell.settings.poison_proofs:
             note("poisoned", key=delivery.key)
-            last = _attempt(shell, live, delivery, entity, created, max(state.started, 1), state.failures)
+            last = _attempt(shell, live, delivery, entity, created, at, state.started, state.failures)
             await complete(shell, live, delivery, crashed(last, delivery.proofs))
             return None
         started = NewEvent(
@@ -117,7 +141,9 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
         )
         verdict = await _append_fact(shell, live, started)
         if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
-            return attempt
+            if number == 1:
+                return attempt
+            return replace(attempt, previous=await shell.store.last_beat(live.run_id, entity))
         if verdict.outcome is FactOutcome.early:
             await release(shell, delivery, max(shell.settings.delay_floor_ms, -(-verdict.rest // 1000)))
             return None
@@ -159,13 +185,7 @@ async def _append_fact(shell: Shell, live: LiveRun, event: NewEvent) -> FactVerd
     shell.clock.read(written.now)
     if isinstance(written, Landed):
         _catch_up(live, written.events)
-    return _only_fact(written)
-
-
-def _only_fact(written: Written) -> FactVerdict:
-    if isinstance(written, NotWritten) or len(written.facts) != 1:
-        raise StoreTrouble("one fact was sent, and the reply has not one verdict")
-    return written.facts[0]
+    return only_fact(written)
 
 
 def _catch_up(live: LiveRun, events: tuple[Event, ...]) -> None:
@@ -183,7 +203,37 @@ async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Att
     """Run the body under its lease and deal with its message. A lost lease cancels the body and leaves the message to
     its new owner.
     """
-    body = shell.ports.spawn(run_attempt(shell.ports, shell.registry, attempt), f"body {delivery.key}")
+    aids = _aids(shell, delivery, attempt)
+    try:
+        await _run_body(shell, live, delivery, attempt, aids)
+    finally:
+        await aids.close()
+
+
+def _aids(shell: Shell, delivery: Delivery, attempt: Attempt) -> Aids:
+    return Aids(
+        ports=shell.ports,
+        queue=delivery.queue,
+        now=shell.clock.now(),
+        write=lambda details: shell.store.beat(attempt.run_id, attempt.entity, attempt.number, details),
+        write_seconds=shell.settings.heartbeat_write_seconds,
+        streams=AttemptStreams(
+            Writing(
+                ports=shell.ports,
+                store=shell.store,
+                queue=shell.queue,
+                limits=shell.stream_limits,
+                run_id=attempt.run_id,
+                entity=attempt.entity,
+                attempt=attempt.number,
+            )
+        ),
+        joining=None if shell.join is None else Joining(shell.join, shell.ports.fault),
+    )
+
+
+async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt, aids: Aids) -> None:
+    body = shell.ports.spawn(run_attempt(shell.ports, shell.registry, attempt, aids), f"body {delivery.key}")
     stopped: list[str] = []
     loop = asyncio.get_running_loop()
 
@@ -191,8 +241,8 @@ async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Att
         stopped.append(why)
         body.cancel()
 
-    timeout = attempt.created.policy.timeout
-    until = None if timeout is None else shell.ports.monotonic() + timeout + shell.settings.lease_seconds
+    ends = [seconds for seconds in (attempt.created.policy.timeout, attempt.left) if seconds is not None]
+    until = shell.ports.monotonic() + min(ends) + shell.settings.lease_seconds if ends else None
     shell.keeper.watch(delivery.token, lambda why: _post(loop, stop, why), until)
     try:
         event = await body
@@ -207,10 +257,31 @@ async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Att
     shell.keeper.watch(delivery.token, None)
     if "withdrawn" in stopped:  # the body ended in its own way: what it came to would be refused (H14)
         await _stopped(shell, live, delivery, "withdrawn")
-    elif event.type is EventType.step_retrying:
-        await _retrying(shell, live, delivery, event)
     else:
+        await _ended(shell, live, delivery, attempt, aids, event)
+
+
+async def _ended(
+    shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt, aids: Aids, event: NewEvent
+) -> None:
+    """The body has come to ``event`` under its lease: bring that into the log, and deal with the message."""
+    joining, pulse = aids.joining, aids.pulse
+    if joining is not None and joining.ready and event.type is EventType.step_completed:
+        await complete_joint(shell, live, delivery, event, joining)
+    else:
+        if joining is not None:
+            joining.close()  # the locks go before anybody is told
+        if event.type is EventType.step_retrying:
+            if pulse is not None:
+                await pulse.flush()
+            await _retrying(shell, live, delivery, event)
+            return
         await complete(shell, live, delivery, event)
+    if attempt.previous is not None or (pulse is not None and pulse.written):
+        try:
+            await shell.store.forget_beat(live.run_id, attempt.entity)
+        except StoreTrouble as trouble:  # the row stays until the run is pruned, and is asked for by nobody
+            note("heartbeat_failed", error=str(trouble))
 
 
 def _post(loop: asyncio.AbstractEventLoop, call: Any, why: str) -> None:

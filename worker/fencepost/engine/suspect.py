@@ -22,7 +22,7 @@ from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
 from fencepost.engine.worker import build_shell
 from fencepost.payload_keys import codecs_of
-from fencepost_queue.protocol import Delivery, Entry, Queue, Settled, SettleOutcome
+from fencepost_queue.protocol import Delivery, Entry, Queue, QueueTrouble, Settled, SettleOutcome, Subscription
 
 
 class Recorder:
@@ -58,8 +58,13 @@ class Recorder:
         return []
 
     async def publish(self, channel: str, message: bytes) -> None:
-        """Take down."""
-        self._published.append(channel)
+        """Take down, once: it only says that there is something to look at."""
+        if channel not in self._published:
+            self._published.append(channel)
+
+    def subscribe(self, channel: str) -> Subscription:
+        """A body that reads a stream polls here."""
+        raise QueueTrouble("a suspect's process has no connection to the queue")
 
     def final(self) -> Report:
         """The report with the hints in it. A message that was walked away from is released."""
@@ -75,7 +80,7 @@ async def run(order: Order) -> Report:
     store = await open_store(order.config)
     recorder = Recorder(order.delivery.token.rpartition(".")[0])
     queue: Queue = recorder  # type: ignore[assignment]
-    shell, coalescer = build_shell(order.config, registry.default, store, queue, real_ports())
+    shell, coalescer = build_shell(order.config, registry.default, store, queue, real_ports(), store.join)
     shell.alone = True
     shell.clock.read(await store.now())
     # The parent renews the lease and ends this process if it is lost.

@@ -8,13 +8,16 @@ from typing import Any
 from fencepost import errors
 from fencepost.engine.advance import Progress, advance
 from fencepost.engine.bounds import check_backlog
+from fencepost.engine.closing import duties
 from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
+from fencepost.engine.overdue import time_out
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.engine.starting import wait_for_start
 from fencepost.engine.stopping import withdraw
+from fencepost.engine.unborn import look_again_ms
 from fencepost.log import Append, LimitExceeded
 from fencepost.payload_codecs import current, lacking
 from fencepost.replay.instance import Instance
@@ -65,10 +68,15 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
             if verdict is Progress.stale:
                 _walk_away(shell, live, delivery)
                 return None
-            entries = _entries(shell, live, owed, delivery, verdict)
+            entries = await _entries(shell, live, owed, delivery, verdict)
     except BaseException:
         _give_back(shell, owed)
         raise
+    if live.run is None:
+        delay = look_again_ms(live.run_id, shell.clock.now(), shell.rules.grace, shell.settings.delay_floor_ms)
+        if delay is not None:
+            await release(shell, delivery, delay)
+            return None
     if verdict is None:  # this worker lacks the workflow's code, or a key
         await release(shell, delivery, shell.jitter_ms(MISSING_CODE_DELAY_MS))
         return None
@@ -82,13 +90,16 @@ async def _play(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery) -> 
     return await _with_loaded(shell, live, owed, delivery, loaded, None)
 
 
-def _entries(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdict: Progress | None) -> list[Entry]:
+async def _entries(
+    shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, verdict: Progress | None
+) -> list[Entry]:
     if live.run is None:
         return []
     recovered = delivery.recover and verdict is Progress.quiet
     if recovered and live.instance is not None:
         owed.repeat_cancelled(live, live.instance.work)
     entries = follow_ups(shell, live, owed, recover=recovered)
+    entries += await duties(shell, live, owed, recover=recovered)
     if verdict is Progress.conflict:
         entries.append(own_tick(live.run_id, live.run.queue, recover=delivery.recover))
     return entries
@@ -134,7 +145,7 @@ async def _with_loaded(
     """Steps 2 to 5 of a turn. None: this worker lacks the code, or a key that the run's values are encrypted with."""
     if loaded is None:
         live.run = None
-        return Progress.quiet  # pruned, or never committed: nobody is owed anything
+        return Progress.quiet  # pruned, or not committed: nobody is owed anything
     shell.clock.read(loaded.now)
     live.run = loaded.run
     live.wake_at = loaded.run.wake_at
@@ -167,7 +178,7 @@ async def _replay(
     assert instance is not None
     with shell.guard.turn(live.run_id):
         instance.deliver(loaded.events)
-        instance.fire_due(loaded.now)
+        time_out(live, owed, delivery.token, loaded.now)
     if instance.changed_arguments and "arguments" not in live.told:
         live.told.add("arguments")
         note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)
@@ -178,7 +189,7 @@ async def _replay(
         live.drop()
         return progress
     if instance.work.ended is not None:
-        owed.end_steps(live, instance.work)
+        owed.over = instance.work
         live.drop()
         return progress
     return progress if via is not None else await _watch_stuck(shell, live, owed, loaded)

@@ -18,6 +18,7 @@ from fencepost.engine.alone import Alone
 from fencepost.engine.claims import Claims
 from fencepost.engine.clock import DatabaseClock
 from fencepost.engine.deadline import SECOND, DeadlineRules
+from fencepost.engine.joining import Join
 from fencepost.engine.keeper_thread import KeeperThread
 from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.live import LiveRuns
@@ -26,6 +27,7 @@ from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Settings, Shell
 from fencepost.engine.slots import Slots
 from fencepost.engine.stopping import listen
+from fencepost.engine.streams import StreamLimits
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
 from fencepost.replay.budget import TurnGuard
@@ -57,6 +59,7 @@ def settings_of(config: Config) -> Settings:
         check_replay=config.check_replay,
         trace=config.trace,
         event_warn_ratio=config.event_warn_ratio,
+        heartbeat_write_seconds=config.heartbeat_write_seconds,
         reconcile_batch=config.reconcile_batch,
     )
 
@@ -81,10 +84,19 @@ def limits_of(config: Config) -> Limits:
     )
 
 
+def stream_limits_of(config: Config) -> StreamLimits:
+    """The bounds on streams."""
+    return StreamLimits(
+        payload_bytes_max=config.payload_bytes_max,
+        stream_bytes_max=config.stream_bytes_max,
+        buffer_bytes_max=config.stream_buffer_bytes_max,
+    )
+
+
 def build_shell(
-    config: Config, registry: Registry, store: Store, queue: Queue, ports: Ports
+    config: Config, registry: Registry, store: Store, queue: Queue, ports: Ports, join: Join | None = None
 ) -> tuple[Shell, Coalescer]:
-    """The engine's shared tables over a store and a queue."""
+    """The engine's shared tables over a store and a queue. ``join``: where steps' own transactions come from."""
     settings = settings_of(config)
     coalescer = Coalescer(
         store,
@@ -105,6 +117,8 @@ def build_shell(
         slots=Slots(config.concurrency),
         rules=rules_of(config),
         guard=guard,
+        stream_limits=stream_limits_of(config),
+        join=join,
     )
     return shell, coalescer
 
@@ -156,7 +170,7 @@ class Worker:
         self._closers.append(store.close)
         queue = await open_queue(config)
         self._closers.append(queue.close)
-        shell, coalescer = build_shell(config, self.registry, store, queue, ports)
+        shell, coalescer = build_shell(config, self.registry, store, queue, ports, store.join)
         self._closers.append(coalescer.close)
         self.shell = shell
         shell.clock.read(await store.now())

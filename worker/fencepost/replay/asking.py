@@ -9,10 +9,12 @@ from typing import Any
 import structlog
 
 from fencepost.attributes import check_count
+from fencepost.records import ChildCancelRequested, ChildCreated, pack
 from fencepost.replay.asks import Ask, Outstanding, State
+from fencepost.replay.children import ChildLink
 from fencepost.replay.divergence import asking, line_of
 from fencepost.replay.hooks import Channel
-from fencepost.replay.identity import PATH, TaskPath, secret_of, seed_of
+from fencepost.replay.identity import PATH, TaskPath, derived_run_id, secret_of, seed_of
 from fencepost.replay.interface import Asking, Program
 from fencepost.replay.limits import Evicted
 from fencepost.replay.loop import Handler, WorkflowLoop
@@ -28,6 +30,7 @@ _WITHDRAWALS = {
     EventType.step_created: EventType.step_cancelled,
     EventType.wait_created: EventType.wait_cancelled,
     EventType.hook_created: EventType.hook_disposed,
+    EventType.child_created: EventType.child_abandoned,
 }
 
 EVICTING = "the live run is being thrown away; nothing that is asked for now counts"
@@ -78,6 +81,11 @@ class AskingFace(Asking):
         """True while log lines of the workflow's code would be repetitions or noise."""
         return self.replaying or self.rehearsing or self._evicting
 
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """What the run says of itself now, as the store keeps it."""
+        return self._attributes
+
     def time(self) -> int:
         """Workflow time, microseconds."""
         return self._now
@@ -116,6 +124,30 @@ class AskingFace(Asking):
         ask.owner = channel
         self._ask(ask)
         return channel
+
+    def child(self, entity: str, record: ChildCreated, *, handle: bool) -> ChildLink:
+        """Ask for child_created. Raises Evicted when nothing can be asked any more."""
+        if self._closed:
+            raise Evicted(self._closed)
+        ask = Ask(EventType.child_created, entity, pack(record), asking(2))
+        link = ChildLink(self, ask, record, handle=handle)
+        ask.owner = link
+        self._ask(ask)
+        return link
+
+    def ask_to_cancel(self, ask: Ask, reason: str) -> Ask:
+        """Ask for child_cancel_requested."""
+        request = Ask(EventType.child_cancel_requested, ask.entity, pack(ChildCancelRequested(reason)), asking(3))
+        self._outstanding.add(request)
+        return request
+
+    def is_created(self, ask: Ask) -> bool:
+        """Whether the creation is in the log."""
+        return ask.state is not State.asked
+
+    def derived_run_id(self, entity: str) -> str:
+        """The id of a run that this one asks for now."""
+        return derived_run_id(self._now, self._secret, self._run_id, entity)
 
     def patched(self, patch: str, *, retired: bool) -> bool:
         """Whether the run takes part in a change of the code. Raises Evicted when nothing can be asked any more."""

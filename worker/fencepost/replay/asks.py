@@ -124,10 +124,13 @@ class Outstanding:
         return (ask for ask in self._asks if not ask.dropped)
 
 
-_RECORDS: dict[EventType, type[records.StepCreated] | type[records.WaitCreated] | type[records.HookCreated]] = {
+_Named = records.StepCreated | records.WaitCreated | records.HookCreated | records.ChildCreated
+
+_RECORDS: dict[EventType, type[_Named]] = {
     EventType.step_created: records.StepCreated,
     EventType.wait_created: records.WaitCreated,
     EventType.hook_created: records.HookCreated,
+    EventType.child_created: records.ChildCreated,
 }
 
 
@@ -143,14 +146,22 @@ def name_in(kind: EventType, payload: bytes) -> str | None:
         return None
 
 
+CALLS: dict[EventType, type[records.StepCreated] | type[records.ChildCreated]] = {
+    EventType.step_created: records.StepCreated,
+    EventType.child_created: records.ChildCreated,
+}
+"""Creations whose record has a call's arguments (``args``)."""
+
+
 def same_call(ask: Ask, event: Event) -> bool:
-    """True if a step's recorded arguments, once opened, are those that are asked for, and all else is equal too. Equal
-    values that are encrypted have other bytes each time.
+    """True if the recorded arguments of a step or child, once opened, are those that are asked for, and all else is
+    equal too. Equal values that are encrypted have other bytes each time.
     """
-    if ask.type is not EventType.step_created or payload_codecs.CODED not in event.payload:
+    kind = CALLS.get(ask.type)
+    if kind is None or payload_codecs.CODED not in event.payload:
         return False
     try:
-        recorded, asked = (records.unpack(data, records.StepCreated) for data in (event.payload, ask.payload))
+        recorded, asked = (records.unpack(data, kind) for data in (event.payload, ask.payload))
         opened = [payload_codecs.current().opened(record.args) for record in (recorded, asked)]
     except (msgspec.MsgspecError, PayloadError):
         return False

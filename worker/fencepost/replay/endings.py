@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import msgspec
 
 from fencepost import records
+from fencepost.records import RunContinued, pack
 from fencepost.replay.cancelling import stopped
-from fencepost.replay.interface import Program
-from fencepost.replay.limits import Evicted, ReplayBudgetExceeded
+from fencepost.replay.interface import Asking, Program
+from fencepost.replay.limits import ContinueAsNew, Evicted, ReplayBudgetExceeded
 from fencepost.replay.tasks import WorkflowTask
 from fencepost_store.events import Event, EventType, NewEvent
 
@@ -17,7 +19,11 @@ ESCAPES = frozenset({"MAX_DELIVERIES_EXCEEDED", "REPLAY_TIMEOUT", "LIMIT_EXCEEDE
 """Codes of run_failed as a fact: written by an escape hatch, whatever the code was doing."""
 
 
-def ending_of(root: WorkflowTask, program: Program, *, cancelled_for: str | None) -> NewEvent:
+CONTINUING = "continue_as_new"
+"""The entity that the successor's run id is derived from. Entities of the log have a counter, so none is called so."""
+
+
+def ending_of(asking: Asking, root: WorkflowTask, program: Program, *, cancelled_for: str | None) -> NewEvent:
     """The run's terminal decision. ``cancelled_for``: the reason, if it was asked to cancel. Raises what must not
     become a user's error: ReplayBudgetExceeded.
     """
@@ -31,7 +37,23 @@ def ending_of(root: WorkflowTask, program: Program, *, cancelled_for: str | None
         return NewEvent(EventType.run_completed, payload=root.result())
     if isinstance(error, (ReplayBudgetExceeded, Evicted)):
         raise error
+    again = _continuing(error)
+    if again is not None:
+        return NewEvent(
+            EventType.run_continued,
+            payload=pack(RunContinued(asking.derived_run_id(CONTINUING), again.encoded, dict(asking.attributes))),
+        )
     return NewEvent(EventType.run_failed, payload=program.failure(error))
+
+
+def _continuing(error: BaseException) -> ContinueAsNew | None:
+    """The request to go on as another run; out of a task group it comes with a group around it."""
+    while isinstance(error, BaseExceptionGroup):
+        members = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        if len(members) != 1:
+            return None
+        error = members[0]
+    return error if isinstance(error, ContinueAsNew) else None
 
 
 def is_escape(event: Event) -> bool:

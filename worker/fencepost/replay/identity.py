@@ -71,6 +71,20 @@ def secret_of(secret: bytes, run_id: str, entity: str) -> bytes:
     return blake2b(text, digest_size=32, key=secret[:64], person=b"fencepost-token").digest()
 
 
+def derived_run_id(at: int, secret: bytes, run_id: str, entity: str) -> str:
+    """The id of a run that another one asks for at workflow time ``at`` (microseconds): a UUIDv7, so that runs list by
+    time, whose chance is a keyed hash. So every replay asks for the same run, and who creates it a second time finds
+    it there; and nobody without the asking run's secret can name it beforehand.
+    """
+    text = f"{run_id}/{entity}".encode()
+    chance = int.from_bytes(blake2b(text, digest_size=10, key=secret[:64], person=b"fencepost-child").digest(), "big")
+    bits = (
+        (at // 1000 & (1 << 48) - 1) << 80 | 7 << 76 | (chance >> 62 & 0xFFF) << 64 | 2 << 62 | chance & (1 << 62) - 1
+    )
+    text32 = f"{bits:032x}"
+    return "-".join((text32[:8], text32[8:12], text32[12:16], text32[16:20], text32[20:]))
+
+
 def secret_in(created: bytes) -> bytes:
     """The secret in a run_created payload; empty if it has none."""
     try:

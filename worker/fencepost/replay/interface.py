@@ -1,14 +1,16 @@
 """The two faces of a live run: the one that the engine drives and the one that authoring code calls.
 
-``instance.py`` implements both. Pure: no IO, no wall clock, no randomness but what is derived from the run id.
+``instance.py`` implements both; its parts are ``core.py``, ``facts.py`` and ``decisions.py``. Pure: no IO, no wall
+clock, no randomness but what is derived from the run id.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from typing import Any, Protocol
 
+from fencepost.records import ChildCreated
 from fencepost.replay.fold import OpenWork
 from fencepost_store.events import Event, NewEvent
 
@@ -108,6 +110,43 @@ class HookChannel(Protocol):
         ...
 
 
+class ChildLink(Protocol):
+    """A child run inside the workflow."""
+
+    @property
+    def run_id(self) -> str:
+        """The child's run id."""
+        ...
+
+    def called(self) -> ChildCall:
+        """The terminal event, child_completed or child_failed. Cancelling the future asks the child to cancel, and it
+        resolves all the same when the child has ended; or gives the child up, if it is to be abandoned or is not in
+        the log.
+        """
+        ...
+
+    def end(self) -> asyncio.Future[Event]:
+        """The same event. Cancelling this future leaves the child alone."""
+        ...
+
+    def cancel(self, reason: str) -> None:
+        """Ask the child to cancel. Idempotent."""
+        ...
+
+
+class ChildCall(Protocol):
+    """A future of the workflow loop. ``gave_up``: it was cancelled, and waits for the child to end."""
+
+    @property
+    def gave_up(self) -> bool:
+        """See the class."""
+        ...
+
+    def __await__(self) -> Generator[Any, None, Event]:
+        """The terminal event."""
+        ...
+
+
 class Asking(Protocol):
     """What authoring code asks of the live instance, from inside workflow code. All calls are synchronous and return
     futures of the workflow loop.
@@ -121,6 +160,11 @@ class Asking(Protocol):
     @property
     def workflow(self) -> str:
         """The workflow's registered name."""
+        ...
+
+    @property
+    def attributes(self) -> Mapping[str, str]:
+        """What the run says of itself now, as the store keeps it."""
         ...
 
     @property
@@ -146,6 +190,16 @@ class Asking(Protocol):
 
     def hook(self, entity: str, token: str, payload: bytes) -> HookChannel:
         """Ask for hook_created."""
+        ...
+
+    def child(self, entity: str, record: ChildCreated, *, handle: bool) -> ChildLink:
+        """Ask for child_created. ``handle``: a child that is to be abandoned is created also if the code returns at
+        once.
+        """
+        ...
+
+    def derived_run_id(self, entity: str) -> str:
+        """The id of a run that this one asks for now under that name: the same in every replay."""
         ...
 
     def patched(self, patch: str, *, retired: bool) -> bool:

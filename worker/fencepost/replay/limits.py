@@ -1,7 +1,7 @@
 """How a live run is stopped from outside: thrown away, past its iterations, past its seconds.
 
-``Evicted`` and ``ReplayBudgetExceeded`` are BaseExceptions, because user code that says ``except Exception`` must not
-survive them; ``ReplayLimit`` never enters user code and is an ordinary error of the one run.
+``Evicted``, ``ReplayBudgetExceeded`` and ``ContinueAsNew`` are BaseExceptions, because user code that says ``except
+Exception`` must not survive them; ``ReplayLimit`` never enters user code and is an ordinary error of the one run.
 """
 
 from __future__ import annotations
@@ -13,6 +13,16 @@ class Evicted(BaseException):
 
 class ReplayBudgetExceeded(BaseException):
     """Raised inside workflow code that ran longer than the replay budget: move the blocking work into a step."""
+
+
+class ContinueAsNew(BaseException):
+    """Raised by ``continue_as_new`` out of the workflow's code. ``encoded``: the user value ``[args, kwargs]`` of the
+    run that goes on.
+    """
+
+    def __init__(self, encoded: bytes) -> None:
+        super().__init__("the run goes on as another one: this is not an error, let it leave the workflow's function")
+        self.encoded = encoded
 
 
 class ReplayLimit(Exception):

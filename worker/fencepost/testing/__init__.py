@@ -1,6 +1,7 @@
 """What users test with. Importing it loads nothing: each name is imported at its first use.
 
-``replay_history(workflow, file)``: a recorded history still fits the code.
+``replay_history(workflow, file)``: a recorded history still fits the code. ``step_context()``: a
+step's body that asks ``current()``, in a unit test.
 """
 
 from __future__ import annotations
@@ -10,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fencepost.testing.histories import HistoryDiffers, replay_history
+    from fencepost.testing.steps import StepTest, step_context
 
-__all__ = ["HistoryDiffers", "replay_history"]
+__all__ = ["HistoryDiffers", "StepTest", "replay_history", "step_context"]
 
-_HOMES = {"HistoryDiffers": "fencepost.testing.histories", "replay_history": "fencepost.testing.histories"}
+_HOMES = {
+    "HistoryDiffers": "fencepost.testing.histories",
+    "StepTest": "fencepost.testing.steps",
+    "replay_history": "fencepost.testing.histories",
+    "step_context": "fencepost.testing.steps",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -218,6 +218,7 @@ BEGIN
                         IF v_place = v_attempt - 1 THEN
                             v_before_seq := v_found.seq;
                         END IF;
+                        -- step_failed 0 takes the creation for its start: it may land for as long as there is no start 1.
                         IF v_place = v_attempt THEN
                             v_start_seq := v_found.seq;
                             IF v_type = 11 AND v_found.dedupe = v_dedupe THEN

@@ -1,0 +1,12 @@
+-- A page of one run's children, newest first. A statement of its own, so that the plan is always the range of the index on parents: what
+-- comes behind the slash sorts below the character that follows it.
+SELECT r.run_id, r.workflow, r.queue, r.status, r.last_seq, r.fence, r.wake_at, r.key, r.parent, r.parked, r.created_at, r.updated_at FROM {schema}.runs r
+WHERE r.parent COLLATE "C" > $7 || '/' AND r.parent COLLATE "C" < $7 || '0'
+    AND ($1::uuid IS NULL OR r.run_id < $1) AND ($2::text IS NULL OR r.workflow = $2)
+    AND ($3::smallint[] IS NULL OR r.status = ANY ($3)) AND ($4::text IS NULL OR r.queue = $4)
+    AND NOT EXISTS (
+        SELECT FROM jsonb_each($5::jsonb) AS w (name, texts) WHERE NOT EXISTS (
+            SELECT FROM {schema}.run_attributes a WHERE a.run_id = r.run_id AND a.name = w.name AND w.texts ? a.value
+        )
+    )
+ORDER BY r.run_id DESC LIMIT $6

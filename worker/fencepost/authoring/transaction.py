@@ -1,0 +1,35 @@
+"""``transaction``: writes of a step that land together with its end, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fencepost.authoring.context import current
+from fencepost.errors import NotSupportedHere
+
+
+@asynccontextmanager
+async def transaction() -> AsyncGenerator[Any]:
+    """In an ``async def`` step: an asyncpg connection to the worker's own database, in an open transaction. What is
+    written through it is exactly once.
+
+    Leaving the block commits nothing. The commit comes when the body has returned, and carries the step's result: both
+    are in Postgres, or neither is. If the body raises, or the step has ended meanwhile, everything is rolled back.
+    Return from inside the block, or soon after it: the transaction is open until then. An exception that leaves the
+    block rolls back at once, and another block may follow.
+
+    READ COMMITTED. The fencepost tables are in a schema of their own; yours are found by your role's search_path.
+
+    Raises NotInWorkflow outside a step that runs for a workflow, NotSupportedHere in a ``def`` or ``process=True``
+    step, TransactionMisuse for a second block, ServerUnavailable.
+    """
+    context = current()
+    if context.transactions is None:
+        raise NotSupportedHere(
+            f"transaction() in step {context.step_id}: only an `async def` step has one, in a worker;"
+            " a test gives one by fencepost.testing.step_context(connection=...)"
+        )
+    async with context.transactions.begin() as connection:
+        yield connection

@@ -1,0 +1,101 @@
+"""What landed events oblige a turn to do beyond its own run: for its children while it lives; at its end for its
+parent, its children and its successor (F9, G5, G6).
+
+All of it may be done twice: a parent refuses a second end of its child, a run that is there is not created again, and
+a request to cancel counts once. So a run that has ended keeps its deadline until all of it is done, and every later
+tick does it again.
+"""
+
+from __future__ import annotations
+
+from fencepost import errors
+from fencepost.engine.children import close_children, dispatch_children, tell
+from fencepost.engine.live import LiveRun
+from fencepost.engine.owed import Owed, own_tick
+from fencepost.engine.shell import Shell
+from fencepost.failure import failure_of
+from fencepost.lineage import origin_of, successor_run
+from fencepost.log import LimitExceeded
+from fencepost.records import ChildEnded, Failure, RunFailed, RunStopped, pack, unpack
+from fencepost.replay.fold import OpenWork
+from fencepost_queue.protocol import Entry
+from fencepost_store.events import Event, EventType, NewEvent
+from fencepost_store.lineage import parent_of
+
+
+async def duties(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> list[Entry]:
+    """Do what is owed to other runs, and return the ticks that the settle must place. Comes after the append and before
+    the settle, under no lock of a row. Raises StoreTrouble: then nothing was settled and all of it is done again.
+    """
+    if live.run is None:
+        return []
+    if owed.over is not None:
+        return await _close(shell, live, owed, owed.over)
+    work = live.instance.work if live.instance is not None else owed.work
+    if work is None or not (owed.children or (recover and (work.children or work.abandoned))):
+        return []
+    return await dispatch_children(shell, live, owed, work, recover=recover)
+
+
+async def _close(shell: Shell, live: LiveRun, owed: Owed, work: OpenWork) -> list[Entry]:
+    assert live.run is not None
+    assert work.ended is not None
+    owed.end_steps(live, work)
+    entries: list[Entry] = []
+    if live.run.parent is not None and work.ended.type is not EventType.run_continued:
+        entries += await _tell_parent(shell, live, work, live.run.parent)
+    if work.children or work.abandoned:
+        entries += await close_children(shell, live, work)
+    if work.ended.type is EventType.run_continued:
+        assert work.created is not None
+        successor = successor_run(live.run, work.created, work.ended, shell.rules.grace)
+        await shell.store.start(successor)
+        shell.ports.fault("successor.started")
+        entries.append(own_tick(successor.run_id, successor.queue))
+    if live.wake_at is not None:
+        shell.ports.fault("end.done")
+        verdict = await shell.store.touch(live.run_id, work.fence, work.seen, None)
+        shell.clock.read(verdict.now)
+        live.wake_at = None
+    return entries
+
+
+async def _tell_parent(shell: Shell, live: LiveRun, work: OpenWork, parent: str) -> list[Entry]:
+    run_id, entity = parent_of(parent)
+    assert work.ended is not None
+    assert work.created is not None
+    shell.ports.fault("parent.before")
+    event = end_of_child(entity, live.run_id, work.ended)
+    try:
+        listening = await tell(shell, run_id, event)
+    except LimitExceeded as limit:
+        listening = await tell(shell, run_id, _too_large(event, limit))
+    shell.ports.fault("parent.told")
+    queue = origin_of(work.created).queue
+    return [own_tick(run_id, queue)] if listening and queue else []
+
+
+def end_of_child(entity: str, run_id: str, ended: Event) -> NewEvent:
+    """What a child's terminal event is in its parent's log."""
+    if ended.type is EventType.run_completed:
+        return NewEvent(EventType.child_completed, entity, dedupe=run_id, payload=ended.payload)
+    if ended.type is EventType.run_failed:
+        told = ChildEnded("failed", unpack(ended.payload, RunFailed).error)
+    else:
+        status = "cancelled" if ended.type is EventType.run_cancelled else "terminated"
+        told = ChildEnded(status, reason=unpack(ended.payload, RunStopped).reason if ended.payload else "")
+    return NewEvent(EventType.child_failed, entity, dedupe=run_id, payload=pack(told))
+
+
+def _too_large(event: NewEvent, limit: LimitExceeded) -> NewEvent:
+    """The child's end without what is too large for the parent's log."""
+    if event.type is EventType.child_completed:
+        size = errors.PayloadTooLarge(f"the child's result: {limit}", size=limit.value, limit=limit.bound)
+        error = failure_of(size, code=errors.PAYLOAD_ERROR)
+    else:
+        whole = unpack(event.payload, ChildEnded).error
+        kind, code = (whole.type, whole.code) if whole is not None else ("", errors.USER_ERROR)
+        error = Failure(kind, f"its error is too large for its parent's log: {limit}", code)
+    return NewEvent(
+        EventType.child_failed, event.entity, dedupe=event.dedupe, payload=pack(ChildEnded("failed", error))
+    )
