@@ -10,12 +10,10 @@ import pytest
 from tests.hazards.registry import removal, without_sql, without_statement
 
 from fencepost.engine import tick
-from fencepost.engine.joining import Joining
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
-from fencepost.log import RunLog, only_fact
 from fencepost.streaming import StreamSource
-from fencepost_store.protocol import Batch, FactVerdict
+from fencepost_store.joint import Joint
 
 STREAMS, TIME = "store/test_streams.py", "engine/test_hazards_step_time.py"
 
@@ -90,13 +88,7 @@ def steps_are_timed_by_their_executors(patch: pytest.MonkeyPatch) -> None:
 )
 def refused_writes_stay(patch: pytest.MonkeyPatch) -> None:
     """The body was through, after all."""
-
-    async def end(self: Any, log: RunLog, batch: Batch) -> tuple[FactVerdict, int]:
-        written = await log.append(batch, via=self._joint.append)
-        await self._joint.commit()
-        return only_fact(written), written.now
-
-    patch.setattr(Joining, "end", end)
+    patch.setattr(Joint, "roll_back", Joint.commit)
 
 
 @removal(
