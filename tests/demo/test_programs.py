@@ -74,3 +74,38 @@ def test_a_person_approves_by_webhook(stage: Stage, fault: str) -> None:
         assert printed == "answered: {'thanks': 'Grace'}\n120.50 paid to Ada\n"
     (letter,) = (stage.folder / "outbox").iterdir()
     assert json.loads(letter.read_text(encoding="utf-8"))["cents"] == 12050
+
+
+IN_THE_MIDDLE_OF_A_SPEECH = "append.before:4:kill"
+
+
+def library(stage: Stage) -> Path:
+    """A folder with documents of known lengths."""
+    folder = stage.folder / "library"
+    folder.mkdir()
+    for name, words in (("a.md", 3), ("b.md", 70), ("c.md", 12)):
+        (folder / name).write_text("word " * words, encoding="utf-8")
+    return folder
+
+
+def test_the_agent_answers_and_is_heard_while_it_speaks(stage: Stage) -> None:
+    """Whole speeches of every round, each at last from one attempt, and the answer."""
+    folder = library(stage)
+    printed = stage.play("agent", IN_THE_MIDDLE_OF_A_SPEECH, str(folder))
+    expected = [f"First I look what is there: list_files({folder})"]
+    expected += [
+        f"I have seen {number} of 3 files, next is count_words({folder / name})"
+        for number, name in enumerate(("a.md", "b.md", "c.md"))
+    ]
+    answer = "The longest of 3 files is b.md, with 70 words."
+    assert [line.removeprefix("(once more) ") for line in printed.splitlines() if line.startswith("(once")] != []
+    heard = [line.removeprefix("(once more) ") for line in printed.splitlines()]
+    assert list(dict.fromkeys(line for line in heard if line)) == [*expected, answer, f"answer: {answer}"]
+
+
+def test_the_agent_is_stopped_in_the_middle_and_cleans_up(stage: Stage) -> None:
+    """Cancelled while it speaks, with a kill in between: the run is cancelled and its cleanup has run."""
+    folder = library(stage)
+    printed = stage.play("agent", BEHIND_A_COMMIT, str(folder), "--stop")
+    assert printed.endswith("\nstopped: I have heard enough\n")
+    assert (folder / "stopped.txt").read_text(encoding="utf-8").startswith(f"user: {folder}")
