@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.hazards import (
     removals_of_children,
     removals_of_errors,
+    removals_of_facts,
     removals_of_leases,
     removals_of_replay,
     removals_of_streams_and_steps,
@@ -23,6 +24,7 @@ MODULES = (
     removals_of_turns,
     removals_of_leases,
     removals_of_errors,
+    removals_of_facts,
     removals_of_children,
     removals_of_streams_and_steps,
 )
