@@ -83,6 +83,15 @@ def told(record: Failure) -> Failure:
     return _with(record, message=message, traceback=trace, sealed=None)
 
 
+def sealed(record: Failure) -> Failure:
+    """The reverse, with the codecs in force. What a codec does not take is left out: the error itself must be told."""
+    try:
+        data = payload.encode([record.message, record.traceback], list[str])
+    except payload.PayloadError:
+        return _with(record, message="<left out: the codec did not take it>", traceback="", sealed=None)
+    return _with(record, message="", traceback="", sealed=data)
+
+
 def run_code(exc: BaseException) -> str:
     """The code under which an exception that left a workflow ends its run: what the engine itself caused keeps its
     name, the rest is USER_ERROR.
@@ -151,22 +160,18 @@ class _Writer:
         kind = type(exc)
         members = _members(exc)
         message, trace = self.text(_message(exc)), self.text(_traceback(exc))
-        sealed = None
-        if payload_codecs.current().hides:  # a message may quote what the values say
-            sealed = payload.encode([message, trace], list[str])
-            message = trace = ""
-        return Failure(
+        record = Failure(
             type=f"{kind.__module__}.{kind.__qualname__}",
             message=message,
             traceback=trace,
-            sealed=sealed,
             args=self.state(_arguments(exc)),
             attributes=self.attributes(exc),
             suppress_context=exc.__suppress_context__,
             cause=self.next(exc.__cause__, depth),
             context=self.next(exc.__context__, depth) if exc.__context__ is not exc.__cause__ else None,
-            exceptions=tuple(record for member in members if (record := self.next(member, depth)) is not None),
+            exceptions=tuple(found for member in members if (found := self.next(member, depth)) is not None),
         )
+        return sealed(record) if payload_codecs.current().hides else record  # a message may quote what the values say
 
     def next(self, exc: BaseException | None, depth: int) -> Failure | None:
         if exc is None or depth <= 1 or id(exc) in self.seen or len(self.seen) >= NODES_MAX:

@@ -105,6 +105,17 @@ def crashed(attempt: Attempt, proofs: int) -> NewEvent:
     return _ended(attempt, EventType.step_failed, failure)
 
 
+def outlived(attempt: Attempt, started: int) -> NewEvent:
+    """The fact for a step that was started as often as the log can count."""
+    failure = Failure(
+        type="fencepost.errors.StepFailed",
+        message=f"step {attempt.created.name!r} was started {started} times, and no log counts further",
+        code=errors.LIMIT_EXCEEDED,
+        retryable=False,
+    )
+    return _ended(msgspec.structs.replace(attempt, number=started), EventType.step_failed, failure)
+
+
 class _Ours(Exception):
     """An error of the engine's own dealings with the body, not of the body: never recognised by its type, for a body
     may raise the same (a client call in a step), and then it is the body's.

@@ -26,6 +26,7 @@ from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.replay.starting import put_off
 from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_store.admission import Unstorable
 from fencepost_store.protocol import Batch, CorruptLog, Loaded, StoreTrouble, Verdict
 
 MISSING_CODE_DELAY_MS = 10_000
@@ -178,7 +179,7 @@ async def _replay(
     assert instance is not None
     with shell.guard.turn(live.run_id):
         instance.deliver(loaded.events)
-        time_out(live, owed, delivery.token, loaded.now)
+        time_out(live, owed, delivery.token, loaded.now, shell.log.limits.payload_bytes_max)
     if instance.changed_arguments and "arguments" not in live.told:
         live.told.add("arguments")
         note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)
@@ -213,6 +214,8 @@ async def _outcome(
         await fail_run(shell, live, owed, errors.REPLAY_TIMEOUT, "fencepost.ReplayBudgetExceeded", str(exceeded))
     except (LimitExceeded, ReplayLimit) as limit:
         await fail_run(shell, live, owed, errors.LIMIT_EXCEEDED, f"fencepost.{type(limit).__name__}", str(limit))
+    except Unstorable as refused:
+        await fail_run(shell, live, owed, errors.LIMIT_EXCEEDED, "fencepost.Unstorable", str(refused))
     return Progress.quiet
 
 
