@@ -208,6 +208,8 @@ def test_h126_a_result_over_the_limit_ends_the_run_by_name(hot: bool) -> None:
             with pytest.raises(RunFailed, match="payload_bytes_max = 1024; pass a reference") as caught:
                 await alone.result(200)
             assert caught.value.code == errors.LIMIT_EXCEEDED
+            assert isinstance(caught.value.__cause__, errors.PayloadTooLarge)
+            assert caught.value.__cause__.limit == LIMIT
             assert await (await world.start(flow)).result(200) == "caught"
         kept(await world.log(alone), EventType.run_failed)
 

@@ -9,7 +9,16 @@ from fencepost import errors
 from fencepost.engine.advance import Progress, advance
 from fencepost.engine.bounds import check_backlog
 from fencepost.engine.closing import duties
-from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
+from fencepost.engine.endings import (
+    GraceOver,
+    after_end,
+    diverged,
+    fail_at_limit,
+    fail_run,
+    grace_over,
+    park_corrupt,
+    terminate,
+)
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
 from fencepost.engine.overdue import time_out
@@ -212,10 +221,8 @@ async def _outcome(
         await park_corrupt(shell, live, corrupt)
     except ReplayBudgetExceeded as exceeded:
         await fail_run(shell, live, owed, errors.REPLAY_TIMEOUT, "fencepost.ReplayBudgetExceeded", str(exceeded))
-    except (LimitExceeded, ReplayLimit) as limit:
-        await fail_run(shell, live, owed, errors.LIMIT_EXCEEDED, f"fencepost.{type(limit).__name__}", str(limit))
-    except Unstorable as refused:
-        await fail_run(shell, live, owed, errors.LIMIT_EXCEEDED, "fencepost.Unstorable", str(refused))
+    except (LimitExceeded, ReplayLimit, Unstorable) as limit:
+        await fail_at_limit(shell, live, owed, limit)
     return Progress.quiet
 
 
