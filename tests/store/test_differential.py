@@ -33,7 +33,7 @@ from fencepost_store.protocol import (
 
 STEPS = 250
 STEPS_MAX = 1_000
-"""A seed that is unlucky with the rare kinds goes on until it has seen them all: of 400 seeds the unluckiest took LEAST
+"""A seed that is unlucky with the rare kinds goes on until it has seen them all: of 360 seeds the unluckiest took 653
 steps. Each step is some twenty statements."""
 SEEDS = (1, 2, None)
 """None: a seed of its own in every run."""
