@@ -7,14 +7,13 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from engine_bugs import no_bug
 from engine_virtual import run
 from engine_world import World
 from oracle import check
-from structlog.testing import capture_logs
 
 from fencepost import ChildFailed, RunCancelled, RunFailed, errors, hook, sleep, step, workflow
 from fencepost.config import Config
@@ -89,14 +88,6 @@ def coded(request: pytest.FixtureRequest) -> Generator[str]:
     install(CODECS[request.param]())
     yield request.param
     install(NONE)
-
-
-@contextmanager
-def no_bug() -> Generator[None]:
-    """No handler raises: a message that is handed back as a bug of ours comes back for ever."""
-    with capture_logs() as logs:
-        yield
-    assert [entry for entry in logs if entry["event"] == "handler_failed"] == []
 
 
 def kept(log: list[Event], kind: EventType) -> list[Event]:

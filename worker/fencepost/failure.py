@@ -39,6 +39,8 @@ STATE_BYTES_MAX = 65_536
 RECORD_BYTES_MAX = 262_144
 """Of the whole record, roughly: a quarter of the payload limit. What comes first (the exception itself) is kept
 best."""
+RETRY_SECONDS_MAX = 100 * 366 * 24 * 3600.0
+"""Of a Retry's delay: a hundred years, which the store can still add to an instant."""
 TEXT_CHARS_LEAST = 512
 """What is kept of a message or traceback when the record is full: NODES_MAX of each still fit a payload."""
 
@@ -54,10 +56,13 @@ def failure_of(exc: BaseException, *, code: str = errors.USER_ERROR) -> Failure:
 
     ``code`` says whose fault it is; under some codes nothing is retryable. Never raises for what exc is made of.
     """
-    record = _Writer().write(exc, DEPTH_MAX)
+    try:
+        record = _Writer().write(exc, DEPTH_MAX)
+    except Exception as error:  # noqa: BLE001 - a class of the user's whose own attributes raise: the failure is told
+        record = Failure(_type_name(exc), f"<writing it down raised {type(error).__qualname__}>")
     leaves = list(_leaves(exc))
     fatal = code in errors.NOT_RETRYABLE_CODES or any(isinstance(leaf, errors.Fatal) for leaf in leaves)
-    delays = [leaf.after for leaf in leaves if isinstance(leaf, errors.Retry) and leaf.after is not None]
+    delays = [delay for leaf in leaves if isinstance(leaf, errors.Retry) and (delay := _delay(leaf)) is not None]
     return _with(record, code=code, retryable=not fatal, retry_after=max(delays, default=None))
 
 
@@ -113,6 +118,23 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
             yield top
 
 
+def _delay(leaf: errors.Retry) -> float | None:
+    """The delay that it asks for, as far as one can be kept: ``after`` is an attribute, and may have been set since."""
+    after: object = leaf.after
+    if not isinstance(after, (int, float)) or not after >= 0:
+        return None
+    return float(min(after, RETRY_SECONDS_MAX))
+
+
+def _type_name(exc: BaseException) -> str:
+    return _writable(f"{type(exc).__module__}.{type(exc).__qualname__}")
+
+
+def _writable(text: str) -> str:
+    """Lone surrogates cannot be written as UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _members(exc: BaseException) -> tuple[BaseException, ...]:
     is_group = isinstance(exc, BaseExceptionGroup)
     return cast("BaseExceptionGroup[BaseException]", exc).exceptions if is_group else ()
@@ -157,11 +179,10 @@ class _Writer:
 
     def write(self, exc: BaseException, depth: int) -> Failure:
         self.seen.add(id(exc))
-        kind = type(exc)
         members = _members(exc)
         message, trace = self.text(_message(exc)), self.text(_traceback(exc))
         record = Failure(
-            type=f"{kind.__module__}.{kind.__qualname__}",
+            type=_type_name(exc),
             message=message,
             traceback=trace,
             args=self.state(_arguments(exc)),
@@ -179,8 +200,7 @@ class _Writer:
         return self.write(exc, depth - 1)
 
     def text(self, text: str) -> str:
-        # Lone surrogates cannot be written as UTF-8.
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        text = _writable(text)
         room = max(TEXT_CHARS_LEAST, min(TEXT_CHARS_MAX, self.bytes_left))
         if len(text) > room:
             text = f"{text[: room // 2]}\n... {len(text) - room:,} characters left out ...\n{text[-(room // 2) :]}"
@@ -197,7 +217,10 @@ class _Writer:
 
     def attributes(self, exc: BaseException) -> dict[str, bytes]:
         kept: dict[str, bytes] = {}
-        for name, value in vars(exc).items():
+        state: dict[object, object] = exc.__dict__
+        for name, value in state.items():
+            if not isinstance(name, str) or _writable(name) != name:
+                continue
             if name == "__notes__":
                 # Those that carry a recorded traceback are part of this record's own traceback text already.
                 notes = [note for note in exc.__notes__ if not isinstance(note, RemoteTraceback)]
