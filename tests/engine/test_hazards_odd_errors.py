@@ -12,6 +12,7 @@ from engine_world import World
 from fencepost import RunFailed, errors, step, workflow
 from fencepost.failure import RETRY_SECONDS_MAX, exception_of, failure_of
 from fencepost.records import StepEnded, pack, unpack
+from fencepost_store.events import EventType
 
 
 class _Unwritable(Exception):
@@ -81,6 +82,34 @@ def test_h126_a_step_that_raises_one_fails() -> None:
             for kind in ODD:
                 with pytest.raises(RunFailed):
                     await (await world.start(flow, kind)).result(200)
+
+    with no_bug():
+        run(main)
+
+
+def test_h126_bounds_and_delays_beyond_all_time_are_instants_that_a_store_takes() -> None:
+    """A policy may say any number; what becomes of it has 64 bits."""
+
+    async def main() -> None:
+        world = World()
+
+        @step(registry=world.registry, first_delay=1e300, cap=1e300, schedule_to_close=1e300)
+        async def breaks() -> None:
+            raise ValueError
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            await breaks()
+
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await world.settle()
+            (row,) = await world.rows()
+            (retrying,) = [event for event in await world.log(started) if event.type is EventType.step_retrying]
+        assert row.wake_at is not None
+        assert row.wake_at < 2**63
+        assert retrying.due is not None
+        assert retrying.due < 2**63
 
     with no_bug():
         run(main)
