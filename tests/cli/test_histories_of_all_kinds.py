@@ -1,5 +1,7 @@
-"""``runs export`` and ``replay`` over a history that has everything: a chain, children, streams, attributes, heartbeats,
-transactions, patches, hooks, steps that time out. It fits its own code, and each change of the code is told where it is."""
+"""``runs export`` and ``replay`` over a history that has everything: a chain, children, streams, attributes,
+heartbeats, transactions, patches, hooks, steps that time out. It fits its own code, and each change of the code is told
+where it is.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +162,7 @@ def test_every_kind_of_event_replays_to_itself(worked: Terminal) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_change_is_told_where_it_is(worked: Terminal, change: str) -> None:
-    """One run differs, at the first event that the new code would not have written; the line is one of the workflow's."""
+    """One run differs, at the first event that the new code would not have written; the line is of the workflow's."""
     before, after, recorded = CHANGES[change]
     assert FLOWS.count(before) == 1, before
     module = write_flows(worked.folder, FLOWS.replace(before, after))
