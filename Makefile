@@ -1,7 +1,7 @@
 # What a newcomer needs: `make demo` and `make test` work right after the clone, with nothing but bash, make and Python 3.11 or later.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types layout deploy kills long stress chaos bench lock ci clean
+.PHONY: help setup demo test lint format types layout deploy hazards kills long stress chaos bench lock ci clean
 
 # Of this checkout, whatever is active in the caller's shell.
 RUN := .venv/bin/python
@@ -37,6 +37,9 @@ layout: setup ## Check rooms, arrows, sizes and the wheel
 
 deploy: setup ## Render and verify the deployment files
 	@$(RUN) -m pytest -q -rs tests/deploy $(PYTEST_ARGS)
+
+hazards: setup ## Run each hazard's tests, as they are and with its guards taken out, and print the table
+	@$(RUN) -m tests.hazards $(HAZARDS)
 
 kills: setup ## Kill workers between append and settle and in bodies, 20 times each way
 	@FENCEPOST_KILLS=$(or $(TIMES),20) $(RUN) -m pytest -q -s tests/kills/test_kills.py $(PYTEST_ARGS)

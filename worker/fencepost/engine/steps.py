@@ -129,7 +129,7 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
         attempt = _attempt(shell, live, delivery, entity, created, at, number, state.failures)
         if delivery.proofs >= shell.settings.poison_proofs:
             note("poisoned", key=delivery.key)
-            last = _attempt(shell, live, delivery, entity, created, at, max(state.started, 1), state.failures)
+            last = _attempt(shell, live, delivery, entity, created, at, state.started, state.failures)
             await complete(shell, live, delivery, crashed(last, delivery.proofs))
             return None
         started = NewEvent(
