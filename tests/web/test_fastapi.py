@@ -1,4 +1,4 @@
-"""The webhooks' app mounted in FastAPI, as the page says: by its path, with the client open in FastAPI's own lifespan."""
+"""The webhooks app mounted in FastAPI as the page says: by its path, the client open in FastAPI's own lifespan."""
 
 from __future__ import annotations
 
