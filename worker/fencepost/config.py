@@ -57,7 +57,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     env: Literal["development", "production", "test"] = "development"
 
     # What a worker takes on.
-    queues: tuple[QueueName, ...] = ("default",)
+    queues: Annotated[tuple[QueueName, ...], Meta(min_length=1)] = ("default",)
     processes: Annotated[int, Meta(ge=1, le=1024)] = 1
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 64
     shards: Annotated[int, Meta(ge=1, le=256)] = 1
