@@ -330,7 +330,9 @@ async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> L
     tail = after_seq + len(events)
     while events and tail < run.last_seq:
         rows = await held.fetch(sql["load"], run_id, tail, min(tail + PAGE_EVENTS, run.last_seq))
-        page = page_of(rows[0], run_id, tail) if rows else ()
+        if not rows:
+            return None  # pruned between two pages
+        page = page_of(rows[0], run_id, tail)
         if not page:
             break
         events += page
