@@ -61,7 +61,7 @@ def test_the_holder_of_a_key_stays_while_its_chain_goes_on() -> None:
         client = world.client()
         async with world.worker("A"):
             first = await client.start(count, 1, 3, key="k")
-            await asyncio.sleep(5 * HOUR)
+            await asyncio.sleep(5.5 * HOUR)
             assert bodies == [1, 2, 3]
             kept = await client.prune(HOUR)
             assert kept == Pruned(kept_for_chain=2), "the first and, as it is there, the second"

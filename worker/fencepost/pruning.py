@@ -51,31 +51,41 @@ class Pruned(msgspec.Struct, frozen=True):
 
 
 async def prune(store: Store, where: PruneFilter, *, batch: int, dry_run: bool = False) -> Pruned:
-    """Go through all runs once, by id. Raises StoreTrouble; what was done until then is done, and whoever prunes next
-    goes on.
+    """Go through all runs, by id, until no more of them go. Raises StoreTrouble; what was done until then is done, and
+    whoever prunes next goes on.
     """
     rows = 0 if dry_run else await _sweep(store)  # what somebody left who died
+    gone: set[str] | None = set() if dry_run else None
+    runs = 0
+    while True:
+        counts, swept = await _pass(store, where, batch, gone)
+        rows += swept
+        went = counts[PruneOutcome.pruned]
+        runs += went
+        kept_for_parent, kept_for_chain = counts[PruneOutcome.parent], counts[PruneOutcome.chain]
+        # Ids are ordered by the clocks of those who made them: where one was behind, a child comes before its parent.
+        if not went or not (kept_for_parent or kept_for_chain):
+            return Pruned(runs, rows, kept_for_parent, kept_for_chain, counts[PruneOutcome.busy], dry_run)
+
+
+async def _pass(
+    store: Store, where: PruneFilter, batch: int, gone: set[str] | None
+) -> tuple[dict[PruneOutcome, int], int]:
+    """Once through all runs. Returns what became of those that are old enough, and how many rows were swept."""
     counts = dict.fromkeys(PruneOutcome, 0)
-    gone: set[str] = set()
+    rows = 0
     after: str | None = None
     while True:
         page = await store.old_runs(where, after, SCAN_RUNS)
-        for start in range(0, len(page.runs), batch):
-            part = page.runs[start : start + batch]
-            outcomes = await _part(store, part, where.older_than, gone if dry_run else None)
+        runs = [run for run in page.runs if run.run_id not in (gone or ())]
+        for start in range(0, len(runs), batch):
+            outcomes = await _part(store, runs[start : start + batch], where.older_than, gone)
             for outcome in outcomes:
                 counts[outcome] += 1
-            if PruneOutcome.pruned in outcomes and not dry_run:
+            if PruneOutcome.pruned in outcomes and gone is None:
                 rows += await _sweep(store)
         if page.after is None:
-            return Pruned(
-                runs=counts[PruneOutcome.pruned],
-                rows=rows,
-                kept_for_parent=counts[PruneOutcome.parent],
-                kept_for_chain=counts[PruneOutcome.chain],
-                busy=counts[PruneOutcome.busy],
-                dry_run=dry_run,
-            )
+            return counts, rows
         after = page.after
 
 
@@ -84,9 +94,7 @@ async def _sweep(store: Store) -> int:
     while True:
         swept = await store.sweep(SWEEP_ROWS)
         rows += swept.rows
-        if not swept.left:
-            return rows
-        if not swept.rows:  # others are at it
+        if not swept.left or not swept.rows:  # nothing, or others are at it
             return rows
 
 
