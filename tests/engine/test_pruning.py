@@ -48,7 +48,9 @@ async def late(world: World, run_id: str) -> None:
 
 async def empty(world: World) -> bool:
     """Whether the queue has no message left."""
-    return all((lane.ready, lane.leased, lane.delayed) == (0, 0, 0) for lane in await world.server.client("look").depth())
+    return all(
+        (lane.ready, lane.leased, lane.delayed) == (0, 0, 0) for lane in await world.server.client("look").depth()
+    )
 
 
 def test_the_holder_of_a_key_stays_while_its_chain_goes_on() -> None:

@@ -30,9 +30,16 @@ def _statuses(ctx: click.Context, param: click.Parameter, values: tuple[str, ...
 
 
 @click.command()
-@click.option("--older-than", "seconds", required=True, metavar="AGE", callback=_seconds, help="Ended so long ago: 30d.")
 @click.option(
-    "--status", "statuses", multiple=True, metavar="NAME,...", callback=_statuses, help="Only these ends. [default: all]"
+    "--older-than", "seconds", required=True, metavar="AGE", callback=_seconds, help="Ended so long ago: 30d."
+)
+@click.option(
+    "--status",
+    "statuses",
+    multiple=True,
+    metavar="NAME,...",
+    callback=_statuses,
+    help="Only these ends. [default: all]",
 )
 @click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
 @click.option("--batch", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Runs per transaction.")
@@ -58,15 +65,15 @@ def prune(
 
     async def work() -> Pruned:
         async with session.store() as (store, _):
-            return await pruned(
-                store, seconds, statuses=statuses, workflow=workflow, batch=batch, dry_run=dry_run
-            )
+            return await pruned(store, seconds, statuses=statuses, workflow=workflow, batch=batch, dry_run=dry_run)
 
     done = session.run(work())
     if as_json:
         emit(asdict(done))
         return
-    click.echo(f"{'would delete' if dry_run else 'deleted'} {done.runs} runs" + ("" if dry_run else f", {done.rows} rows"))
+    click.echo(
+        f"{'would delete' if dry_run else 'deleted'} {done.runs} runs" + ("" if dry_run else f", {done.rows} rows")
+    )
     kept = {
         "their parent may still ask for them": done.kept_for_parent,
         "their chain is not over, or not for long enough": done.kept_for_chain,
