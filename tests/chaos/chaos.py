@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import msgspec
+from tests.chaos.bookings import misbooked, prepare
 from tests.chaos.faults import KINDS, PLACES, PRODUCERS, Fault, Scene
 from tests.chaos.load import Load
 from tests.chaos.network import Network
@@ -28,6 +29,7 @@ from tests.ordeal.verdict import Judgement, Question, judge, merged
 from fencepost.cli.main import COMMANDS
 from fencepost.config import Config
 from fencepost_store.migrations import migrate
+from fencepost_store.protocol import RunStatus
 
 Say = Callable[[str], None]
 
@@ -70,10 +72,19 @@ class Options(msgspec.Struct, frozen=True):
     in_order: bool = False
 
 
+class Row(NamedTuple):
+    """Of a run in the database. Children have a parent, all others a key."""
+
+    key: str | None
+    parent: str | None
+    status: RunStatus
+
+
 @asynccontextmanager
 async def scene(options: Options, ground: Ground, logs: Path) -> AsyncGenerator[tuple[Scene, Load]]:
     """Everybody on stage; all are gone when the block is left."""
     await migrate(ground.postgres_url, "chaos")
+    await prepare(ground.postgres_url)
     config = Config(
         database_url=ground.postgres_url,
         redis_url=ground.redis_url,
@@ -168,7 +179,9 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
     outcome.counts = Counter({event: fleet.count(event) for event in SAID})
     wrong = outcome.wrong
     wrong += [f"{p.workflow} {p.run}, {p.kind}: {p.what}" for p in judgement.problems]
-    wrong += [f"run {run} is {status}" for run, (_, status) in rows.items() if status < ENDED]
+    wrong += [f"run {run} is {row.status.name}" for run, row in rows.items() if not row.status.ended]
+    wrong += await misbooked(stage.ground.postgres_url, "chaos")
+    wrong += [f"run {run} has neither a key nor a parent" for run, row in rows.items() if not (row.key or row.parent)]
     wrong += lost(load.started, load.accepted, judgement.received, rows)
     until_taken_back = int((stage.config.renewal_seconds + 1.0) * 1_000_000)
     losses = [(fault.since, fault.at + until_taken_back) for fault in faults if fault.kind in LOSING]
@@ -176,7 +189,7 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
         if not repeat.twice:
             outcome.unused += 1
         elif explained(fleet, repeat, losses):
-            outcome.repeats += 1
+            outcome.repeats[_before(faults, repeat.until)] += 1
         else:
             wrong.append(f"a body ran twice, and nobody knows why: {repeat}")
     wrong += [f"handler_failed: {bug}" for worker in fleet.all for bug in worker.log.bugs]
@@ -190,7 +203,6 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
     return outcome
 
 
-ENDED = 10
 LOSING = ("flush", "valkey", "outage")
 """Faults after which the queue's data may be gone, so that until leases are taken back a step looks unattended."""
 
@@ -199,13 +211,13 @@ def lost(
     started: dict[str, str],
     accepted: dict[str, list[str]],
     received: dict[str, list[str]],
-    rows: dict[str, tuple[str, int]],
+    rows: dict[str, Row],
 ) -> list[str]:
     """Starts (run by key) and signals (ids by run) that producers know as accepted and that are not there once, in the
-    database's ``rows`` (key and status by run) and in the logs (ids by run); and those that nobody was told of.
+    database's ``rows`` (by run) and in the logs (ids by run); and those that nobody was told of.
     """
     wrong: list[str] = []
-    by_key = {key: run for run, (key, _) in rows.items()}
+    by_key = {row.key: run for run, row in rows.items() if row.key is not None}
     for key, run in started.items():
         if by_key.get(key) != run:
             wrong.append(f"{key} was accepted as run {run}, and the database has {by_key.get(key)}")
@@ -222,14 +234,14 @@ def lost(
     return wrong
 
 
-async def _runs(url: str) -> dict[str, tuple[str, int]]:
-    """Key and status of every run in the database."""
+async def _runs(url: str) -> dict[str, Row]:
+    """Every run in the database."""
     connection: Any = await cast(Any, asyncpg).connect(url)
     try:
-        rows = await connection.fetch("SELECT run_id, workflow, key, status FROM chaos.runs ORDER BY run_id")
+        rows = await connection.fetch("SELECT run_id, key, parent, status FROM chaos.runs ORDER BY run_id")
     finally:
         await connection.close()
-    return {str(row["run_id"]): (row["key"], row["status"]) for row in rows}
+    return {str(row["run_id"]): Row(row["key"], row["parent"], RunStatus(row["status"])) for row in rows}
 
 
 async def _judged(stage: Scene, runs: list[str], faults: list[Fault], say: Say) -> Judgement:
@@ -252,6 +264,11 @@ async def _judged(stage: Scene, runs: list[str], faults: list[Fault], say: Say) 
 
     firsts = range(0, len(runs), JUDGED_AT_ONCE)
     return merged(await asyncio.gather(*(part(runs[first : first + JUDGED_AT_ONCE]) for first in firsts)))
+
+
+def _before(faults: list[Fault], moment: int) -> str:
+    """The kind of the last fault that had begun by then."""
+    return next((fault.kind for fault in reversed(faults) if fault.since <= moment), "no fault")
 
 
 def _moments(faults: list[Fault]) -> list[tuple[int, int]]:

@@ -7,11 +7,30 @@ import asyncio
 from tests.ordeal.bodies import ran
 from tests.stress.storm_flows import storm
 
-from fencepost import Fatal, hook, sleep, step, workflow
+from fencepost import Fatal, current, hook, sleep, step, transaction, workflow
 
 TIMEOUT_SECONDS = 0.4
 
-__all__ = ["cancelled", "fan", "mailbox", "retried", "sequence", "sleeper", "storm", "timed"]
+BEATS = 12
+"""Of a step that says how far it is."""
+
+HASTE_SECONDS = 0.5
+
+__all__ = [
+    "booked",
+    "cancelled",
+    "counted",
+    "dawdler",
+    "fan",
+    "hasty",
+    "mailbox",
+    "retried",
+    "sequence",
+    "sleeper",
+    "storm",
+    "timed",
+    "tree",
+]
 
 
 @step
@@ -58,6 +77,39 @@ async def tidied(n: int) -> int:
     """What is done at last."""
     ran()
     return n
+
+
+@step
+async def book(place: int) -> int:
+    """Writes to the same Postgres: there is one row for it, whatever happens to its worker."""
+    ran()
+    async with transaction() as connection:
+        await connection.execute("INSERT INTO chaos_user.bookings VALUES ($1, $2)", current().run_id, place)
+        await asyncio.sleep(0.05)
+    return place
+
+
+@step(heartbeat_timeout=20)
+async def count(to: int) -> int:
+    """Goes on where the attempt before was."""
+    ran()
+    for n in range(current().heartbeat_details(int) or 0, to):
+        await asyncio.sleep(0.03)
+        current().heartbeat(n + 1)
+    return to
+
+
+@workflow
+async def booked(places: int) -> list[int]:
+    """Transactional steps, in sequence and at once."""
+    first = await book(0)
+    return [first, *await asyncio.gather(*(book(place) for place in range(1, places)))]
+
+
+@workflow
+async def counted(n: int) -> int:
+    """A step that beats."""
+    return await count(BEATS) + n
 
 
 @workflow
@@ -125,3 +177,28 @@ async def mailbox(token: str, count: int) -> list[int]:
             if len(taken) % 3 == 0:
                 await add(len(taken), 0)
     return taken
+
+
+@workflow
+async def tree(depth: int) -> int:
+    """Child runs, and theirs; counts them all."""
+    if depth == 0:
+        return await add(1, 0)
+    return 1 + sum(await asyncio.gather(tree(depth - 1), tree(depth - 1)))
+
+
+@workflow
+async def dawdler(seconds: float) -> str:
+    """A child that may be cancelled."""
+    await sleep(seconds)
+    return "in time"
+
+
+@workflow
+async def hasty(n: int, seconds: float) -> str:
+    """A child under a timeout: what it came to decides."""
+    try:
+        async with asyncio.timeout(HASTE_SECONDS):
+            return await dawdler(seconds)
+    except TimeoutError:
+        return f"late, {await tidied(n)}"

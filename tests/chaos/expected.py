@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from tests.chaos.chaos_flows import BEATS
 from tests.stress import winners
 
 from fencepost import payload
@@ -26,6 +27,8 @@ def check(run: Run, log: Sequence[Event]) -> str | None:
         reason = unpack(end.payload, RunStopped).reason
         tidied = sum(event.type is E.step_completed for event in log)
         return None if (reason, tidied) == (f"enough of {args[1]}", 1) else f"{called}: {reason!r}, {tidied} tidied up"
+    if run.workflow == "dawdler" and end.type is E.run_cancelled:
+        return None if run.parent is not None else f"{called} was cancelled by nobody"
     if end.type is not E.run_completed:
         return f"{called} ended as {end.type.name}: {msgspec.json.encode(str(end.payload)).decode()[:500]}"
     try:
@@ -47,6 +50,16 @@ def _expected(run: Run, args: list[object], log: Sequence[Event]) -> object:
         case "timed", [int(n), _]:
             first = next(event.type for event in log if event.type in (E.step_completed, E.wait_completed))
             return "in time" if first is E.step_completed else f"late, {n}"
+        case "booked", [int(places)]:
+            return list(range(places))
+        case "counted", [int(n)]:
+            return BEATS + n
+        case "tree", [int(depth)]:
+            return 2 ** (depth + 1) - 1
+        case "dawdler", _:
+            return "in time"
+        case "hasty", [int(n), _]:
+            return "in time" if any(event.type is E.child_completed for event in log) else f"late, {n}"
         case "sleeper", [int(n), _]:
             return n + 2
         case "mailbox", [_, int(count)]:

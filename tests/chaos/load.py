@@ -44,6 +44,10 @@ KINDS: tuple[tuple[int, Callable[[int, random.Random, float], Plan]], ...] = (
     (3, lambda n, source, pace: Plan("timed", [n, source.choice([0.2, 1.5])])),
     (3, lambda n, source, pace: Plan("cancelled", [f"never:{n}", n], spread=6.0 * pace, reason=f"enough of {n}")),
     (4, lambda n, source, pace: Plan("sleeper", [n, source.uniform(4.0, 25.0) * pace])),
+    (2, lambda n, source, pace: Plan("booked", [source.randint(1, 4)])),
+    (2, lambda n, source, pace: Plan("counted", [n])),
+    (1, lambda n, source, pace: Plan("tree", [source.randint(1, 2)])),
+    (2, lambda n, source, pace: Plan("hasty", [n, source.choice([0.2, 3.0])])),
     (4, _storm),
     (4, _mailbox),
 )

@@ -26,7 +26,7 @@ class Outcome(msgspec.Struct):
     refused: int = 0
     tries: int = 0
     again: int = 0
-    repeats: int = 0
+    repeats: Counter[str] = msgspec.field(default_factory=Counter[str])
     unused: int = 0
     counts: Counter[str] = msgspec.field(default_factory=Counter[str])
     doctor: str = ""
@@ -72,17 +72,22 @@ def told(outcome: Outcome) -> list[str]:
             moved = "nobody had anything to do"
         lines.append(f"  {kind:<16} {times[kind]:>3} times; {moved}")
     lines += [
-        f"runs {judged.runs} ({', '.join(f'{kind} {n}' for kind, n in sorted(outcome.kinds.items()))}),"
+        f"runs {judged.runs} ({_by_kind(outcome.kinds)}),"
         f" events {judged.events}, steps {judged.steps}, bodies {judged.bodies}, prefixes replayed {judged.prefixes}",
-        f"bodies run twice {outcome.repeats}, each beside a fault; starts that no body followed {outcome.unused}",
+        f"bodies run twice {outcome.repeats.total()} ({_by_kind(outcome.repeats)}); starts that no body followed"
+        f" {outcome.unused}",
         f"signals accepted {outcome.accepted}, refused because the run had ended {outcome.refused}; calls of producers"
         f" {outcome.tries}, jobs of killed producers done again {outcome.again}",
-        "workers said: " + ", ".join(f"{event} {n}" for event, n in sorted(outcome.counts.items())),
+        f"workers said: {_by_kind(outcome.counts)}",
         f"doctor: {outcome.doctor}",
     ]
     lines += [f"WRONG: {what}" for what in outcome.wrong[:50]]
     lines += [f"SLOW: {what}" for what in outcome.slow]
     return lines
+
+
+def _by_kind(counts: Counter[str]) -> str:
+    return ", ".join(f"{kind} {n}" for kind, n in sorted(counts.items())) or "none"
 
 
 def _fewest(outcome: Outcome) -> int:

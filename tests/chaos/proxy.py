@@ -63,6 +63,7 @@ class Side(asyncio.Protocol):
         self.other: Side | None = None
         self.waiting: list[bytes] = []
         self._held: list[bytes] = []
+        self.ended = False  # nothing more can be written here
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
@@ -85,7 +86,7 @@ class Side(asyncio.Protocol):
             return
         if self.other.transport is None:
             self.other.waiting.append(data)
-        elif not self.other.transport.is_closing():
+        elif not self.other.transport.is_closing() and not self.other.ended:
             self.other.transport.write(data)
 
     def resume(self) -> None:
@@ -98,9 +99,16 @@ class Side(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Pass on; our own direction stays open."""
-        if self._link.way != "hole" and self.other is not None and self.other.transport is not None:
-            _eof(self.other.transport)
+        if self._link.way != "hole" and self.other is not None:
+            self.other.end()
         return True
+
+    def end(self) -> None:
+        """Close the direction towards here."""
+        transport = self.transport
+        if transport is not None and transport.can_write_eof() and not transport.is_closing() and not self.ended:
+            self.ended = True
+            transport.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side goes too."""
@@ -133,9 +141,7 @@ class Link:
         if way in ("reset", "refuse"):
             self._reset()
         elif way == "half":
-            side = random.choice((self.client, self.server))
-            if side.transport is not None:
-                _eof(side.transport)
+            random.choice((self.client, self.server)).end()
         elif self.way != "hole":
             self.way = way
             if way == "pass":
@@ -158,11 +164,6 @@ class Link:
         if self.server.transport is not None:
             self.server.transport.abort()
         self._route.links.discard(self)
-
-
-def _eof(transport: asyncio.Transport) -> None:
-    if transport.can_write_eof() and not transport.is_closing():
-        transport.write_eof()
 
 
 async def serve() -> None:

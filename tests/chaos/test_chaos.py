@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.chaos.chaos import Options, chaos, lost
+from tests.chaos.bookings import compared
+from tests.chaos.chaos import Options, Row, chaos, lost
 from tests.chaos.faults import Fault
 from tests.chaos.outcome import Outcome, percentile, told, too_slow
 from tests.ordeal.ground import ground
 from tests.ordeal.verdict import Delay, Judgement
+
+from fencepost_store.protocol import RunStatus
 
 KINDS = ("kill", "flush", "postgres")
 
@@ -42,25 +45,48 @@ async def test_a_little_chaos_is_survived() -> None:
 STARTED = {"a:1": "r1", "b:2": "r2"}
 ACCEPTED = {"r1": ["x", "y"]}
 RECEIVED = {"r1": ["y", "x"]}
-ROWS = {"r1": ("a:1", 10), "r2": ("b:2", 10)}
+DONE = RunStatus.completed
+ROWS = {"r1": Row("a:1", None, DONE), "r2": Row("b:2", None, DONE), "child": Row(None, "r1", DONE)}
 
 
 @pytest.mark.parametrize(
     ("accepted", "received", "rows", "words"),
     [
         (ACCEPTED, RECEIVED, ROWS, None),
-        (ACCEPTED, RECEIVED, {"r1": ("a:1", 10)}, "b:2 was accepted as run r2, and the database has None"),
-        (ACCEPTED, RECEIVED, ROWS | {"r3": ("c:3", 10)}, "run r3 of c:3 was started, and its producer was never told"),
+        (ACCEPTED, RECEIVED, {"r1": Row("a:1", None, DONE)}, "b:2 was accepted as run r2, and the database has None"),
+        (
+            ACCEPTED,
+            RECEIVED,
+            ROWS | {"r3": Row("c:3", None, DONE)},
+            "run r3 of c:3 was started, and its producer was never told",
+        ),
         (ACCEPTED, {"r1": ["y"]}, ROWS, "run r1: x was accepted, and is 0 times in the log"),
         (ACCEPTED, {"r1": ["x", "y", "x"]}, ROWS, "run r1: x was accepted, and is 2 times in the log"),
         ({"r1": ["x"]}, RECEIVED, ROWS, "run r1: y is in the log, and its sender was refused"),
     ],
 )
 def test_what_is_lost_is_found(
-    accepted: dict[str, list[str]], received: dict[str, list[str]], rows: dict[str, tuple[str, int]], words: str | None
+    accepted: dict[str, list[str]], received: dict[str, list[str]], rows: dict[str, Row], words: str | None
 ) -> None:
     """Starts and signals, in either direction."""
     assert lost(STARTED, accepted, received, rows) == ([] if words is None else [words])
+
+
+@pytest.mark.parametrize(
+    ("written", "completed", "wrong"),
+    [
+        ({("r", 0): 1}, {("r", 0)}, 0),
+        ({("r", 0): 2}, {("r", 0)}, 1),
+        ({("r", 0): 1, ("r", 1): 1}, {("r", 0)}, 1),
+        ({}, {("r", 0)}, 1),
+    ],
+    ids=["once", "twice", "never completed", "not written"],
+)
+def test_bookings_are_compared_with_the_log(
+    written: dict[tuple[str, int], int], completed: set[tuple[str, int]], wrong: int
+) -> None:
+    """Exactly one row for each transactional step that is completed."""
+    assert len(compared(Counter(written), completed)) == wrong
 
 
 def test_a_recovery_beyond_its_bound_is_told() -> None:

@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 from tests.engine.engine_virtual import run
-from tests.engine.engine_world import EPOCH, World, at_once
+from tests.engine.engine_world import World, at_once
 from tests.engine.oracle import check
+from tests.hazards.removals_of_turns import instants_cross, nothing_owed_after_a_conflict
 
 from fencepost import HookConflict, hook, sleep, step, workflow
-from fencepost.engine import owed, tick
-from fencepost.engine.advance import Progress
-from fencepost.engine.owed import Owed
 from fencepost.payload import encode
 from fencepost_queue.memory import MemoryServer
 from fencepost_store.events import EventType, NewEvent
@@ -52,16 +50,6 @@ def two_rounds(world: World) -> Any:
             return "nobody had it"
 
     return flow
-
-
-def nothing_owed_after_a_conflict(patch: pytest.MonkeyPatch) -> None:
-    """The guard taken out: a turn that loses its fence forgets what its earlier rounds landed."""
-    real = tick._entries  # pyright: ignore[reportPrivateUsage] - a mutant reaches where no caller does
-
-    def without(shell: Any, live: Any, what: Owed, delivery: Any, verdict: Any) -> Any:
-        return real(shell, live, Owed() if verdict is Progress.conflict else what, delivery, verdict)
-
-    patch.setattr(tick, "_entries", without)
 
 
 async def seconds_of_two_rounds(concurrency: int) -> float:
@@ -149,9 +137,5 @@ def test_h100_redis_clock_is_its_own_affair(clock_ms: Clock, most: int) -> None:
 
 def test_h100_an_instant_that_crosses_would_spin(monkeypatch: pytest.MonkeyPatch) -> None:
     """The guard taken out: the worker hands Redis the instant, which lies in the past there."""
-
-    def by_instant(due: int, now: int, floor_ms: int) -> int:
-        return max(floor_ms, (due - EPOCH) // 1000 - an_hour_ahead(asyncio.get_running_loop().time()))
-
-    monkeypatch.setattr(owed, "delay_ms", by_instant)
+    instants_cross(monkeypatch)
     assert run(lambda: turns_of_a_sleep(an_hour_ahead)) > 1_000

@@ -14,71 +14,22 @@ import test_hazards_children as hazards
 from crash_children import CHILDREN
 from crash_shapes import no_signal
 from engine_virtual import EverythingWaits, run
+from tests.hazards.removals_of_children import (
+    asked_before_created,
+    no_deadline_for_what_is_owed,
+    no_duties_after_the_end,
+    no_duties_where_the_end_lands,
+    no_recovery_of_children,
+)
 
 from fencepost import errors
-from fencepost.engine import advance, children, closing, deadline, endings, hotpath, tick
+from fencepost.engine import closing
 from fencepost.engine.live import LiveRun
-from fencepost.engine.owed import Owed
 from fencepost.engine.shell import Shell
 from fencepost.replay.fold import OpenWork
 from fencepost_queue.protocol import Entry
-from fencepost_store.events import NewEvent
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
-
-
-def no_recovery_of_children(patch: pytest.MonkeyPatch) -> None:
-    """A turn with recover looks at no open child (H96)."""
-    real = children.dispatch_children
-
-    async def without(shell: Shell, live: LiveRun, owed: Owed, work: OpenWork, *, recover: bool) -> list[Entry]:
-        return await real(shell, live, owed, work, recover=False)
-
-    patch.setattr(closing, "dispatch_children", without)
-
-
-def no_duties_where_the_end_lands(patch: pytest.MonkeyPatch) -> None:
-    """The turn that lands the end leaves its duties to a later one (G5, H109)."""
-
-    async def without(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> list[Entry]:
-        if owed.over is not None and live.wake_at is not None:
-            return []
-        return await closing.duties(shell, live, owed, recover=recover)
-
-    patch.setattr(tick, "duties", without)
-    patch.setattr(hotpath, "duties", without)
-
-
-def no_duties_after_the_end(patch: pytest.MonkeyPatch) -> None:
-    """A later tick of an ended run does nothing for others (F9, H52)."""
-
-    async def after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Any) -> None:
-        live.drop()
-
-    patch.setattr(endings, "after_end", after_end)
-    patch.setattr(tick, "after_end", after_end)
-
-
-def no_deadline_for_what_is_owed(patch: pytest.MonkeyPatch) -> None:
-    """The end of a run clears its deadline, whatever it owes (F10, H96)."""
-    real = deadline.deadline
-
-    def without(work: OpenWork, events: Any, *args: Any, parent: bool = False) -> int | None:
-        ends = bool(events) and advance.KINDS[events[-1].type].ends_run
-        return None if ends else real(work, events, *args, parent=parent)
-
-    patch.setattr(advance, "deadline", without)
-
-
-def asked_before_created(patch: pytest.MonkeyPatch) -> None:
-    """A child is asked to cancel and created later: the request finds no run (G6, H110)."""
-    real = children.stop_run
-
-    async def lost(shell: Shell, run_id: str, queue: str, stop: NewEvent) -> str | None:
-        row = await shell.store.get(run_id)
-        return run_id if row is not None and row.last_seq == 1 else await real(shell, run_id, queue, stop)
-
-    patch.setattr(children, "stop_run", lost)
 
 
 def abandoned_is_forgotten(patch: pytest.MonkeyPatch) -> None:

@@ -1,79 +1,34 @@
-"""Guards of the engine, taken out one at a time: the sweep of test_crash_everywhere must notice each.
+"""Guards of the engine, taken out one at a time: the sweep of test_crash_everywhere must notice each. Most are those
+that ``make hazards`` takes out for the test of one hazard.
 
 A guard whose removal nothing notices is either not needed or not tested; both are defects.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 import test_crash_everywhere as sweep
 from engine_virtual import EverythingWaits, run
+from tests.hazards.removals_of_turns import (
+    no_fallback_after_a_lost_fence,
+    no_full_reconcile,
+    no_recovering_tick_after_an_ended_step,
+    no_recovery_dispatch,
+    no_tick_after_a_conflict,
+    settle_before_append,
+)
 
 from fencepost import errors
-from fencepost.engine import handback, hotpath, owed, steps, tick
-from fencepost.engine.advance import Progress
-from fencepost.engine.live import Done, LiveRun
+from fencepost.engine import hotpath, owed, tick
+from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
-from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Shell
-from fencepost_queue.protocol import Delivery, Entry
-from fencepost_store.events import NewEvent
+from fencepost_queue.protocol import Entry
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
-
-
-def no_recovery_dispatch(patch: pytest.MonkeyPatch) -> None:
-    """A turn with recover does not re-dispatch open steps (H40)."""
-
-    def without(shell: Shell, live: LiveRun, what: Owed, *, recover: bool) -> list[Entry]:
-        return owed.follow_ups(shell, live, what, recover=False)
-
-    patch.setattr(tick, "follow_ups", without)
-
-
-def no_recovering_tick_after_an_ended_step(patch: pytest.MonkeyPatch) -> None:
-    """A redelivered step that has ended is settled and nothing more (F7, H56)."""
-
-    async def gone(shell: Shell, live: LiveRun, delivery: Delivery) -> None:
-        await handback.settle(shell, delivery, recovered=True)
-
-    patch.setattr(steps, "_settle_gone", gone)
-
-
-def no_fallback_after_a_lost_fence(patch: pytest.MonkeyPatch) -> None:
-    """On conflict the hot path forgets the fact (G4, H108)."""
-
-    async def cold(shell: Shell, live: LiveRun, what: Owed, dones: list[Done]) -> None:
-        for done in dones:
-            await handback.settle(shell, done.delivery)
-
-    patch.setattr(hotpath, "_cold", cold)
-
-
-def no_tick_after_a_conflict(patch: pytest.MonkeyPatch) -> None:
-    """The loser leaves without the run's own tick (I5, H90)."""
-
-    real = tick._entries  # pyright: ignore[reportPrivateUsage] - a mutant reaches where no caller does
-
-    async def without(
-        shell: Shell, live: LiveRun, what: Owed, delivery: Delivery, verdict: Progress | None
-    ) -> list[Entry]:
-        return [] if verdict is Progress.conflict else await real(shell, live, what, delivery, verdict)
-
-    patch.setattr(tick, "_entries", without)
-
-
-def no_full_reconcile(patch: pytest.MonkeyPatch) -> None:
-    """Nobody sweeps after a flush (H44)."""
-
-    async def full(self: Reconciler) -> None:
-        return
-
-    patch.setattr(Reconciler, "full", full)
 
 
 def no_tick_for_near_waits(patch: pytest.MonkeyPatch) -> None:
@@ -85,18 +40,6 @@ def no_tick_for_near_waits(patch: pytest.MonkeyPatch) -> None:
 
     for module in (tick, hotpath):
         patch.setattr(module, "follow_ups", without)
-
-
-def settle_before_append(patch: pytest.MonkeyPatch) -> None:
-    """H41: a step's message is removed before its end is in the log."""
-    real = hotpath.complete
-
-    async def complete(shell: Shell, live: LiveRun, delivery: Delivery, event: NewEvent) -> None:
-        with contextlib.suppress(Exception):
-            await shell.queue.settle(delivery, lease_ms=shell.keeper.lease_ms)
-        await real(shell, live, delivery, event)
-
-    patch.setattr(steps, "complete", complete)
 
 
 MUTANTS: list[Mutant] = [

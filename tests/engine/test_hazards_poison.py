@@ -51,6 +51,42 @@ def test_h66_a_step_that_kills_its_worker_is_run_alone_and_then_fails() -> None:
     run(main)
 
 
+def test_h66_a_step_that_kills_its_worker_before_it_is_started_fails_too() -> None:
+    """The process dies on the way to the body, so the log has no start: the step fails as its attempt 0."""
+
+    async def main() -> None:
+        world = World()
+
+        @step(registry=world.registry, queue="deadly")
+        async def deadly() -> None:
+            raise AssertionError("no body is ever run")
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            try:
+                await deadly()
+            except errors.StepCrashed:
+                return "caught"
+            return "survived"
+
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(1)
+        for name in ("B", "C"):
+            (taken,) = (await world.server.client(name).claim("deadly", 1, 10_000)).deliveries
+            assert taken.key == step_key(started.id, "deadly#1")
+            await world.server.client("supervisor").expire(name)
+        world.config = World(queues=("default", "deadly")).config
+        async with world.worker("D") as d:
+            assert await started.result(30) == "caught"
+            assert [delivery.proofs for delivery in d.suspects] == [0, 1]
+        (failed,) = [event for event in await world.log(started) if event.type is EventType.step_failed]
+        assert failed.attempt == 0
+        check(await world.log(started))
+
+    run(main)
+
+
 def test_h67_a_tick_that_kills_its_worker_fails_its_run() -> None:
     """MAX_DELIVERIES_EXCEEDED, written without a fence, while signals move the log."""
 

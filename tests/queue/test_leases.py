@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -161,6 +162,17 @@ async def test_h55_exactly_one_claim_is_told_that_the_generation_is_new(server: 
     second = [await client.claim("q", 1, LEASE_MS) for client in clients]
     assert [c.fresh for c in second] == [True, False, False]
     assert {c.generation for c in second} != {c.generation for c in first}
+
+
+async def test_h104_one_of_many_claims_sweeps_after_a_flush(server: Server) -> None:
+    """Ten workers find the server empty at once, and one is told to sweep: no herd of full reconciles."""
+    clients = [server.client(f"w{n}") for n in range(10)]
+    await asyncio.gather(*(client.claim("q", 1, LEASE_MS) for client in clients))
+    for _ in range(3):
+        await server.flush()
+        claimed = await asyncio.gather(*(client.claim("q", 1, LEASE_MS) for client in clients))
+        assert sum(one.fresh for one in claimed) == 1
+        assert len({one.generation for one in claimed}) == 1
 
 
 @pytest.mark.parametrize("reconciled", [False, True])

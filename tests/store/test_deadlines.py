@@ -48,6 +48,17 @@ async def test_h58_a_turn_that_appends_nothing_cannot_disarm_what_it_has_not_see
     assert await wake_of(world, run) is None
 
 
+async def test_h50_a_retry_arms_the_deadline_that_brings_it(world: World) -> None:
+    """Its writer dies before the wake is placed: what is left is the row, which says when."""
+    run = await world.run(STEP)
+    await world.fact(run, NewEvent(E.step_started, "s#1", attempt=1))
+    await world.store.touch(run, 3, 4, FAR)
+    await world.fact(run, NewEvent(E.step_retrying, "s#1", attempt=1, due_in=20 * SECOND))
+    assert await wake_of(world, run) == ARMED + 20 * SECOND
+    await world.advance(ARMED - EPOCH + 20 * SECOND)
+    assert [due.run_id for due in await world.store.take_due(10, SECOND)] == [run]
+
+
 async def test_h97_touch_is_fenced_and_works_on_ended_runs(world: World) -> None:
     run = await world.run(STEP)
     await world.fact(run, NewEvent(E.step_completed, "s#1", attempt=1))

@@ -277,3 +277,59 @@ async def test_h06_a_crash_at_any_statement_of_an_append_leaves_the_run_as_befor
         assert live.entity == "h#1"
     (verdict,) = await store.append([batch])
     assert verdict.outcome is Outcome.ok
+
+
+async def test_h04_no_later_position_commits_before_an_earlier_one(store: PostgresStore, admin: Admin) -> None:
+    """A writer has taken seq 3 and not committed; another one comes. It waits, readers see 1..2, and then both are
+    there, one after the other.
+    """
+    run = await new_run(store, NewEvent(E.step_created, "s#1"))
+    async with store.locked(run, 10) as locked:
+        await locked.append(Batch(run, None, (NewEvent(E.step_started, "s#1", attempt=1, dedupe="a"),)))
+        second = asyncio.create_task(store.append([Batch(run, None, (NewEvent(E.cancel_requested, dedupe="b"),))]))
+        await _somebody_blocked(admin)
+        seen = await store.load(run)
+        assert seen is not None
+        assert [event.seq for event in seen.events] == [1, 2]
+    (verdict,) = await second
+    assert [event.seq for event in verdict.events] == [4]
+    after = await store.load(run)
+    assert after is not None
+    assert [event.type for event in after.events[2:]] == [E.step_started, E.cancel_requested]
+
+
+async def test_h15_whoever_waits_for_a_token_holds_no_later_one(
+    store: PostgresStore, admin: Admin, namespace: str
+) -> None:
+    """A call asks for b and then a, and a is in somebody's hands: it waits, and b is free for others meanwhile. In the
+    order of asking it would hold b, and two such calls could wait for each other.
+    """
+    first, second, third = [await new_run(store) for _ in range(3)]
+    async with admin.transaction():
+        await admin.fetch(f"SELECT {namespace}.take_token('a', $1, 'h#1')", third)
+        events = tuple(NewEvent(E.hook_created, f"h#{token}", token=token) for token in "ba")
+        waiting = asyncio.create_task(store.append([Batch(first, 1, events)]))
+        await _somebody_blocked(admin)
+        taken = asyncio.create_task(store.append([Batch(second, 1, (NewEvent(E.hook_created, "h#1", token="b"),))]))
+        while not taken.done():
+            await asyncio.sleep(0)
+            blocked = await admin.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE cardinality(pg_blocking_pids(pid)) > 0"
+            )
+            assert blocked < 2, "the second call waits for a token that the first one holds while it waits itself"
+        (verdict,) = await taken
+        assert [event.type for event in verdict.events] == [E.hook_created]
+    (verdict,) = await waiting
+    assert [event.type for event in verdict.events] == [E.hook_conflict, E.hook_conflict]
+
+
+async def test_h76_the_index_allows_one_start_per_attempt(store: PostgresStore, admin: Admin, namespace: str) -> None:
+    """The second guard: whatever a look-up may miss, the row is refused."""
+    run = await new_run(store, NewEvent(E.step_created, "s#1"))
+    await store.append([Batch(run, None, (NewEvent(E.step_started, "s#1", attempt=1, dedupe="a"),))])
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await admin.execute(
+            f"INSERT INTO {namespace}.events (at, run_id, seq, type, ordinal, attempt, entity, payload)"
+            " VALUES (0, $1, 9, 11, 1, 1, 's#1', '')",
+            run,
+        )

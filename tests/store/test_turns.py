@@ -46,6 +46,17 @@ async def test_h07_a_conflict_writes_nothing_of_its_batch(world: World) -> None:
     assert (await world.loaded(run)) == before
 
 
+async def test_h07_a_turn_of_which_one_event_cannot_land_leaves_nothing(world: World) -> None:
+    """The creation beside it would have landed by itself."""
+    run = await world.run(STEP)
+    await world.fact(run, NewEvent(E.step_started, "s#1", attempt=1, dedupe="other"))
+    before = await world.loaded(run)
+    created = NewEvent(E.step_created, "s#2")
+    verdict = await world.turn(run, created, NewEvent(E.step_started, "s#1", attempt=1, dedupe="me"))
+    assert (verdict.outcome, verdict.events) == (Outcome.refused, ())
+    assert await world.loaded(run) == before
+
+
 async def test_h04_h05_seqs_are_dense_and_a_load_above_a_seq_begins_right_behind_it(world: World) -> None:
     run = await world.run(STEP, NewEvent(E.step_created, "s#2"))
     assert [event.seq for event in await world.log(run)] == [1, 2, 3, 4]

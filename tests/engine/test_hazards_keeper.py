@@ -1,0 +1,78 @@
+"""The lease keeper's thread, on real time: what is awaited here is events, not moments."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from typing import cast
+
+import structlog.testing
+
+from fencepost.engine.keeper_thread import KeeperThread
+from fencepost.engine.leases import LeaseKeeper
+from fencepost.engine.ports import real_ports
+from fencepost.replay.budget import TurnGuard
+from fencepost_queue.protocol import Delivery, Queue, Renewal
+
+PATIENCE_SECONDS = 15.0
+
+
+class Renewals:
+    """A queue that is only renewed against."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    async def renew(self, deliveries: Sequence[Delivery], lease_ms: int) -> Renewal:
+        self.threads.append(threading.get_ident())
+        assert [delivery.token for delivery in deliveries] == ["A.1"]
+        return Renewal()
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def test_h61_a_loop_that_is_blocked_for_longer_than_a_lease_is_renewed_for() -> None:
+    """User code blocks the loop until the lease would be long over: it is renewed meanwhile, again and again, and one
+    warning has the stack.
+    """
+    queue = Renewals()
+
+    async def connect() -> Queue:
+        return cast(Queue, queue)
+
+    lease = 0.6
+    keeper = LeaseKeeper(time.monotonic, lease)
+    thread = KeeperThread(
+        real_ports(),
+        keeper,
+        TurnGuard(),
+        connect,
+        renewal_seconds=lease / 3,
+        replay_budget_seconds=100,
+        blocked_seconds=lease,
+    )
+    with structlog.testing.capture_logs() as logs:
+        thread.start()
+        keeper.hold(Delivery("q", "s:run:a#1", "A.1"), time.monotonic())
+        blocked_by_the_user(queue, logs, time.monotonic() + lease)
+        renewed = list(queue.threads)
+        fresh = keeper.fresh("A.1")
+        await thread.stop()
+    assert len(renewed) >= 3
+    assert fresh, "the lease is as good as new"
+    warnings = [line for line in logs if line["event"] == "loop_blocked"]
+    assert len(warnings) == 1
+    assert "blocked_by_the_user" in warnings[0]["stack"]
+
+
+def blocked_by_the_user(queue: Renewals, logs: Sequence[object], least: float) -> None:
+    """Hold the loop for longer than a lease, and until there were three renewals and a warning."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < until:
+        if len(queue.threads) >= 3 and logs and time.monotonic() > least:
+            return
+        time.sleep(0.01)
+    assert asyncio.get_running_loop().is_running()

@@ -1,0 +1,118 @@
+"""Guards of outcomes: whose fault it was, and what a failure may cost."""
+
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from tests.hazards.registry import removal
+
+from fencepost import errors, failure
+from fencepost.authoring import retry
+from fencepost.engine import bodies, handback, hotpath, steps
+from fencepost.engine.bodies import Attempt
+from fencepost.engine.owed import own_tick
+from fencepost.engine.shell import Shell
+from fencepost.log import RunLog
+from fencepost.records import Failure, Policy, StepEnded, pack, unpack
+from fencepost_queue.protocol import Delivery
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import Batch, StoreTrouble
+
+ERRORS = "engine/test_error_table.py"
+
+
+@removal("H33", guard="what cannot be encoded is not tried again", tests=[
+    f"{ERRORS}::test_h33_an_unserialisable_result_fails_that_step_at_once",
+])  # fmt: skip
+def unserialisable_values_are_retried(patch: pytest.MonkeyPatch) -> None:
+    """As any other error."""
+    patch.setattr(errors, "NOT_RETRYABLE_CODES", frozenset())
+
+
+@removal("H69", guard="n retries are n + 1 executions that ended in an error", tests=[
+    "engine/test_basics.py::test_retries_back_off_and_count_errors",
+    "authoring/test_retry.py::test_h69_n_retries_are_n_plus_one_executions_that_ended_in_an_error",
+])  # fmt: skip
+def one_retry_fewer(patch: pytest.MonkeyPatch) -> None:
+    """Off by one."""
+
+    def next_delay(errors: int, policy: Policy, failure: Failure, uniform: Callable[[], float]) -> float | None:
+        if not failure.retryable or errors >= policy.retries:
+            return None
+        return failure.retry_after if failure.retry_after is not None else policy.first_delay
+
+    patch.setattr(retry.next_delay, "__code__", next_delay.__code__)
+
+
+@removal("H80", guard="an error that a body raises is the step's own, whatever its class", tests=[
+    f"{ERRORS}::test_h80_a_servers_error_raised_by_user_code_is_the_steps_own",
+])  # fmt: skip
+def blame_by_class(patch: pytest.MonkeyPatch) -> None:
+    """A StoreTrouble is the store's trouble."""
+    real = bodies.run_attempt
+
+    async def run_attempt(ports: Any, registry: Any, attempt: Attempt, *rest: Any) -> NewEvent:
+        event = await real(ports, registry, attempt, *rest)
+        if event.type in (EventType.step_failed, EventType.step_retrying):
+            found = unpack(event.payload, StepEnded).error.type
+            if found.endswith(("Trouble", "ServerUnavailable", "PostgresError", "ConnectionError")):
+                raise StoreTrouble(found)
+        return event
+
+    patch.setattr(steps, "run_attempt", run_attempt)
+
+
+@removal("H81", guard="trouble at the append of a result is handed back", tests=[
+    "engine/test_hazards_steps.py::test_h81_trouble_with_the_store_is_not_the_steps_failure",
+])  # fmt: skip
+def trouble_fails_the_step(patch: pytest.MonkeyPatch) -> None:
+    """Something went wrong in the step, after all."""
+
+    async def blame(shell: Shell, delivery: Delivery, trouble: Exception) -> None:
+        _, run_id, entity = delivery.key.split(":", 2)
+        payload = pack(StepEnded(failure.failure_of(trouble)))
+        event = NewEvent(EventType.step_failed, entity, attempt=1, dedupe=delivery.token, payload=payload)
+        await shell.store.append([Batch(run_id=run_id, fence=None, events=(event,))])
+        await handback.settle(shell, delivery, [own_tick(run_id, delivery.queue)])
+
+    patch.setattr(hotpath, "hand_back", blame)
+
+
+@removal("H83", guard="causes, arguments and attributes go into the record", tests=[
+    f"{ERRORS}::test_h83_an_exception_comes_back_as_itself",
+    "authoring/test_failure.py::test_h83_causes_and_contexts_survive_as_python_prints_them",
+])  # fmt: skip
+def only_the_message_survives(patch: pytest.MonkeyPatch) -> None:
+    """Class and text."""
+    real = failure._Writer.write
+
+    def write(self: Any, *args: Any) -> Failure:
+        record = real(self, *args)
+        return msgspec.structs.replace(record, cause=None, context=None, args=None, attributes={}, traceback="")
+
+    patch.setattr(failure._Writer, "write", write)
+
+
+@removal("H84", guard="limits are checked before the append", tests=[
+    "engine/test_hazards_parking.py::test_h84_a_run_over_its_limits_fails_alone",
+])  # fmt: skip
+def no_limits(patch: pytest.MonkeyPatch) -> None:
+    """A log grows as it likes."""
+    patch.setattr(RunLog, "check", lambda self, batch, open_entities=0: None)
+
+
+@removal("H86", guard="full jitter", tests=[
+    "authoring/test_retry.py::test_h86_the_delay_is_anywhere_between_zero_and_the_bound",
+])  # fmt: skip
+def no_jitter(patch: pytest.MonkeyPatch) -> None:
+    """Everybody comes at the bound."""
+
+    def delay_before(attempt_that_failed: int, policy: Policy, uniform: Callable[[], float]) -> float:
+        return min(policy.first_delay * policy.factor ** (attempt_that_failed - 1), policy.cap)
+
+    patch.setattr(retry.delay_before, "__code__", delay_before.__code__)

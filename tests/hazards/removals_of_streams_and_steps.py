@@ -1,0 +1,124 @@
+"""Guards of streams, of steps' time, of transactions and of heartbeats."""
+
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.hazards.registry import removal, without_sql, without_statement
+
+from fencepost.engine import tick
+from fencepost.engine.live import LiveRun
+from fencepost.engine.owed import Owed
+from fencepost.streaming import StreamSource
+from fencepost_store.joint import Joint
+
+STREAMS, TIME = "store/test_streams.py", "engine/test_hazards_step_time.py"
+
+
+@removal(
+    "H113",
+    guard="a stream knows how much of a writer it has",
+    tests=[f"{STREAMS}::test_h113_a_write_that_is_sent_again_lands_once"],
+)
+def chunks_are_appended_again(patch: pytest.MonkeyPatch) -> None:
+    """What comes is new."""
+    known = "o_sent := CASE WHEN v_writer.attempt = p_attempt THEN v_writer.sent ELSE 0 END;"
+    without_sql(patch, ("write_stream", known, "o_sent := p_first;"))
+
+
+@removal(
+    "H114",
+    guard="a stream is written by the newest start of its step",
+    tests=[f"{STREAMS}::test_h114_a_zombie_is_refused_once_the_next_attempt_has_started"],
+)
+def zombies_write_on(patch: pytest.MonkeyPatch) -> None:
+    """Nobody asks the log."""
+    without_sql(patch, ("write_stream", "IF v_newest IS DISTINCT FROM p_attempt THEN", "IF v_newest IS NULL THEN"))
+
+
+@removal(
+    "H115",
+    guard="a reader of an ended run waits for the stream's lock and reads once more",
+    tests=["engine/test_streams.py::test_h115_a_write_that_was_under_way_when_the_run_ended_is_read"],
+)
+def readers_leave_at_the_end(patch: pytest.MonkeyPatch) -> None:
+    """The run has ended, so there is nothing more."""
+
+    async def settle(self: Any) -> None:
+        return
+
+    patch.setattr(StreamSource, "_settle", settle)
+
+
+@removal(
+    "H120",
+    guard="step_failed names the newest start, 0 for none",
+    tests=["store/test_facts.py::test_h120_a_step_without_a_start_fails_as_attempt_0_and_only_then"],
+)
+def any_failure_ends_the_step(patch: pytest.MonkeyPatch) -> None:
+    """Whatever was started since."""
+    without_sql(patch, ("append", "(v_start_seq IS NULL OR v_after_seq IS NOT NULL)", "v_start_seq < 0"))
+
+
+@removal(
+    "H121",
+    guard="a turn ends the steps whose time is over",
+    tests=[
+        f"{TIME}::test_h121_a_step_that_nobody_serves_ends_by_its_time",
+        f"{TIME}::test_h121_the_time_of_a_step_survives_redis_and_the_worker",
+    ],
+)
+def steps_are_timed_by_their_executors(patch: pytest.MonkeyPatch) -> None:
+    """If there is one."""
+
+    def waits_only(live: LiveRun, owed: Owed, token: str, now: int) -> None:
+        assert live.instance is not None
+        live.instance.fire_due(now)
+
+    patch.setattr(tick, "time_out", waits_only)
+
+
+@removal(
+    "H122",
+    guard="what is refused is rolled back",
+    tests=["engine/test_transactional_steps.py::test_h122_writes_of_a_run_that_has_ended_are_rolled_back"],
+)
+def refused_writes_stay(patch: pytest.MonkeyPatch) -> None:
+    """The body was through, after all."""
+    patch.setattr(Joint, "roll_back", Joint.commit)
+
+
+@removal(
+    "H123",
+    guard="deferred constraints are checked before the run's row is locked",
+    tests=[
+        "engine/test_transactional_steps.py::test_h123_a_deferred_constraint_is_checked_before_the_runs_row_is_locked"
+    ],
+)
+def constraints_at_the_commit(patch: pytest.MonkeyPatch) -> None:
+    """Behind the lock."""
+    without_statement(patch, "seal", "SET CONSTRAINTS ALL IMMEDIATE;\n", "")
+
+
+@removal(
+    "H124",
+    guard="a tick of a run that is not there yet looks again",
+    tests=["engine/test_start_in_transaction.py::test_h124_a_run_is_found_soon_after_a_commit_that_nobody_told_of"],
+)
+def unborn_runs_are_left(patch: pytest.MonkeyPatch) -> None:
+    """There is no such run."""
+    patch.setattr(tick, "look_again_ms", lambda *args: None)
+
+
+@removal(
+    "H125",
+    guard="only the newest start of a step is heard",
+    tests=["store/test_heartbeats.py::test_h125_only_the_newest_start_of_an_open_step_is_heard"],
+)
+def zombies_beat_on(patch: pytest.MonkeyPatch) -> None:
+    """A start is a start."""
+    later = "n.ordinal = $3 + 1)"
+    without_statement(patch, "beat", later, "n.ordinal = $3 + 1 AND n.ordinal < 0)")
