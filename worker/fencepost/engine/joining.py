@@ -29,7 +29,7 @@ class Joining:
         self._join = join
         self._fault = fault
         self._joint: Joint | None = None
-        self.ready = False
+        self.ready: bool = False
         self.trouble: StoreTrouble | None = None
 
     @asynccontextmanager

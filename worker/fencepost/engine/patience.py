@@ -27,7 +27,7 @@ class Patience:
             self._ends["schedule_to_close"] = began + left
         if self._silence is not None:
             self._ends["heartbeat_timeout"] = began + self._silence
-        self.limit = asyncio.timeout_at(min(self._ends.values(), default=None))
+        self.limit: asyncio.Timeout = asyncio.timeout_at(min(self._ends.values(), default=None))
         self._over = False
 
     def heard(self) -> None:

@@ -24,7 +24,7 @@ class Pulse:
     def __init__(
         self, ports: Ports, patience: Patience, write: Write, on_zombie: Callable[[], None], period_seconds: float
     ) -> None:
-        self.written = False
+        self.written: bool = False
         self._ports = ports
         self._patience = patience
         self._write = write

@@ -54,8 +54,8 @@ class AttemptStreams:
     """
 
     def __init__(self, writing: Writing) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.payload_bytes_max = writing.limits.payload_bytes_max
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.payload_bytes_max: int = writing.limits.payload_bytes_max
         self._writing = writing
         self._channels: dict[str, AttemptChannel] = {}
 
@@ -88,8 +88,8 @@ class AttemptChannel:
     """One stream of an attempt, see ``authoring.stream_port.Channel``."""
 
     def __init__(self, writing: Writing, name: str) -> None:
-        self.written = 0
-        self.complete = False
+        self.written: int = 0
+        self.complete: bool = False
         self._writing = writing
         self._name = name
         self._begun = False

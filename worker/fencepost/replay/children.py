@@ -33,10 +33,10 @@ class ChildLink:
         self._end: Event | None = None
         self._waiters: list[WorkflowFuture] = []
         self.ask: Ask | None = ask
-        self.abandons = record.parent_close == records.ABANDON
-        self.kept = handle and self.abandons
+        self.abandons: bool = record.parent_close == records.ABANDON
+        self.kept: bool = handle and self.abandons
         self.cancelling: Ask | None = None
-        self.run_id = record.run
+        self.run_id: str = record.run
 
     @property
     def instance(self) -> AskingFace:
