@@ -20,6 +20,7 @@ from fencepost_store.admission import Unstorable
 from fencepost_store.attributes import packed
 from fencepost_store.events import KINDS, Event, NewEvent, Role
 from fencepost_store.events import EventType as E
+from fencepost_store.lineage import parent_text
 from fencepost_store.protocol import (
     Batch,
     FactOutcome,
@@ -30,6 +31,7 @@ from fencepost_store.protocol import (
     RunFilter,
     RunStatus,
 )
+from fencepost_store.pruning import Candidate, PruneFilter, PruneOutcome
 
 STEPS = 250
 STEPS_MAX = 1_000
@@ -70,6 +72,7 @@ class Pair:
         self.real = real
         self.random = random.Random(seed)
         self.runs: list[str] = []
+        self.left: list[str] = []  # of which no more is asked but to be pruned
         self.seen: Counter[str] = Counter()
         self.made = 0
 
@@ -241,6 +244,7 @@ async def start(pair: Pair) -> None:
         start_in=start_in,
         start_at=start_at,
         near=60 * SECOND,
+        parent=await a_child(pair) if pair.runs and pair.random.random() < 0.5 else None,
     )
     started = await pair.both("start", run)
     if started.created:
@@ -248,8 +252,51 @@ async def start(pair: Pair) -> None:
     if len(pair.runs) > 4:
         # Ended, or it would keep its hook tokens from the others for ever.
         left, *pair.runs = pair.runs
+        pair.left = [*pair.left[-5:], left]
         await pair.both("append", [Batch(left, None, (NewEvent(E.run_terminated, payload=b"\x01"),), grace=GRACE)])
     pair.seen["started" if started.created else "found"] += 1
+
+
+async def a_child(pair: Pair) -> str:
+    """Of a run, that has asked for it or not."""
+    run_id = pair.random.choice([*pair.runs, *pair.left])
+    loaded = await pair.model.store.load(run_id)
+    asked = [] if loaded is None else [event.entity for event in loaded.events if event.type is E.child_created]
+    return parent_text(run_id, pair.random.choice([*asked, "c#0"]))
+
+
+async def prune(pair: Pair) -> None:
+    """Runs that may go and runs that may not, old enough or not, held or not; then a part of what is left of them."""
+    chosen = pair.random.sample([*pair.left, *pair.runs], min(len(pair.left) + len(pair.runs), 3))
+    for run_id in chosen:
+        run = await pair.model.store.get(run_id)
+        if run is not None and run.status.ended and pair.random.random() < 0.6:  # what it owed is done
+            await pair.both("touch", run_id, run.fence, run.last_seq, None)
+    known = [None, None, None, *chosen, new_run_id()]
+    candidates = [Candidate(run_id, pair.random.choice(known)) for run_id in [*chosen, new_run_id()]]
+    older = pair.random.choice((0, 0, 20 * SECOND))
+    where = PruneFilter(older, pair.random.choice(((), (RunStatus.terminated,))), pair.random.choice((None, "flow")))
+    old = await pair.both("old_runs", where, pair.random.choice((None, *chosen)), 5)
+    pair.seen["old"] += len(old.runs)
+    if pair.random.random() < 0.3:
+        gone = pair.random.sample(chosen, 1)
+        assert await pair.model.store.prune(candidates, older, gone=gone, dry=True) == await pair.real.store.prune(
+            candidates, older, gone=gone, dry=True
+        )
+    if pair.random.random() < 0.2:
+        async with pair.model.store.locked(chosen[0], 60), pair.real.store.locked(chosen[0], 60):
+            outcomes = await pair.both("prune", candidates, older)
+    else:
+        outcomes = await pair.both("prune", candidates, older)
+    pair.seen.update(f"prune {outcome.value}" for outcome in outcomes)
+    away = {one.run_id for one, outcome in zip(candidates, outcomes, strict=True) if outcome is PruneOutcome.pruned}
+    pair.runs = [run_id for run_id in pair.runs if run_id not in away]
+    pair.left = [run_id for run_id in pair.left if run_id not in away]
+    for run_id in away:
+        await pair.both("load", run_id)
+    pair.seen["swept"] += (await pair.both("sweep", pair.random.choice((1, 7, 1000)))).rows
+    if not pair.runs:
+        await start(pair)
 
 
 async def append_one(pair: Pair) -> None:
@@ -337,13 +384,15 @@ async def small(pair: Pair) -> None:
             await pair.real.advance(step)
 
 
-OPERATIONS = {start: 2, append_one: 16, append_many: 5, append_locked: 2, small: 6}
+OPERATIONS = {start: 2, append_one: 16, append_many: 5, append_locked: 2, small: 6, prune: 2}
 WANTED = (
     {operation.__name__ for operation in OPERATIONS}
     | {outcome.value for outcome in Outcome}
     | {outcome.value for outcome in FactOutcome}
     | {reason.value for reason in Reason}
     | {"unstorable", "started", "found", "given up", "clock", "due taken", "failed unstarted"}
+    | {f"prune {outcome.value}" for outcome in PruneOutcome}
+    | {"old", "swept"}
     | {"traced", "attributed", "put off", "found by attribute"}
     | {kind.name for kind in E if kind is not E.run_created}
 )

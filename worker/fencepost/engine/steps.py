@@ -257,6 +257,8 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
     except asyncio.CancelledError:
         if stopped:
             await _stopped(shell, live, delivery, stopped[0])
+            if stopped[0] == "withdrawn":
+                await _forget(shell, live, attempt, aids)
             return
         body.cancel()  # the worker drains: hand the message back, it is not a crash
         await asyncio.gather(body, return_exceptions=True)
@@ -265,6 +267,7 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
     shell.keeper.watch(delivery.token, None)
     if "withdrawn" in stopped:  # the body ended in its own way: what it came to would be refused (H14)
         await _stopped(shell, live, delivery, "withdrawn")
+        await _forget(shell, live, attempt, aids)
     else:
         await _ended(shell, live, delivery, attempt, aids, event)
 
@@ -285,7 +288,14 @@ async def _ended(
             await _retrying(shell, live, delivery, event)
             return
         await complete(shell, live, delivery, event)
-    if attempt.previous is not None or (pulse is not None and pulse.written):
+    await _forget(shell, live, attempt, aids)
+
+
+async def _forget(shell: Shell, live: LiveRun, attempt: Attempt, aids: Aids) -> None:
+    """The step has ended, and with it what its attempts have left for the next one."""
+    if aids.pulse is not None:
+        await aids.pulse.close()  # or what is under way would land behind this
+    if attempt.previous is not None or (aids.pulse is not None and aids.pulse.written):
         try:
             await shell.store.forget_beat(live.run_id, attempt.entity)
         except StoreTrouble as trouble:  # the row stays until the run is pruned, and is asked for by nobody
