@@ -217,7 +217,7 @@ class _Writer:
 
     def attributes(self, exc: BaseException) -> dict[str, bytes]:
         kept: dict[str, bytes] = {}
-        state: dict[object, object] = exc.__dict__
+        state = cast("dict[object, object]", exc.__dict__)  # its keys may be anything
         for name, value in state.items():
             if not isinstance(name, str) or _writable(name) != name:
                 continue
