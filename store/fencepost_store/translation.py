@@ -46,6 +46,8 @@ def translated(error: BaseException, dsn: str) -> Exception | None:
     if isinstance(error, UnicodeEncodeError):
         return Unstorable(f"text that is not valid Unicode cannot be stored: {error}")
     if isinstance(error, _TROUBLE):
+        if isinstance(error, TimeoutError) and not str(error):
+            return StoreTrouble(f"Postgres at {where(dsn)} did not answer in time")
         return StoreTrouble(f"Postgres at {where(dsn)}: {type(error).__name__}: {error}")
     return None
 

@@ -69,3 +69,21 @@ def test_importing_it_loads_nothing_heavy(statement: str, heavy: tuple[str, ...]
     script = f"{statement}\nimport sys\nprint(*sorted(set(sys.modules) & set({heavy!r})))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_blocking_client_has_what_the_other_has() -> None:
+    """Every method, with the same parameters: what one page shows of the client holds for both."""
+    from inspect import signature
+
+    from fencepost import sync
+    from fencepost.client import Run
+
+    inside = {"begun", "prepare_joined", "config", "call"}  # of the two implementations, not for users
+    for plain, blocking in ((fencepost.Client, sync.Client), (Run, sync.Run)):
+        names = {name for name in (*dir(plain), *dir(blocking)) if name[0] != "_"} - inside
+        for name in names:
+            ours, theirs = getattr(plain, name, None), getattr(blocking, name, None)
+            assert ours is not None, name
+            assert theirs is not None, name
+            if callable(ours):
+                assert list(signature(ours).parameters) == list(signature(theirs).parameters), name

@@ -58,7 +58,7 @@ def test_dev_from_start_to_end(project: Terminal) -> None:
 
     ended_well(live)
     told = project("runs", "list")
-    assert (told.exit_code, "no dev servers run" in told.stderr) == (4, True)
+    assert (told.exit_code, "no dev servers answer" in told.stderr) == (4, True)
 
     live = project.start("dev", "shop", "--no-reload")
     live.wait_for("ready: workflows:")

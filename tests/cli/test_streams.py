@@ -151,6 +151,9 @@ def test_what_is_not_there_is_said_with_what_is(worked: Terminal, client: Client
     told = worked("runs", "stream", run.id, "wrods")
     assert told.exit_code == 3
     assert "has no stream 'wrods' yet: it has 'notes', 'words'" in told.stderr
+    told = worked("runs", "stream", run.id, "wrods", "--follow")
+    assert told.exit_code == 3
+    assert "has ended without a stream 'wrods': it has 'notes', 'words'" in told.stderr
     missing = "01900000-0000-7000-8000-000000000000"
     for command in (["streams", missing], ["stream", missing, "words"], ["stream", missing, "words", "--follow"]):
         assert worked("runs", *command).exit_code == 3

@@ -131,6 +131,7 @@ def test_the_variables_of_a_kubernetes_service_called_fencepost_are_no_settings(
         ("divergence", "ignore", "ignore"),
         ("namespace", "a-b", "regex"),
         ("queues", "a b", "queues[0]"),
+        ("queues", ",", ">= 1"),
         ("prepared_statements", "maybe", "bool"),
     ],
 )

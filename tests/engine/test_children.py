@@ -115,7 +115,20 @@ def test_continue_as_new_runs_what_stands_around_it() -> None:
         async def in_a_step() -> None:
             await inside()
 
+        @workflow(registry=world.registry)
+        async def typed(n: int, *, until: int) -> int:
+            if n < until:
+                typed.continue_as_new(n + 1, until=until)
+            return n
+
+        @workflow(registry=world.registry)
+        async def as_another() -> None:
+            typed.continue_as_new(1, until=2)
+
         async with world.worker("A"):
+            assert await (await world.client().start(typed, 1, until=3)).result(100) == 3
+            with pytest.raises(RunFailed, match=r"as_another.continue_as_new\(...\), or start the other"):
+                await (await world.start(as_another)).result(100)
             assert await (await world.start(flow, 1)).result(100) == 3
             assert undone == [1]
             with pytest.raises(RunFailed, match="ArgumentError"):
@@ -125,6 +138,8 @@ def test_continue_as_new_runs_what_stands_around_it() -> None:
             assert isinstance(caught.value.__cause__, NotInWorkflow)
         with pytest.raises(NotInWorkflow):
             continue_as_new(1)
+        with pytest.raises(NotInWorkflow):
+            typed.continue_as_new(1, until=1)
 
     run(main)
 

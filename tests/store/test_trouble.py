@@ -323,3 +323,9 @@ async def test_a_long_log_comes_in_pages_and_whole(store: PostgresStore) -> None
     loaded = await store.load(run)
     assert loaded is not None
     assert [event.seq for event in loaded.events] == list(range(1, 2_702))
+
+
+def test_a_server_that_hangs_is_said_to_not_answer() -> None:
+    """asyncio's TimeoutError has no words of its own, and "TimeoutError:" helps nobody."""
+    told = translated(TimeoutError(), "postgresql://u@h/d")
+    assert str(told) == "Postgres at h (user u, database d) did not answer in time"

@@ -94,6 +94,7 @@ def right_blocking(client: sync.Client) -> None:
     assert_type(client.run("id", fulfil), sync.Run[Shipment])
     assert_type(client.start(count, attributes={"n": 1}, delay=timedelta(days=1)), sync.Run[int])
     assert_type(client.list(workflow="fulfil", attributes={"n": 1}), list[RunInfo])
+    assert_type(client.list(parent="id", limit=1), list[RunInfo])
     assert_type(client.resume("token", Order(1)), str)
     with sync.Client(database_url="x", redis_url="y", namespace="z", config_file=Path("f")) as opened:
         assert_type(opened, sync.Client)

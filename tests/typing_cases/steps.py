@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 from fencepost import Step, current, now, random, sleep, step, uuid4
@@ -31,6 +31,26 @@ async def charge(order: Order, *, currency: str = "EUR") -> Receipt:
 async def refund(receipt: Receipt) -> None: ...
 
 
+@step(
+    schedule_to_start=60,
+    schedule_to_close=timedelta(hours=1),
+    heartbeat_timeout=10,
+    non_retryable=(ValueError, "stripe.error.CardError"),
+    first_delay=1,
+    factor=1.5,
+    cap=60,
+)
+async def bounded(order: Order) -> int:
+    assert_type(current().heartbeat_details(int), int | None)
+    current().heartbeat({"line": 1})
+    assert_type(current().deadline, datetime | None)
+    assert_type(current().cancelled, bool)
+    current().heartbeat(1, 2)  # expect-error
+    done: str = current().heartbeat_details(int)  # expect-error
+    print(done)
+    return order.id
+
+
 @step
 def label(order: Order) -> str:
     return "x"
@@ -43,6 +63,8 @@ def crunch(numbers: list[int]) -> int:
 
 async def right() -> None:
     assert_type(charge, Step[..., Receipt])  # expect-error
+    assert_type(await bounded(Order(1)), int)
+    assert_type(await charge.with_options(schedule_to_close=timedelta(hours=1))(Order(1)), Receipt)
     assert_type(await charge(Order(1)), Receipt)
     assert_type(await charge(Order(1), currency="USD"), Receipt)
     assert_type(await refund(Receipt(1)), None)
@@ -86,6 +108,9 @@ async def wrong() -> None:
     charge.with_options(retry=1)  # expect-error
     charge.with_options(timeout="1s")  # expect-error
     charge.with_options(queue=1)  # expect-error
+    charge.with_options(schedule_to_close="1h")  # expect-error
+    await bounded(Receipt(1))  # expect-error
+    name: str = await bounded(Order(1))  # expect-error
     await charge.with_options(retries=1)(1)  # expect-error
     await charge.with_options(retries=1)()  # expect-error
     other: str = await charge.with_options(retries=1)(Order(1))  # expect-error
@@ -98,11 +123,27 @@ async def wrong() -> None:
         group.create_task(label)  # expect-error
     print(task.result().total)  # expect-error
     await sleep("1s")  # expect-error
-    print(total, other)
+    print(total, other, name)
 
 
 @step(retry=3)  # expect-error
 async def misspelt() -> None: ...
+
+
+@step(schedule_to_start="1m")  # expect-error
+async def scheduled() -> None: ...
+
+
+@step(schedule_to_close="1m")  # expect-error
+async def closed() -> None: ...
+
+
+@step(heartbeat_timeout="1s")  # expect-error
+async def silent() -> None: ...
+
+
+@step(non_retryable=ValueError)  # expect-error
+async def one_class() -> None: ...
 
 
 @step(timeout="30s")  # expect-error

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, assert_type
+from typing import Any, Never, assert_type
 
 from fencepost import ChildHandle, Client, Fatal, Retry, StepFailed, patched, set_attributes, workflow
 from fencepost.client import Run
@@ -51,6 +51,32 @@ async def right() -> None:
     raise Fatal("no")
 
 
+@workflow
+async def endless(page: int, *, rounds: int = 1) -> str:
+    if rounds > 2:
+        assert_type(endless.continue_as_new(page + 1, rounds=rounds - 1), Never)
+    if rounds > 1:
+        endless.continue_as_new(page + 1)
+    return "the end"  # nothing above returns: a checker knows it
+
+
+async def continued(n: int | None) -> int:
+    if n is None:
+        endless.continue_as_new(1)
+    return n
+
+
+@workflow
+async def endlessly_wrong(page: int, *, rounds: int = 1) -> None:
+    if rounds > 3:
+        endlessly_wrong.continue_as_new("2")  # expect-error
+    if rounds > 2:
+        endlessly_wrong.continue_as_new()  # expect-error
+    if rounds > 1:
+        endlessly_wrong.continue_as_new(2, 1)  # expect-error
+    endlessly_wrong.continue_as_new(2, round=1)  # expect-error
+
+
 async def started(client: Client) -> None:
     assert_type(await client.start(plain, 1), Run[str])
     assert_type(await client.start("plain", 1, attributes={"a": 1}, delay=1, key="k"), Run[Any])
@@ -66,13 +92,21 @@ async def wrong() -> None:
     text: str = await fulfil(1)  # expect-error
     fulfil.start("1")  # expect-error
     await fulfil.start(1)  # expect-error
+    fulfil.start()  # expect-error
+    shipped_text: str = await fulfil.start(1).result()  # expect-error
+    print((await fulfil.start(1).result()).okay)  # expect-error
+    await plain.with_options(queue="q")("1")  # expect-error
+    number_of: int = await plain.with_options(queue="q")(1)  # expect-error
+    plain.with_options(queue="q").start("1")  # expect-error
+    plain.with_options(key=1)  # expect-error
+    plain.with_options(retries=1)  # expect-error
     plain.with_options(parent_close="kill")  # expect-error
     number, shipped = await asyncio.gather(plain(1), fulfil(1))
     number.bit_length()  # expect-error
     shipped.upper()  # expect-error
     patched(1)  # expect-error
     Retry(after="1s")  # expect-error
-    print(text)
+    print(text, shipped_text, number_of)
 
 
 @workflow  # expect-error

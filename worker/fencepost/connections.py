@@ -32,7 +32,7 @@ def with_servers(config: Config, state_dir: Path | None = None) -> Config:
             name for name, url in (("Postgres", config.database_url), ("Redis", config.redis_url)) if not url
         )
         raise ConfigError(
-            f"no {missing} is configured and no dev servers run in {where}: set FENCEPOST_DATABASE_URL and"
+            f"no {missing} is configured and no dev servers answer in {where}: set FENCEPOST_DATABASE_URL and"
             " FENCEPOST_REDIS_URL, name them in fencepost.toml, or start `fencepost dev MODULE` in this folder"
         )
     return replace(

@@ -233,12 +233,15 @@ class Client:
         workflow: str | None = None,
         status: str | None = None,
         attributes: Mapping[str, AttributeValue] | None = None,
+        parent: str | None = None,
         limit: int = 50,
         before: str | None = None,
     ) -> list[RunInfo]:
         """See ``fencepost.Client.list``."""
         return self.call(
-            self._client.list(workflow=workflow, status=status, attributes=attributes, limit=limit, before=before)
+            self._client.list(
+                workflow=workflow, status=status, attributes=attributes, parent=parent, limit=limit, before=before
+            )
         )
 
     def prune(

@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
 
@@ -15,7 +15,7 @@ from fencepost import payload
 from fencepost.authoring import registry
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.child import ChildHandle, called
-from fencepost.authoring.continuing import RUNNING
+from fencepost.authoring.continuing import RUNNING, continued
 from fencepost.authoring.step import check_body, seconds_of
 from fencepost.errors import NotInWorkflow
 from fencepost.failure import failure_of, run_code
@@ -149,6 +149,15 @@ class Workflow(Generic[P, R]):
         record = self._record(asking, entity, args, kwargs)
         return ChildHandle(asking.child(entity, record, handle=True), self._name, self.decode_result)
 
+    def continue_as_new(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        """End this run of the workflow here; a new one goes on with these arguments and an empty log.
+
+        ``fencepost.continue_as_new``, with the types of this workflow's arguments. What ``with_options`` says is for
+        children, and has no effect here. Raises NotInWorkflow elsewhere, also in a step; ArgumentError in a run of
+        another workflow, and like PayloadError for arguments that do not fit.
+        """
+        continued(args, kwargs, self._name)
+
     def with_options(
         self,
         *,
@@ -216,7 +225,7 @@ class Workflow(Generic[P, R]):
         """The root coroutine of a run, see replay.interface.Program."""
         record = unpack(created, RunCreated)
         args, kwargs = self.arguments.decode(record.input)
-        RUNNING.set(self.arguments.encode)
+        RUNNING.set((self._name, self.arguments))
         body = cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)
         if record.timeout is None:
             value = await body(*args, **kwargs)

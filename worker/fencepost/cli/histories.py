@@ -52,7 +52,7 @@ def export(session: Session, run_ids: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("files", metavar="FILE...", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--module", "modules", metavar="MODULE", multiple=True, required=True, help="The code; may be repeated.")
 @click.option("--open", "open_runs", is_flag=True, help="Also every open run of the namespace, from Postgres.")
 @json_option

@@ -64,7 +64,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
     cls=Root,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 cannot connect, 5 refused.",
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 cannot connect, 5 refused, 130 Ctrl-C.",
 )
 @click.option(
     "--config",

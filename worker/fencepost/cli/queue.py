@@ -22,7 +22,7 @@ def queue() -> None:
     """See how much work waits."""
 
 
-@queue.command()
+@queue.command(short_help="Count the messages of each lane.")
 @click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
 @click.option(
     "--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds, for --watch."
@@ -67,8 +67,8 @@ def _show_depth(lanes: list[Depth], as_json: bool) -> None:
     table(rows, ["QUEUE", "SHARD", "READY", "LEASED", "DELAYED", "OLDEST READY"], right=frozenset({1, 2, 3, 4}))
 
 
-@queue.command()
-@click.argument("name", metavar="QUEUE", default="default")
+@queue.command(short_help="Show messages of a queue as they stand.")
+@click.argument("name", metavar="[QUEUE]", default="default")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="How many at most.")
 @json_option
 @click.pass_obj

@@ -82,7 +82,17 @@ async def _chunks(
         from fencepost.streaming import StreamSource
 
         async with session.queue() as (queue, _):
-            yield StreamSource(store, queue, run_id, name).follow(start)
+            yield _followed(store, StreamSource(store, queue, run_id, name).follow(start), run_id, name)
+
+
+async def _followed(store: Streams, chunks: AsyncGenerator[Chunk], run_id: str, name: str) -> AsyncGenerator[Chunk]:
+    """What is there and what comes. A name that is still unknown when the run has ended was a wrong one."""
+    empty = True
+    async for chunk in chunks:
+        empty = False
+        yield chunk
+    if empty:
+        await _refuse_unknown(store, run_id, name, waits=False)
 
 
 async def _there(store: Streams, run_id: str, name: str, start: int) -> AsyncGenerator[Chunk]:
@@ -103,11 +113,13 @@ async def _there(store: Streams, run_id: str, name: str, start: int) -> AsyncGen
         await _refuse_unknown(store, run_id, name)
 
 
-async def _refuse_unknown(store: Streams, run_id: str, name: str) -> None:
+async def _refuse_unknown(store: Streams, run_id: str, name: str, *, waits: bool = True) -> None:
     known = [one.name for one in await store.list_streams(run_id)]
     if name not in known:
         there = f"it has {', '.join(repr(one) for one in known)}" if known else "it has none"
-        raise NoStream(f"run {run_id} has no stream {name!r} yet: {there}; --follow waits for it")
+        if waits:
+            raise NoStream(f"run {run_id} has no stream {name!r} yet: {there}; --follow waits for it")
+        raise NoStream(f"run {run_id} has ended without a stream {name!r}: {there}")
 
 
 def _info_json(one: StreamInfo) -> dict[str, Any]:

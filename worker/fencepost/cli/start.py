@@ -58,6 +58,8 @@ def start(
 
     if timeout is not None and not wait:
         raise click.UsageError("--timeout bounds --wait: give both, or neither")
+    if strict and key is None:
+        raise click.UsageError("--strict says which run of that --key will do: give both, or neither")
     values = [parse_json(text, f"argument {number}") for number, text in enumerate(args, 1)]
     named = parse_kwargs(kwargs)
     found = _find(workflow, module)

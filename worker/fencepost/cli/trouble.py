@@ -29,6 +29,7 @@ CLASSES: tuple[tuple[str, str, int], ...] = (
     ("fencepost.errors", "DuplicateName", USAGE),
     ("fencepost.errors", "PayloadError", USAGE),
     ("fencepost.errors", "ArgumentError", USAGE),
+    ("fencepost.errors", "BadAttribute", USAGE),
     ("fencepost.errors", "ServerUnavailable", CANNOT_CONNECT),
     ("fencepost.errors", "FencepostError", FAILED),
     ("fencepost_store.trouble", "StoreRefused", REFUSED),

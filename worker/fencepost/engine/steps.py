@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fencepost.engine.aids import Aids
-from fencepost.engine.bodies import Attempt, crashed, run_attempt
+from fencepost.engine.bodies import Attempt, crashed, outlived, run_attempt
 from fencepost.engine.handback import hand_back, release, settle
 from fencepost.engine.hotpath import after_terminal_fact, complete
 from fencepost.engine.joining import Joining
@@ -27,6 +27,7 @@ from fencepost.records import StepCreated, StepStarted, pack, unpack
 from fencepost.replay.fold import OpenWork, StepState
 from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_store.admission import ATTEMPT_MAX
 from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, StoreTrouble
 
@@ -143,6 +144,9 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             dedupe=delivery.token,
             payload=pack(StepStarted(worker=shell.worker)),
         )
+        if number > ATTEMPT_MAX:
+            await complete(shell, live, delivery, outlived(attempt, state.started))
+            return None
         verdict = await _append_fact(shell, live, started)
         if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
             if number == 1:
