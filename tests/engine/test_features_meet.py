@@ -233,6 +233,7 @@ async def test_a_start_in_the_callers_transaction_takes_all_that_a_start_takes(
             return await here.client.start(flow, connection=here.admin, key="k", delay=1.0, attributes={"stage": "new"})
 
         async with here.worker():
+            gone: Any = None
             with contextlib.suppress(ZeroDivisionError):
                 async with here.admin.transaction():
                     gone = await begin()
