@@ -1,7 +1,7 @@
 # What a newcomer needs: `make demo` and `make test` work right after the clone, with nothing but bash, make and Python 3.11 or later.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types layout deploy hazards kills long stress chaos bench lock ci clean
+.PHONY: help setup demo test lint format types layout deploy hazards kills long simulate mutants stress chaos bench lock ci clean
 
 # Of this checkout, whatever is active in the caller's shell.
 RUN := .venv/bin/python
@@ -46,6 +46,12 @@ kills: setup ## Kill workers between append and settle and in bodies, 20 times e
 
 long: setup ## One run with 100,000 events on real servers, some minutes: a turn costs the same at its end as at its beginning
 	@FENCEPOST_LONG=1 $(RUN) -m pytest -q -s tests/long $(PYTEST_ARGS)
+
+simulate: setup ## Play SEEDS=20000 seeded fault schedules of the whole engine (SEED=s alone: one, with its trace)
+	@$(RUN) -m tests.simulate $(if $(SEEDS)$(SEED),$(if $(SEEDS),--seeds $(SEEDS)) $(if $(SEED),--seed $(SEED)),--seeds 20000) --jobs $(or $(JOBS),2)
+
+mutants: setup ## Take each guard out, put bugs of other engines in: the simulator and the tests must find each
+	@$(RUN) -m tests.simulate.mutants --jobs $(or $(JOBS),2)
 
 stress: setup ## The storm: 40 cycles of races on real servers, an hour or so; STRESS_ARGS='--cycles 2' for less
 	@$(RUN) -m tests.stress $(STRESS_ARGS)

@@ -15,6 +15,7 @@ from fencepost.engine.tick import handle_tick
 from fencepost.records import StepCreated
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Claimed, Delivery, QueueTrouble
+from fencepost_store.protocol import StoreTrouble
 
 CLAIM_MAX = 64
 """Messages per claim: enough to amortise the call, few enough that other workers get their share."""
@@ -113,6 +114,8 @@ class Claims:
         except asyncio.CancelledError:
             await asyncio.shield(release(self._shell, delivery))
             raise
+        except (StoreTrouble, QueueTrouble) as trouble:
+            await hand_back(self._shell, delivery, trouble)
         except Exception as bug:  # noqa: BLE001 - a bug of ours must cost neither the message nor the worker
             note("handler_failed", key=delivery.key, error=f"{type(bug).__name__}: {bug}", trace=traceback.format_exc())
             await hand_back(self._shell, delivery, bug)

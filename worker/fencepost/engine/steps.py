@@ -104,6 +104,10 @@ def _attempt(
 async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -> Attempt | None:
     """Look up and append step_started. None: no body is to be run, the message has been dealt with."""
     known = live.instance.work.steps.get(entity) if live.instance is not None else None
+    if known is not None and known.started:
+        # The code cannot see retries, so no turn hears of them, and an instance may not have taken in how often the
+        # step has failed elsewhere (H69). Of a first start it is enough that it lands: nothing can have been before it.
+        known = None
     for _ in range(LOOKUPS_MAX):
         state = known if known is not None else await _look_up(shell, live, entity)
         known = None

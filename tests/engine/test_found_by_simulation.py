@@ -1,0 +1,48 @@
+"""Bugs that the simulator has found (tests/simulate), driven here by construction."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from engine_virtual import run
+from engine_world import World
+
+from fencepost import errors, hook, step, workflow
+from fencepost_store.events import EventType
+
+
+def test_h69_a_retry_elsewhere_is_counted_by_who_has_a_live_instance() -> None:
+    """Pointed seed 12: A runs attempt 1, B takes a turn meanwhile and so knows of its start, A's step_retrying lands
+    unseen by B, and B runs attempt 2. It is the second error of a step with one retry, so the last.
+    """
+
+    async def main() -> None:
+        world = World()
+        began: list[int] = []
+
+        @step(registry=world.registry, retries=1, first_delay=2.0)
+        async def work() -> None:
+            began.append(len(began) + 1)
+            await asyncio.sleep(1)
+            raise ValueError("no")
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            async with hook(int, token="t"):
+                await work()
+
+        async with world.worker("A") as a:
+            started = await world.start(flow)
+            await asyncio.sleep(0.5)
+            assert began == [1]
+            a.claims.stop()
+            async with world.worker("B"):
+                await world.client().resume("t", 1)
+                with pytest.raises(errors.RunFailed):
+                    await started.result(60)
+        assert began == [1, 2]
+        kinds = [event.type for event in await world.log(started)]
+        assert kinds.count(EventType.step_retrying) == 1
+
+    run(main)

@@ -1,0 +1,137 @@
+"""The generated workflows as fencepost has them: one workflow and a few steps, registered once per process and version
+of the code. Which tree a run plays is its argument; what a step's body does is asked of the world that is current.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Protocol
+
+from tests.simulate.plan import Node
+from tests.simulate.programs import play
+
+from fencepost import Hook, hook, patched, sleep, step, workflow
+from fencepost.authoring.context import current
+from fencepost.authoring.registry import Registry
+from fencepost.authoring.step import Step
+from fencepost.authoring.workflow import Workflow
+
+
+class Scene(Protocol):
+    """The world that is current."""
+
+    def tree(self, run: int, node: int) -> Node:
+        """The tree of a run; of a child, the part of that node."""
+        ...
+
+    async def body(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
+        """What a step's body does."""
+        ...
+
+    def quick(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
+        """The same in a thread."""
+        ...
+
+
+class Stage:
+    """Where the current world stands."""
+
+    scene: Scene
+
+
+class Code:
+    """A version of the code. ``new``: after the change."""
+
+    def __init__(self, *, new: bool) -> None:
+        self.new = new
+        self.registry = Registry()
+        self.build = "new" if new else "old"
+        self.steps = _steps(self.registry)
+        code = self
+
+        @workflow(registry=self.registry, name="main")
+        async def main(run: int) -> Any:
+            return await play(Stage.scene.tree(run, 0), _Durable(run, code))
+
+        @workflow(registry=self.registry, name="sub")
+        async def sub(run: int, node: int, visit: int) -> Any:
+            return await play(Stage.scene.tree(run, node), _Durable(run, code))
+
+        self.main: Workflow[..., Any] = main
+        self.sub: Workflow[..., Any] = sub
+
+
+def _steps(registry: Registry) -> dict[str, Step[..., Any]]:
+    @step(registry=registry, first_delay=0.5, cap=4.0)
+    async def work(run: int, node: int, visit: int) -> Any:
+        context = current()
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
+
+    @step(registry=registry, retries=0)
+    async def once(run: int, node: int, visit: int) -> Any:
+        context = current()
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
+
+    @step(registry=registry, retries=1, timeout=2.0, first_delay=0.1)
+    async def brief(run: int, node: int, visit: int) -> Any:
+        context = current()
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
+
+    @step(registry=registry, first_delay=3.0, retries=2)
+    def thread(run: int, node: int, visit: int) -> Any:
+        context = current()
+        return Stage.scene.quick(context.run_id, node, visit, context.step_id, context.attempt)
+
+    @step(registry=registry, queue="other", first_delay=0.2)
+    async def elsewhere(run: int, node: int, visit: int) -> Any:
+        context = current()
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
+
+    return {"work": work, "once": once, "brief": brief, "thread": thread, "elsewhere": elsewhere}
+
+
+class _Durable:
+    """The primitives, as workflow code has them."""
+
+    def __init__(self, run: int, code: Code) -> None:
+        self._run = run
+        self._code = code
+        self._visits: Counter[int] = Counter()
+
+    async def step(self, node: Node) -> Any:
+        self._visits[node.id] += 1
+        return await self._code.steps[node.flavour](self._run, node.id, self._visits[node.id])
+
+    async def child(self, node: Node) -> Any:
+        self._visits[node.id] += 1
+        return await self._code.sub(self._run, node.id, self._visits[node.id])
+
+    async def sleep(self, seconds: float) -> None:
+        await sleep(seconds)
+
+    def hook(self, token: str) -> _Open:
+        return _Open(hook(token=token))
+
+    def patched(self, node: Node) -> bool:
+        return self._code.new and patched(f"p{node.id}")
+
+
+class _Open:
+    def __init__(self, opened: Hook[Any]) -> None:
+        self._hook = opened
+
+    async def next(self) -> Any:
+        return await self._hook
+
+    def close(self) -> None:
+        self._hook.close()
+
+
+_codes: dict[bool, Code] = {}
+
+
+def code(*, new: bool) -> Code:
+    """A version of the code, made once."""
+    if new not in _codes:
+        _codes[new] = Code(new=new)
+    return _codes[new]

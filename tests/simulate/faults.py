@@ -1,0 +1,236 @@
+"""What goes wrong, and when: the plan's faults placed on the calls of the processes."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from tests.simulate.plan import Fault
+from tests.simulate.scheduler import Proc
+from tests.simulate.wires import SERVER, Wire, WireFault
+
+from fencepost_queue.memory import LaneSnapshot
+
+if TYPE_CHECKING:
+    from tests.simulate.processes import SimWorker
+    from tests.simulate.world import World
+
+ON_ONE_CALL = frozenset({"lost", "refused", "late", "slow_call", "twice", "rolled_back"})
+ROLLED_OUT_BY = 60.0
+"""Seconds after which no worker has the old code any more."""
+
+CLIENTS = 100
+"""From here on ``Fault.who`` counts clients."""
+
+
+class Slot:
+    """A place for a worker process, one after the other."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.generation = 0
+        self.beats = 0
+        self.worker: SimWorker | None = None
+
+
+class Faults:
+    """See the module. ``windows`` and ``hits`` tell what has happened; ``busy_until``: nothing is over before."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.slots: list[Slot] = []
+        self.workers: list[SimWorker] = []
+        self.windows: list[tuple[float, float, str]] = []
+        self.hits: Counter[str] = Counter()
+        self.busy_until = 0.0
+        self._placed: dict[int, dict[int, list[Fault]]] = defaultdict(lambda: defaultdict(list))
+        self._beats: Counter[int] = Counter()
+        self._snapshots: list[tuple[float, dict[str, LaneSnapshot]]] = []
+        self._wires: dict[int, Wire] = {}
+
+    def place(self) -> None:
+        """Take the plan's faults."""
+        for fault in self.world.plan.faults:
+            self._placed[fault.who][fault.beat].append(fault)
+        if self.world.plan.old:
+            self.world.loop.call_later(ROLLED_OUT_BY, self._roll_out, context=SERVER)
+            self.window("rollout", ROLLED_OUT_BY)
+
+    def window(self, kind: str, seconds: float) -> None:
+        """From now on, for so long, things may be slow."""
+        now = self.world.loop.now
+        self.windows.append((now, now + seconds, kind))
+
+    def hit(self, kind: str) -> None:
+        """A fault has happened."""
+        self.hits[kind] += 1
+        self.window(kind, 0.0)
+
+    def beat(self, who: int, proc: Proc) -> None:
+        """A process makes a call that counts."""
+        self._beats[who] += 1
+        if sum(self._beats.values()) % 4 == 0:
+            self._snapshots.append((self.world.loop.now, self.world.servers.queue.snapshot()))
+            del self._snapshots[:-50]
+        for fault in self._placed[who].pop(self._beats[who], ()):
+            if proc.countdown:
+                self._placed[who][self._beats[who] + 1].append(fault)
+                continue
+            if fault.kind in ON_ONE_CALL:
+                self._on_call(who, fault)
+                continue
+            proc.countdown = fault.hops + 1
+            proc.on_count = lambda fault=fault: self._fire(fault, who, proc)
+
+    def watch(self, who: int, wire: Wire) -> None:
+        """A client's wire, for faults on its calls."""
+        self._wires[who] = wire
+
+    def wire(self, who: int) -> Wire | None:
+        """The wire of whoever is there now."""
+        if who in self._wires:
+            return self._wires[who]
+        worker = self.slots[who].worker
+        return None if worker is None else worker.wire
+
+    def die(self, proc: Proc) -> None:
+        """A body ends its process."""
+        for worker in self.workers:
+            if proc in worker.children:
+                self.hit("child_crash")
+                self.world.loop.kill(proc)
+            elif worker.proc is proc:
+                slot = next((slot for slot in self.slots if slot.worker is worker), None)
+                self._crash(slot, worker, Fault("crash", 0, 0, expired=True, again=0.5), "poison")
+
+    def _on_call(self, who: int, fault: Fault) -> None:
+        wire = self.wire(who)
+        if wire is not None:
+            kind = "slow" if fault.kind == "slow_call" else fault.kind
+            wire.fault = WireFault(kind, fault.op, fault.seconds)
+
+    def _fire(self, fault: Fault, who: int, proc: Proc) -> None:
+        loop, queue = self.world.loop, self.world.servers.queue
+        match fault.kind:
+            case "flush":
+                self.hit("flush")
+                self.busy_until = max(self.busy_until, loop.now)
+                queue.flush()
+            case "rollback":
+                self._roll_back(fault)
+            case "outage" | "slow_server":
+                self._all_wires(fault)
+            case "cut":
+                wire = self.wire(who)
+                if wire is not None:
+                    wire.cut[fault.op] = loop.now + fault.seconds
+                    self._lasting("cut", fault.seconds)
+            case "crash" if who >= CLIENTS:
+                started = who - CLIENTS >= len(self.world.plan.programs) or self.world.run_id(who - CLIENTS) is not None
+                if started:  # or there would be no run
+                    self.hit("client_crash")
+                    loop.kill(proc)
+            case _:
+                slot = self.slots[who]
+                worker = slot.worker
+                if worker is not None and worker.proc is proc and proc.alive:
+                    self._on_process(fault, slot, worker)
+
+    def _on_process(self, fault: Fault, slot: Slot, worker: SimWorker) -> None:
+        loop = self.world.loop
+        match fault.kind:
+            case "crash":
+                self._crash(slot, worker, fault, "crash")
+            case "freeze":
+                if worker.proc.frozen or not self._others(slot):
+                    return
+                self._lasting("freeze", fault.seconds)
+                loop.freeze(worker.proc)
+                loop.call_later(fault.seconds, loop.thaw, worker.proc, context=SERVER)
+            case "expire":
+                self.hit("expire")
+                self._expire(worker.proc.name)
+            case "drain":
+                if not worker.draining:
+                    self.hit("drain")
+                    self._leave(slot, worker, fault.again)
+            case "boot":
+                if len(self.slots) < 5:
+                    self.hit("boot")
+                    self.slots.append(Slot(len(self.slots)))
+                    self.world.boot(len(self.slots) - 1, new=True)
+            case _:
+                raise AssertionError(fault.kind)
+
+    def _others(self, slot: Slot) -> bool:
+        """Whether some other worker is at work: somebody must be there to look."""
+        return any(
+            one.worker is not None and one.worker.proc.alive and not one.worker.proc.frozen and not one.worker.draining
+            for one in self.slots
+            if one is not slot
+        )
+
+    def _crash(self, slot: Slot | None, worker: SimWorker, fault: Fault, kind: str) -> None:
+        """``slot``: None if another has taken the worker's place already."""
+        loop = self.world.loop
+        self.hit(kind)
+        for proc in (worker.proc, *worker.children):
+            loop.kill(proc)
+        if fault.expired:
+            loop.call_later(0.05, self._expire, worker.proc.name, context=SERVER)
+        if slot is not None:
+            slot.worker = None
+            again = fault.again if self._others(slot) else min(fault.again, 0.5)
+            self.window(kind, again)
+            self.busy_until = max(self.busy_until, loop.now + again)
+            loop.call_later(again + 0.01, self._boot_again, slot.index, worker.code.new, context=SERVER)
+
+    def _boot_again(self, index: int, new: bool) -> None:
+        worker = self.slots[index].worker
+        if worker is None or not worker.proc.alive or worker.draining:
+            self.world.boot(index, new=new)
+
+    def _leave(self, slot: Slot, worker: SimWorker, again: float) -> None:
+        loop = self.world.loop
+        self.window("drain", again + 4.0)
+        loop.start(worker.proc, worker.leave(), "drain")
+        self.busy_until = max(self.busy_until, loop.now + again + 4.0)
+        loop.call_later(again + 0.01, self._boot_again, slot.index, True, context=SERVER)
+
+    def _roll_out(self) -> None:
+        for slot in self.slots:
+            worker = slot.worker
+            if worker is not None and not worker.code.new:
+                self.hits["rollout"] += 1
+                self._crash(slot, worker, Fault("crash", 0, 0, expired=True, again=0.1), "rollout_crash")
+                self._boot_again(slot.index, True)
+
+    def _expire(self, owner: str) -> None:
+        queue = self.world.servers.queue
+        now = queue.clock_ms()
+        for lane in queue.lanes.values():
+            lane.expire(now, owner)
+        queue.deliver_rings()
+
+    def _roll_back(self, fault: Fault) -> None:
+        wanted = self.world.loop.now - fault.seconds
+        older = [state for at, state in self._snapshots if at <= wanted]
+        if older:
+            self.hit("rollback")
+            self.busy_until = max(self.busy_until, self.world.loop.now)
+            self.world.servers.queue.restore(older[-1])
+
+    def _all_wires(self, fault: Fault) -> None:
+        until = self.world.loop.now + fault.seconds
+        wires = [slot.worker.wire for slot in self.slots if slot.worker is not None]
+        for wire in [*wires, *self._wires.values()]:
+            if fault.kind == "outage":
+                wire.cut[fault.op] = until
+            else:
+                wire.slow[fault.op] = (until, 0.5)
+        self._lasting(fault.kind, fault.seconds)
+
+    def _lasting(self, kind: str, seconds: float) -> None:
+        self.hits[kind] += 1
+        self.window(kind, seconds)
+        self.busy_until = max(self.busy_until, self.world.loop.now + seconds)

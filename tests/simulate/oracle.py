@@ -1,0 +1,195 @@
+"""What must be true after any schedule, whatever went wrong. Written apart from the engine: it reads logs, what senders
+were told, which bodies ran, and executes each workflow once more on plain asyncio.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from tests.simulate.histories import check_history
+from tests.simulate.plain import Illegal, Plain
+from tests.simulate.plan import Node, Plan
+from tests.simulate.prefixes import check_prefixes
+from tests.simulate.programs import nodes_of
+from tests.simulate.timing import check_timing
+from tests.simulate.world import Record
+
+from fencepost import payload
+from fencepost.records import CancelRequested, RunFailed, unpack
+from fencepost_store.events import Event, EventType
+from fencepost_store.protocol import Run, RunStatus
+
+DISRUPTIVE = frozenset(
+    {
+        *("crash", "poison", "child_crash", "rollout_crash", "freeze", "drain", "expire", "flush", "rollback"),
+        *("lost", "refused", "late", "slow", "rolled_back", "cut", "outage", "slow_server"),
+    }
+)
+"""What may make a body run again: its process, its lease or the connection to its log was lost."""
+
+TURNS_BASE, TURNS_PER_EVENT, TURNS_PER_SECOND = 40, 4, 0.5
+"""Loads of one run's log beyond which somebody spins."""
+
+RETRIES = {"work": 3, "once": 0, "brief": 1, "thread": 2, "elsewhere": 3}
+"""Of the steps of ``durable.py``."""
+
+STATUS = {
+    RunStatus.completed: EventType.run_completed,
+    RunStatus.failed: EventType.run_failed,
+    RunStatus.cancelled: EventType.run_cancelled,
+    RunStatus.terminated: EventType.run_terminated,
+}
+
+
+def judge(record: Record) -> list[str]:
+    """All violations, each ``kind: what``. Empty: the schedule was survived."""
+    return [*_judged(record)]
+
+
+def _judged(record: Record) -> Generator[str]:
+    if record.overrun:
+        yield f"spin: {record.overrun}"
+    for error in record.errors:
+        yield f"error: {error}"
+    for left in record.left_over:
+        yield f"left over: {left}"
+    for index in record.stuck:
+        status = record.runs[index][0].status.name if index in record.runs else "never started"
+        yield f"stuck: run {index} is {status} at {record.ended - record.began:.0f} s"
+    for index, (run, log) in record.runs.items():
+        for what in _judge_run(record, index, run, log):
+            yield f"{what}, in run {index}"
+    yield from _signals(record)
+    yield from _bodies(record)
+    yield from _spinning(record)
+    if not record.overrun:
+        yield from check_timing(record)
+
+
+def _judge_run(record: Record, index: int, run: Run, log: Sequence[Event]) -> Generator[str]:
+    plan, tree = record.plan, record.trees[index]
+    yield from check_history(run, log)
+    plain = Plain(tree)
+    try:
+        plain.follow(log)
+        yield from _outcome(plan, index, run, log, plain)
+    except Illegal as illegal:
+        yield f"decision: {illegal}"
+    except KeyError as missing:
+        yield f"decision: an entity {missing} that was never created"
+    finally:
+        plain.loop.close_all()
+    yield from check_prefixes(tree, run, log)
+
+
+def _outcome(plan: Plan, index: int, run: Run, log: Sequence[Event], plain: Plain) -> Generator[str]:
+    end = log[-1]
+    if not run.status.ended:
+        return
+    if STATUS[run.status] is not end.type:
+        yield f"outcome: the row says {run.status.name}, the log ends with {end.type.name}"
+        return
+    asked = [event for event in log if event.type is EventType.cancel_requested]
+    root = plain.root
+    assert root is not None
+    match end.type:
+        case EventType.run_terminated:
+            by_hand = any(stop.kind == "terminate" and stop.run == index for stop in plan.stops)
+            if not by_hand and not any(_over(event, end) for event in asked):
+                yield "outcome: terminated, and nobody asked for it"
+        case EventType.run_failed if (code := unpack(end.payload, RunFailed).error.code) != "USER_ERROR":
+            if not (code in ("STEP_CRASHED", "STEP_TIMEOUT") and root.done()):
+                yield f"outcome: failed with {code}: {unpack(end.payload, RunFailed).error.message}"
+        case _ if not root.done():
+            yield f"outcome: {end.type.name}, and the code waits for {plain.outstanding()}"
+        case EventType.run_cancelled:
+            if not root.cancelled() or not asked:
+                yield "outcome: cancelled, and the code was not"
+        case EventType.run_failed:
+            if root.cancelled() or root.exception() is None:
+                yield f"outcome: failed with {unpack(end.payload, RunFailed).error.message}, and the code did not"
+        case _:
+            yield from _same_result(root, payload.decode(end.payload))
+
+
+def _over(asked: Event, end: Event) -> bool:
+    grace = unpack(asked.payload, CancelRequested).grace
+    return grace is not None and end.at >= asked.at + grace
+
+
+def _same_result(root: Any, result: Any) -> Generator[str]:
+    if root.cancelled() or root.exception() is not None:
+        yield f"outcome: completed with {result}, and the code did not"
+    elif root.result() != result:
+        yield f"outcome: {result} in the log, {root.result()} when uninterrupted"
+
+
+def _signals(record: Record) -> Generator[str]:
+    landed: dict[str, list[tuple[int, Event]]] = defaultdict(list)
+    for index, (_, log) in record.runs.items():
+        for event in log:
+            if event.type is EventType.hook_received:
+                landed[event.dedupe or ""].append((index, event))
+    for told in record.accepted:
+        found = landed.pop(told.delivery, [])
+        if len(found) > 1 or (told.state == "accepted" and not found) or (told.state == "refused" and found):
+            yield f"signal: {told.delivery} is {told.state} and stands in the log {len(found)} times"
+        elif found and payload.decode(found[0][1].payload) != told.value:
+            yield f"signal: {told.delivery} has another payload in the log"
+    if landed:
+        yield f"signal: nobody has sent {sorted(landed)}"
+    places = {(i, e.dedupe): e.seq for i, (_, log) in record.runs.items() for e in log if e.dedupe}
+    sure = [told for told in record.accepted if told.state == "accepted"]
+    for index in record.runs:
+        here = [(told, places[index, told.delivery]) for told in sure if (index, told.delivery) in places]
+        for first, seq in here:
+            for second, later in here:
+                if first.done_at < second.began_at and seq > later:
+                    yield f"signal: {first.delivery} was accepted before {second.delivery} was sent, and comes after it"
+
+
+def _bodies(record: Record) -> Generator[str]:
+    disruptions = sum(count for kind, count in record.hits.items() if kind in DISRUPTIVE)
+    by_entity: dict[tuple[int, str], list[Any]] = defaultdict(list)
+    for body in record.bodies:
+        by_entity[body.run, body.entity].append(body)
+        if not body.logged:
+            yield f"body: {body.entity} attempt {body.attempt} of run {body.run} began before its start was in the log"
+    nodes = {index: {node.id: node for node in nodes_of(tree)} for index, tree in record.trees.items()}
+    for (index, entity), bodies in by_entity.items():
+        attempts = Counter(body.attempt for body in bodies)
+        twice = [attempt for attempt, count in attempts.items() if count > 1]
+        if twice:
+            yield f"body: attempts {twice} of {entity} in run {index} ran more than once"
+        log = [event for event in record.runs[index][1] if event.entity == entity]
+        retried = sum(event.type is EventType.step_retrying for event in log)
+        ended = [event for event in log if event.type in (EventType.step_completed, EventType.step_failed)]
+        beyond = len(bodies) - retried - 1
+        if beyond > disruptions and nodes[index][bodies[0].node].fails >= 0:
+            yield f"body: {entity} in run {index} ran {len(bodies)} times, {retried} retries, {disruptions} disruptions"
+        node = nodes[index][bodies[0].node]
+        for event in ended:
+            yield from _from_a_body(index, event, bodies, node)
+            if event.type is EventType.step_failed and node.fails >= 0 and retried != RETRIES[node.flavour]:
+                yield f"body: {entity} in run {index} failed after {retried} retries, not {RETRIES[node.flavour]}"
+
+
+def _from_a_body(index: int, event: Event, bodies: list[Any], node: Node) -> Generator[str]:
+    if event.type is EventType.step_completed:
+        result = payload.decode(event.payload)
+        if not any(body.number == result[2] and body.ended is not None for body in bodies):
+            yield f"body: {event.entity} in run {index} has the result {result}, which no body gave"
+    elif b"STEP_CRASHED" in event.payload and node.fails >= 0:
+        yield f"body: {event.entity} in run {index} is blamed for a crash that was not its own"
+    elif event.type is EventType.step_failed and 0 <= node.fails < event.attempt and node.flavour != "brief":
+        yield f"body: {event.entity} in run {index} failed, and its body did not"
+
+
+def _spinning(record: Record) -> Generator[str]:
+    for index, (run, log) in record.runs.items():
+        seconds = (run.updated_at - run.created_at) / 1e6
+        bound = TURNS_BASE + TURNS_PER_EVENT * len(log) + TURNS_PER_SECOND * seconds
+        if record.turns[run.run_id] > bound:
+            yield f"spin: the log of run {index} was loaded {record.turns[run.run_id]} times for {len(log)} events"

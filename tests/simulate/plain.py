@@ -1,0 +1,354 @@
+"""The uninterrupted execution: the same tree on ordinary asyncio, told what the log says happened, one fact at a time.
+
+Nothing of the engine and nothing of its replay is used, so it judges both. At each decision of the log the code must
+have asked for it by then, and at the end both must have come to the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from asyncio import events
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tests.simulate.plan import Node
+from tests.simulate.programs import play
+from tests.simulate.scheduler import SimLoop, SimTimer
+
+from fencepost import errors, payload
+from fencepost.authoring.child import outcome
+from fencepost.failure import exception_of
+from fencepost.records import CancelRequested, ChildCreated, ChildEnded, StepCreated, StepEnded, unpack
+from fencepost_store.events import Event, EventType
+
+Key = tuple[int, int]
+"""A call of a step: its node, and which visit of it."""
+
+TOLERANCE = 2
+"""Microseconds between a due time in the log and what floating point makes of it here."""
+
+
+class Illegal(Exception):
+    """The log holds what this execution would not have asked for."""
+
+
+class _Loop(SimLoop):
+    """Timers fire when the log says so."""
+
+    def __init__(self) -> None:
+        super().__init__(0, sticky=1.0)
+        self.timers: list[SimTimer] = []
+        self._left = False
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = SimTimer(when, callback, args, self, context or contextvars.copy_context())
+        if when <= self.now:
+            self._make_ready(self.server, timer)
+        else:
+            self.timers.append(timer)
+        return timer
+
+    def fire(self, timer: SimTimer) -> None:
+        """Its time has come."""
+        self.timers.remove(timer)
+        self._make_ready(self.server, timer)
+
+    def rest(self) -> None:
+        """Run until nothing is ready. What the first task, the workflow, leaves over at its end is cancelled."""
+        outer = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            self._run_ready()
+            if self.tasks and self.tasks[0].done() and not self._left:
+                self._left = True
+                for task in self.tasks:
+                    task.cancel()
+                self._run_ready()
+        finally:
+            events._set_running_loop(outer)
+
+
+class _Hook:
+    def __init__(self, on: Plain, token: str) -> None:
+        self.token = token
+        self.closed = False
+        self.landed = False
+        self.conflict: str | None = None
+        self._on = on
+        self._buffer: deque[Any] = deque()
+        self._waiters: deque[asyncio.Future[Any]] = deque()
+
+    async def next(self) -> Any:
+        if self.conflict is not None:
+            raise errors.HookConflict(self.token, self.conflict)
+        future: asyncio.Future[Any] = self._on.loop.create_future()
+        self._waiters.append(future)
+        self._pump()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._buffer.appendleft(future.result())
+                self._pump()
+            raise
+
+    def close(self) -> None:
+        self.closed = True
+
+    def receive(self, value: Any) -> None:
+        self._buffer.append(value)
+        self._pump()
+
+    def refuse(self, owner: str) -> None:
+        self.conflict = owner
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(errors.HookConflict(self.token, owner))
+
+    def _pump(self) -> None:
+        while self._waiters and (self._waiters[0].done() or self._buffer):
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(self._buffer.popleft())
+
+
+class _Call(asyncio.Future[Event]):
+    """A child that is awaited. Once it is in the log, who is cancelled waits for its end."""
+
+    landed = False
+    gave_up = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if not self.landed or self.done():
+            return super().cancel(msg)
+        self.gave_up = True
+        return True
+
+
+class Plain:
+    """One execution. ``follow`` gives it a log; then ``root`` is what came of it."""
+
+    def __init__(self, tree: Node) -> None:
+        self.loop = _Loop()
+        self.tree = tree
+        self.root: asyncio.Task[Any] | None = None
+        self.consumed: Counter[str] = Counter()
+        self._log: Sequence[Event] = ()
+        self._at = 0
+        self._now = 0
+        self._visits: Counter[int] = Counter()
+        self._steps: dict[Key, asyncio.Future[Any]] = {}
+        self._keys: dict[str, Key] = {}
+        self._children: dict[Key, _Call] = {}
+        self._calls: dict[str, _Call] = {}
+        self._waits: dict[str, SimTimer] = {}
+        self._hooks: list[_Hook] = []
+        self._by_entity: dict[str, _Hook] = {}
+        self._news: deque[tuple[_Hook, Event]] = deque()
+        self._answers: dict[int, bool] = {}
+
+    # Primitives.
+
+    async def step(self, node: Node) -> Any:
+        self._visits[node.id] += 1
+        future = self._steps[node.id, self._visits[node.id]] = self.loop.create_future()
+        return await future
+
+    async def child(self, node: Node) -> Any:
+        self._visits[node.id] += 1
+        call = self._children[node.id, self._visits[node.id]] = _Call(loop=self.loop)
+        event = await call
+        if call.gave_up and event.type is EventType.child_failed:
+            ended = unpack(event.payload, ChildEnded)
+            if ended.status == "cancelled":
+                raise asyncio.CancelledError(*([ended.reason] if ended.reason else []))
+        return outcome(event, "", "sub", payload.decode)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def hook(self, token: str) -> _Hook:
+        made = _Hook(self, token)
+        self._hooks.append(made)
+        return made
+
+    def patched(self, node: Node) -> bool:
+        if node.id not in self._answers:
+            self._answers[node.id] = self._took_part(f"patched:p{node.id}")
+        return self._answers[node.id]
+
+    def _took_part(self, marker: str) -> bool:
+        rest = self._log[self._at :]
+        if any(event.entity == marker for event in self._log):
+            return True
+        later = [event for event in rest if event.type is EventType.step_created and _key(event) not in self._steps]
+        ends = (EventType.run_completed, EventType.run_failed, EventType.run_cancelled)
+        return not later and not any(event.type in ends for event in rest)
+
+    # Driving.
+
+    def follow(self, log: Sequence[Event]) -> None:
+        """Give it every event. Raises Illegal, naming the event."""
+        self._log = log
+        for event in log:
+            self._at = event.seq
+            try:
+                self._tell(event.at)
+                self._take(event)
+            except Illegal as illegal:
+                what = f"seq {event.seq} {event.type.name} {event.entity}".rstrip()
+                raise Illegal(f"{what}: {illegal}") from None
+
+        self._tell(None)
+
+    def _tell(self, at: int | None) -> None:
+        """A conflict is heard when all that was asked beside that hook has landed: that is one batch, at one time."""
+        while self._news and self._news[0][1].at != at:
+            hook, event = self._news.popleft()
+            if not hook.closed and not self.ended:
+                self._advance(event.at)
+                hook.refuse(event.dedupe or "")
+                self.loop.rest()
+
+    def outstanding(self) -> list[str]:
+        """What the code has asked for and the log does not have, in words."""
+        landed = set(self._keys.values())
+        words = [f"step {key}" for key, future in self._steps.items() if key not in landed and not future.done()]
+        waits = set(map(id, self._waits.values()))
+        words += [f"wait until {t.when()}" for t in self.loop.timers if not t.cancelled() and id(t) not in waits]
+        words += [f"hook {hook.token}" for hook in self._hooks if not hook.landed and not hook.closed]
+        return words + [f"child {key}" for key, call in self._children.items() if not call.landed and not call.done()]
+
+    def _take(self, event: Event) -> None:
+        match event.type:
+            case EventType.run_created:
+                self._advance(event.at)
+                context = contextvars.Context()
+                self.root = self.loop.create_task(play(self.tree, self), context=context)
+                self.loop.rest()
+            case EventType.step_created:
+                self._step_created(event)
+            case EventType.step_completed | EventType.step_failed:
+                self._step_ended(event)
+            case EventType.step_cancelled:
+                if not self._steps[self._keys[event.entity]].done():
+                    raise Illegal("the step is still awaited")
+            case EventType.wait_created:
+                self._wait_created(event)
+            case EventType.wait_completed:
+                self._wait_completed(event)
+            case EventType.wait_cancelled:
+                if not self._waits[event.entity].cancelled():
+                    raise Illegal("the wait is still wanted")
+            case EventType.hook_created | EventType.hook_conflict:
+                self._hook_created(event)
+            case EventType.hook_received:
+                self._hook_received(event)
+            case EventType.hook_disposed:
+                if not self._by_entity[event.entity].closed:
+                    raise Illegal("the hook is still open")
+            case EventType.cancel_requested:
+                self._cancel(event)
+            case EventType.child_created:
+                self._child_created(event)
+            case EventType.child_cancel_requested:
+                if not self._calls[event.entity].gave_up:
+                    raise Illegal("the child is still wanted")
+            case EventType.child_completed | EventType.child_failed:
+                call = self._calls[event.entity]
+                if not call.done() and not self.ended:
+                    self._advance(event.at)
+                    call.set_result(event)
+                    self.loop.rest()
+            case _:
+                pass
+
+    def _advance(self, at: int, seconds: float = 0.0) -> None:
+        self._now = max(self._now, at)
+        self.loop.now = max(self._now / 1e6, self.loop.now if self.loop.now > 1e6 else 0.0, seconds)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the code has come to its end."""
+        return self.root is not None and self.root.done()
+
+    def _step_created(self, event: Event) -> None:
+        key = _key(event)
+        future = self._steps.get(key)
+        if future is None or future.done():
+            raise Illegal(f"the step {key} was not asked for")
+        if key in self._keys.values():
+            raise Illegal(f"the step {key} was created before")
+        self._keys[event.entity] = key
+
+    def _child_created(self, event: Event) -> None:
+        (_, node, visit), _ = payload.decode(unpack(event.payload, ChildCreated).args)
+        call = self._children.get((node, visit))
+        if call is None or call.done() or call.landed:
+            raise Illegal(f"the child {(node, visit)} was not asked for")
+        call.landed = True
+        self._calls[event.entity] = call
+
+    def _step_ended(self, event: Event) -> None:
+        future = self._steps[self._keys[event.entity]]
+        if future.done() or self.ended:
+            return
+        self._advance(event.at)
+        if event.type is EventType.step_completed:
+            future.set_result(payload.decode(event.payload))
+        else:
+            future.set_exception(exception_of(unpack(event.payload, StepEnded).error))
+        self.loop.rest()
+
+    def _wait_created(self, event: Event) -> None:
+        known = set(map(id, self._waits.values()))
+        for timer in self.loop.timers:
+            near = abs(round(timer.when() * 1e6) - (event.due or 0)) <= TOLERANCE
+            if near and id(timer) not in known and not timer.cancelled():
+                self._waits[event.entity] = timer
+                return
+        raise Illegal(f"no wait until {event.due} was asked for, but {self.outstanding()}")
+
+    def _wait_completed(self, event: Event) -> None:
+        timer = self._waits[event.entity]
+        if timer.cancelled() or self.ended:
+            raise Illegal("nobody waits for it any more")
+        due = round(timer.when() * 1e6)
+        if event.at < due - TOLERANCE:
+            raise Illegal(f"{due - event.at} us before it was due")
+        self._advance(max(event.at, due), timer.when())
+        self.loop.fire(timer)
+        self.loop.rest()
+
+    def _hook_created(self, event: Event) -> None:
+        hook = next((h for h in self._hooks if h.token == event.token and not h.landed and not h.closed), None)
+        if hook is None:
+            raise Illegal(f"the hook {event.token} was not asked for")
+        hook.landed = True
+        self._by_entity[event.entity] = hook
+        if event.type is EventType.hook_conflict:
+            self._news.append((hook, event))
+
+    def _hook_received(self, event: Event) -> None:
+        hook = self._by_entity[event.entity]
+        if hook.closed or self.ended:
+            return
+        self._advance(event.at)
+        hook.receive(payload.decode(event.payload))
+        self.loop.rest()
+
+    def _cancel(self, event: Event) -> None:
+        if self.root is None or self.ended:
+            return
+        self._advance(event.at)
+        self.root.cancel(unpack(event.payload, CancelRequested).reason or None)
+        self.loop.rest()
+
+
+def _key(event: Event) -> Key:
+    (_, node, visit), _ = payload.decode(unpack(event.payload, StepCreated).args)
+    return node, visit

@@ -1,0 +1,177 @@
+"""Worker processes of the simulation: the engine's own Worker, with what it dials, threads and child processes
+replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.simulate.durable import Code
+from tests.simulate.scheduler import Proc, SimLoop
+from tests.simulate.wires import SERVER, QueueWire, StoreWire, Wire
+
+from fencepost.config import Config
+from fencepost.engine.alone import Alone, Order, Report
+from fencepost.engine.claims import Claims
+from fencepost.engine.ports import Ports
+from fencepost.engine.reconciler import Reconciler
+from fencepost.engine.shell import Shell
+from fencepost.engine.steps import handle_step
+from fencepost.engine.stopping import listen
+from fencepost.engine.suspect import Recorder
+from fencepost.engine.tick import handle_tick
+from fencepost.engine.worker import Worker, build_shell
+from fencepost_queue.memory import MemoryServer
+from fencepost_queue.protocol import Delivery
+from fencepost_store.memory import MemoryStore
+
+CHILD_SECONDS = 0.3
+"""What a suspect's interpreter takes to start."""
+
+
+class Servers:
+    """What all processes share. ``point``: told of every fault point that is passed."""
+
+    def __init__(self, loop: SimLoop, store: MemoryStore, queue: MemoryServer, point: Callable[[str], None]) -> None:
+        self.loop = loop
+        self.store = store
+        self.queue = queue
+        self.point = point
+        self.run_ids = 0
+        self.shells: list[Shell] = []
+
+    def new_id(self) -> str:
+        """Ids in order of creation, as UUIDv7 are."""
+        self.run_ids += 1
+        return f"00000000-0000-7000-8000-{self.run_ids:012x}"
+
+
+def ports_of(servers: Servers, proc: Proc, seed: int) -> Ports:
+    """The ports of a process: its own clock, its own chance."""
+    loop = servers.loop
+    chance = random.Random(seed)
+
+    def spawn(coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        task = loop.create_task(coroutine, name=f"{proc.name}: {name}")
+        task.add_done_callback(lambda _: coroutine.close())  # cancelled before its first step: never begun
+        return task
+
+    async def run_thread(call: Callable[[], Any]) -> Any:
+        await asyncio.sleep(0.01 + chance.random() * 0.3)
+        return call()
+
+    return Ports(
+        monotonic=lambda: proc.epoch + loop.now * proc.rate,
+        sleep=asyncio.sleep,
+        spawn=spawn,
+        run_thread=run_thread,
+        uniform=chance.random,
+        new_id=servers.new_id,
+        fault=servers.point,
+    )
+
+
+class SimWorker(Worker):
+    """``start`` and ``drain`` are tasks of ``proc``."""
+
+    def __init__(self, servers: Servers, proc: Proc, wire: Wire, config: Config, code: Code, seed: int) -> None:
+        super().__init__(config, code.registry, ports=ports_of(servers, proc, seed))
+        self.servers = servers
+        self.proc = proc
+        self.wire = wire
+        self.code = code
+        self.seed = seed
+        self.draining = False
+        self.children: list[Proc] = []
+
+    async def start(self) -> None:
+        """As Worker._start does, on what is simulated."""
+        config = self.config
+        store = StoreWire(self.wire, self.servers.store)
+        queue = QueueWire(self.wire, self.servers.queue, self.proc.name)
+        shell, coalescer = build_shell(config, self.registry, store, queue, self._ports)  # type: ignore[arg-type]
+        self._closers.append(coalescer.close)
+        self.shell = shell
+        self.servers.shells.append(shell)
+        while True:
+            try:
+                shell.clock.read(await store.now())
+                break
+            except Exception:  # noqa: BLE001 - a supervisor would start it again
+                await asyncio.sleep(1.0)
+        reconciler = Reconciler(shell)
+        self.claims = Claims(shell, SimAlone(self, shell), reconciler.full)
+        shell.start_granted = self.claims.start_granted
+        for name in config.queues:
+            self._loop(self.claims.loop(name), f"claims of {name}")
+        self._loop(reconciler.loop(), "reconciler")
+        self._loop(listen(shell), "hints")
+        self._ports.spawn(self._keep(), "keeper")
+
+    async def _keep(self) -> None:
+        while True:
+            await self.shell.keeper.renew(self.shell.queue)
+            await asyncio.sleep(self.config.renewal_seconds)
+
+    async def leave(self) -> None:
+        """SIGTERM; the process is gone afterwards."""
+        self.draining = True
+        await self.drain()
+        self.servers.loop.call_soon(self.servers.loop.kill, self.proc, context=SERVER)
+
+
+class SimAlone(Alone):
+    """Its child processes are processes of the simulation."""
+
+    def __init__(self, worker: SimWorker, shell: Any) -> None:
+        super().__init__(shell, worker.config, ())
+        self._worker = worker
+
+    async def _child(self, delivery: Delivery, stopped: asyncio.Event) -> Report | None:
+        worker, loop = self._worker, self._worker.servers.loop
+        worker.seed += 1
+        proc = Proc(f"{worker.proc.name}/{worker.seed}", worker.proc.epoch, worker.proc.rate)
+        worker.children.append(proc)
+        ended: asyncio.Future[Report | None] = loop.create_future()
+
+        def report(task: asyncio.Future[Any]) -> None:
+            if not ended.done():
+                failed = task.cancelled() or task.exception() is not None
+                ended.set_result(None if failed else task.result())
+
+        wire = Wire(loop, proc, worker.wire.latency, lambda: None)
+        wire.branches, wire.landed = worker.wire.branches, worker.wire.landed
+        task = loop.start(proc, _suspect(worker, proc, wire, Order(worker.config, (), delivery)), "suspect")
+        task.add_done_callback(report)
+        stop = asyncio.ensure_future(stopped.wait())
+        try:
+            while not ended.done() and not stopped.is_set() and proc.alive:
+                await asyncio.wait({ended, stop}, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            loop.kill(proc)
+        return ended.result() if ended.done() else None
+
+
+async def _suspect(worker: SimWorker, proc: Proc, wire: Wire, order: Order) -> Report:
+    """As ``fencepost.engine.suspect.run`` does."""
+    await asyncio.sleep(CHILD_SECONDS)
+    servers = worker.servers
+    store = StoreWire(wire, servers.store)
+    recorder: Any = Recorder(order.delivery.token.rpartition(".")[0])
+    ports = ports_of(servers, proc, worker.seed)
+    shell, _ = build_shell(order.config, worker.registry, store, recorder, ports)  # type: ignore[arg-type]
+    shell.alone = True
+    servers.shells.append(shell)
+    shell.clock.read(await store.now())
+    shell.keeper.hold(order.delivery, float("inf"))
+    if order.delivery.key.startswith("s:"):
+        shell.slots.take()
+        await handle_step(shell, order.delivery)
+    else:
+        await handle_tick(shell, order.delivery)
+    report: Report = recorder.final()
+    return report

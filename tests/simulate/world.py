@@ -1,0 +1,309 @@
+"""Plays a plan: the engine's own code in several processes over the reference models, and what is to be known of it
+afterwards.
+"""
+
+# The world looks into the reference model's tables, where a real one would be asked.
+# pyright: reportPrivateUsage=false
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import Callable, Generator
+from typing import Any
+
+import msgspec
+from tests.simulate.actors import Accepted, Actors
+from tests.simulate.durable import Stage, code
+from tests.simulate.faults import Faults, Slot
+from tests.simulate.patching import replaced
+from tests.simulate.plan import Node, Plan
+from tests.simulate.processes import Servers, SimWorker
+from tests.simulate.programs import nodes_of
+from tests.simulate.scheduler import PROC, Overrun, Proc, SimLoop
+from tests.simulate.wires import Wire
+
+from fencepost import payload
+from fencepost.config import Config
+from fencepost.records import RunCreated, unpack
+from fencepost_queue.lane import State
+from fencepost_queue.memory import MemoryServer
+from fencepost_store.events import Event
+from fencepost_store.memory import MemoryStore
+from fencepost_store.protocol import Run
+
+EPOCH = 1_700_000_000_000_000 - 1_000_000_000
+LIMIT_SECONDS = 1_500.0
+"""By then every run has ended, or it never will: a recovery interval and its slack, several times over."""
+
+QUIET_SECONDS = 14.0
+"""How long the world goes on after the last run's end: a lease and a reconcile, so that what is left over shows."""
+
+CHILDREN = 1_000
+"""From here on runs are children."""
+
+HEALED_SECONDS = 100.0
+"""How much longer it goes on while a run that has ended keeps a deadline: the reconciler is to clear it."""
+
+
+class Body(msgspec.Struct):
+    """One execution of a step's body. ``logged``: whether its start stood in the log when it began."""
+
+    run: int
+    node: int
+    visit: int
+    entity: str
+    attempt: int
+    proc: str
+    at: float
+    number: int
+    logged: bool
+    ended: float | None = None
+    stopped: bool = False
+
+
+class Record(msgspec.Struct):
+    """What a schedule came to. ``windows``: (from, until, kind) of what went wrong, virtual seconds.
+    ``landed``: when the store took an event in, by run id and seq, whatever time it bears."""
+
+    plan: Plan
+    began: float
+    ended: float
+    runs: dict[int, tuple[Run, tuple[Event, ...]]]
+    trees: dict[int, Node]
+    accepted: list[Accepted]
+    bodies: list[Body]
+    windows: list[tuple[float, float, str]]
+    hits: Counter[str]
+    notes: Counter[str]
+    points: Counter[str]
+    turns: Counter[str]
+    branches: Counter[str]
+    landed: dict[tuple[str, int], float]
+    left_over: list[str]
+    errors: list[str]
+    stuck: list[int]
+    callbacks: int
+    overrun: str = ""
+
+
+class World:
+    """One plan being played."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.loop = SimLoop(plan.seed, sticky=plan.sticky)
+        loop = self.loop
+        self.notes: Counter[str] = Counter()
+        self.points: Counter[str] = Counter()
+        self.turns: Counter[str] = Counter()
+        self.branches: Counter[str] = Counter()
+        self.landed: dict[tuple[str, int], float] = {}
+        self.bodies: list[Body] = []
+        self.errors: list[str] = []
+        store = MemoryStore(lambda: EPOCH + int(loop.now * 1_000_000))
+        queue = MemoryServer(lambda: int((loop.now + plan.queue_ahead) * 1_000))
+        self.servers = Servers(loop, store, queue, self._point)
+        self.config = _config(plan)
+        self.faults = Faults(self)
+        self.actors = Actors(self)
+        self._nodes = [{node.id: node for node in nodes_of(program.root)} for program in plan.programs]
+        self._numbers: dict[str, int] = {}
+        self._quiet_at: float | None = None
+        self._look_at = 0.0
+        self.tell: Callable[[str, dict[str, Any]], None] | None = None
+
+    def play(self) -> Record:
+        """To the end."""
+        loop, plan = self.loop, self.plan
+        collecting = gc.isenabled()
+        gc.disable()
+        overrun = ""
+        with replaced(self):
+            Stage.scene = self
+            try:
+                for index in range(plan.workers):
+                    self.faults.slots.append(Slot(index))
+                    self.boot(index, new=index >= plan.old)
+                self.actors.start()
+                self.faults.place()
+                began = loop.now
+                try:
+                    loop.run(self._over, began + LIMIT_SECONDS)
+                except Overrun as spun:
+                    overrun = str(spun)
+                record = self._record(began, overrun)
+            finally:
+                for shell in self.servers.shells:
+                    shell.runs.drop_all()
+                loop.close_all()
+                if collecting:
+                    gc.enable()
+        return record
+
+    def boot(self, index: int, *, new: bool) -> None:
+        """A worker process in a slot."""
+        slot = self.faults.slots[index]
+        epoch, rate = self.plan.skews[index % len(self.plan.skews)] if self.plan.skews else (0.0, 1.0)
+        slot.generation += 1
+        proc = Proc(f"w{index}.{slot.generation}", epoch + 1_000.0 * slot.generation, rate)
+        wire = Wire(self.loop, proc, self.plan.latency, lambda: self.faults.beat(index, proc))
+        wire.hit = self.faults.hit
+        wire.loaded = self._loaded
+        wire.branches, wire.landed = self.branches, self.landed
+        version = code(new=new)
+        config = self.config if new else msgspec.structs.replace(self.config, build="old")
+        worker = SimWorker(
+            self.servers, proc, wire, config, version, self.plan.seed * 1_000 + slot.generation * 10 + index
+        )
+        slot.worker = worker
+        self.faults.workers.append(worker)
+        self.loop.start(proc, worker.start(), "boot")
+
+    def run_id(self, index: int) -> str | None:
+        """The id of a run, once it is started."""
+        for run_id, ledger in self.servers.store._tables.ledgers.items():
+            if ledger.run.key == f"run{index}":
+                return run_id
+        return None
+
+    def rows(self) -> dict[int, tuple[Run, list[Event]]]:
+        """All runs that there are, by number: those of the plan as they stand there, children from CHILDREN on."""
+        ledgers = self.servers.store._tables.ledgers
+        for run_id, ledger in ledgers.items():
+            if run_id not in self._numbers:
+                key = ledger.run.key
+                self._numbers[run_id] = int(key[3:]) if key is not None else CHILDREN + len(self._numbers)
+        return {self._numbers[run_id]: (ledger.run, ledger.events) for run_id, ledger in ledgers.items()}
+
+    def _over(self) -> bool:
+        if self.loop.now < self._look_at:
+            return False
+        self._look_at = self.loop.now + 0.1
+        ledgers = self.servers.store._tables.ledgers
+        if len(ledgers) < len(self.plan.programs) or not all(one.run.status.ended for one in ledgers.values()):
+            self._quiet_at = None
+            return False
+        if self._quiet_at is None:
+            self._quiet_at = self.loop.now + QUIET_SECONDS
+        quiet = max(self._quiet_at, self.faults.busy_until + QUIET_SECONDS)
+        if any(one.run.wake_at is not None for one in ledgers.values()):
+            quiet += HEALED_SECONDS
+        elif any(
+            m.state is not State.delayed for lane in self.servers.queue.lanes.values() for m in lane.messages.values()
+        ):
+            quiet += 2 * QUIET_SECONDS  # somebody may be about to settle it
+        return self.loop.now >= quiet
+
+    def _point(self, name: str) -> None:
+        self.points[name] += 1
+
+    def _loaded(self, run_id: str) -> None:
+        self.turns[run_id] += 1
+
+    # Scene.
+
+    def tree(self, run: int, node: int) -> Node:
+        """The tree of a run; of a child, the part of that node."""
+        return self.plan.programs[run].root if node == 0 else self._nodes[run][node].parts[0]
+
+    async def body(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
+        """What a step's body does: takes its time, fails as often as the plan says, and tells who it was."""
+        body = self._begin(run_id, node, visit, entity, attempt)
+        what = self._node(node)
+        try:
+            if what.flavour == "work" and what.fails < 0:
+                self.faults.die(PROC.get())
+                await self.loop.create_future()
+            await asyncio.sleep(what.seconds)
+        except asyncio.CancelledError:
+            body.stopped = True
+            raise
+        return self._end(body, what)
+
+    def quick(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
+        """The same in a thread."""
+        return self._end(self._begin(run_id, node, visit, entity, attempt), self._node(node))
+
+    def _node(self, node: int) -> Node:
+        return next(nodes[node] for nodes in self._nodes if node in nodes)
+
+    def _begin(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Body:
+        ledger = self.servers.store._tables.ledgers[run_id]
+        self.rows()
+        run = self._numbers[run_id]
+        logged = (entity, attempt) in ledger.places
+        body = Body(run, node, visit, entity, attempt, PROC.get().name, self.loop.now, len(self.bodies), logged)
+        self.bodies.append(body)
+        return body
+
+    def _end(self, body: Body, what: Node) -> Any:
+        body.ended = self.loop.now
+        if body.attempt <= what.fails:
+            raise ValueError(f"attempt {body.attempt} fails")
+        return [body.node, body.visit, body.number]
+
+    # Afterwards.
+
+    def _record(self, began: float, overrun: str) -> Record:
+        rows = self.rows()
+        stuck = [i for i in range(len(self.plan.programs)) if i not in rows or not rows[i][0].status.ended]
+        for context in self.loop.errors:
+            self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
+        return Record(
+            plan=self.plan,
+            began=began,
+            ended=self.loop.now,
+            runs={index: (run, tuple(events)) for index, (run, events) in rows.items()},
+            trees={index: self._tree_of(events[0]) for index, (_, events) in rows.items()},
+            accepted=self.actors.accepted,
+            bodies=self.bodies,
+            windows=self.faults.windows,
+            hits=self.faults.hits,
+            notes=self.notes,
+            points=self.points,
+            turns=self.turns,
+            branches=self.branches,
+            landed=self.landed,
+            left_over=[] if stuck or overrun else list(self._left_over()),
+            errors=self.errors,
+            stuck=stuck,
+            callbacks=self.loop.callbacks,
+            overrun=overrun,
+        )
+
+    def _tree_of(self, created: Event) -> Node:
+        (run, *node), _ = payload.decode(unpack(created.payload, RunCreated).input)
+        return self.tree(run, node[0] if node else 0)
+
+    def _left_over(self) -> Generator[str]:
+        """What stands about when nothing is to be done any more."""
+        for lane in self.servers.queue.lanes.values():
+            for key, message in lane.messages.items():
+                if key.startswith("t:") and message.state is State.delayed:
+                    continue  # of a wait that was cancelled: one more turn, which finds the run ended
+                yield f"message {key} {message.state.value}"
+        for _, (run, _) in self.rows().items():
+            if run.wake_at is not None:
+                yield f"deadline of {run.run_id}"
+        for slot in self.faults.slots:
+            worker = slot.worker
+            if worker is None or not worker.proc.alive or worker.draining or not hasattr(worker, "claims"):
+                continue
+            if worker.shell.slots.taken:
+                yield f"{worker.shell.slots.taken} slots of {worker.proc.name}"
+            for delivery in worker.shell.keeper.all():
+                yield f"lease of {worker.proc.name} on {delivery.key}"
+
+
+def _config(plan: Plan) -> Config:
+    return Config(
+        queues=("default", "other"),
+        concurrency=plan.concurrency,
+        conflict_limit=plan.conflict_limit,
+        cache_instances_max=plan.cache_instances_max,
+        near_horizon_seconds=plan.near_horizon,
+        drain_seconds=3.0,
+        build="new",
+    )
