@@ -31,6 +31,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     goal: float | None = None
     goal_is_rate: bool = False
     quick: bool = False
+    by_name: bool = False  # measured where its name is given, and never else
 
     @property
     def divisor(self) -> int:
@@ -118,6 +119,8 @@ CASES: tuple[Case, ...] = (
     _sequence(1000, 1, 1, 2.5),
     _sequence(200, 1, 1, None, "real", quick=True),
     _sequence(50, IN_FLIGHT, 64, None, "real", quick=True),
+    _sequence(100, 1, 1, None, "real", by_name=True),
+    _sequence(40, 16, 16, None, "real", by_name=True),
     _sequence(20, 1, 5, None, "thread"),
     _sequence(20, IN_FLIGHT, 64, None, "thread"),
     *(
@@ -146,9 +149,9 @@ GROUPS = tuple(dict.fromkeys(case.group for case in CASES))
 def chosen(names: Sequence[str], *, quick: bool) -> list[Case]:
     """Cases by group or by name; none named: all, or those of the quick form. Raises ValueError for an unknown name."""
     if not names:
-        return [case for case in CASES if case.quick or not quick]
+        return [case for case in CASES if not case.by_name and (case.quick or not quick)]
     known = {case.name for case in CASES} | set(GROUPS)
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ValueError(f"no case or group is called {unknown[0]!r}; groups: {', '.join(GROUPS)}; or a case's name")
-    return [case for case in CASES if case.name in names or case.group in names]
+    return [case for case in CASES if case.name in names or (case.group in names and not case.by_name)]

@@ -66,6 +66,22 @@ class HeldToken(msgspec.Struct, frozen=True):
     stray: bool
 
 
+class Disagreement(msgspec.Struct, frozen=True):
+    """Between a run and its relatives, or its attributes and its log: ``inspect_kin.sql``."""
+
+    run_id: str
+    code: str
+    subject: str
+    found: str
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """A run that has rows in a table. ``stray``: it does not exist."""
+
+    run_id: str
+    stray: bool
+
+
 async def connect(dsn: str, namespace: str, *, prepared: bool, command_timeout_seconds: float) -> Inspection:
     """Look at a migrated namespace. Raises as ``postgres.connect`` does."""
     inspection = Inspection(dsn, namespace, prepared=prepared, command_timeout_seconds=command_timeout_seconds)
@@ -107,6 +123,16 @@ class Inspection:
         """Rows of ``hooks`` above a token, by token."""
         rows = await self._connections.fetch(self._sql["inspect_tokens"], after, limit)
         return [HeldToken(row["token"], str(row["run_id"]), row["entity"], row["stray"]) for row in rows]
+
+    async def kin(self, run_ids: Sequence[str], older: int) -> list[Disagreement]:
+        """Where the runs and others disagree, of what is ``older`` microseconds old."""
+        rows = await self._connections.fetch(self._sql["inspect_kin"], list(run_ids), older)
+        return [Disagreement(str(row["run_id"]), row["code"], row["subject"], row["found"]) for row in rows]
+
+    async def owners(self, table: str, after: str | None, limit: int) -> list[Owner]:
+        """Runs above an id that have rows in ``heartbeats``, ``streams`` or ``run_attributes``, by id."""
+        rows = await self._connections.fetch(self._sql[f"inspect_{table}"], after, limit)
+        return [Owner(str(row["run_id"]), row["stray"]) for row in rows]
 
     async def now(self) -> int:
         """The database clock, microseconds since the epoch."""

@@ -19,6 +19,7 @@ from fencepost_store.events import Event, EventType, ordinal
 from fencepost_store.ledger import Ledger, first_deadline, lowered
 from fencepost_store.lineage import parent_text
 from fencepost_store.memory_beats import Beats
+from fencepost_store.memory_pruning import MemoryPruning
 from fencepost_store.memory_streams import MemoryStreams
 from fencepost_store.protocol import (
     Batch,
@@ -45,7 +46,7 @@ def _wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-class MemoryStore(Beats, MemoryStreams):
+class MemoryStore(Beats, MemoryStreams, MemoryPruning):
     """A Store in memory. ``clock``: microseconds since the epoch, what the database clock is in Postgres."""
 
     def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
@@ -55,6 +56,7 @@ class MemoryStore(Beats, MemoryStreams):
         self._locks: dict[str, asyncio.Lock] = {}
         self._gate = asyncio.Lock()
         MemoryStreams.__init__(self, clock, lambda: self._tables.ledgers, self._row)
+        MemoryPruning.__init__(self, clock, self._tables, self._held, self._forget)
 
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""
@@ -257,7 +259,16 @@ class MemoryStore(Beats, MemoryStreams):
 
     def _free_rows(self) -> list[Run]:
         """Rows that nobody holds: what SKIP LOCKED leaves."""
-        return [run for run in self._rows() if run.run_id not in self._locks or not self._locks[run.run_id].locked()]
+        return [run for run in self._rows() if not self._held(run.run_id)]
+
+    def _held(self, run_id: str) -> bool:
+        return run_id in self._locks and self._locks[run_id].locked()
+
+    def _forget(self, run_id: str) -> int:
+        """What lies outside the tables goes with a run that is pruned."""
+        self.forget_beats(run_id)
+        self._locks.pop(run_id, None)
+        return self.forget_streams(run_id)
 
     def _pushed(self, run: Run, wake_at: int, told: int | None) -> DueRun:
         self._tables.ledgers[run.run_id].run = msgspec.structs.replace(run, wake_at=wake_at)

@@ -35,3 +35,8 @@ class Beats:
     async def forget_beat(self, run_id: str, entity: str) -> None:
         """See Store.forget_beat."""
         self._details.pop((run_id, entity), None)
+
+    def forget_beats(self, run_id: str) -> None:
+        """The run was pruned."""
+        for key in [key for key in self._details if key[0] == run_id]:
+            del self._details[key]

@@ -101,6 +101,11 @@ class MemoryStreams:
             if owner == run_id
         ]
 
+    def forget_streams(self, run_id: str) -> int:
+        """The run was pruned. Returns how many rows of chunks and writers there were."""
+        gone = [self._streams.pop(key) for key in [key for key in self._streams if key[0] == run_id]]
+        return sum(len(stream.chunks) + len(stream.writers) for stream in gone)
+
     def _write(self, write: StreamWrite) -> StreamVerdict:
         stream = self._streams.get((write.run_id, write.name))
         known = stream or _Stream(self._stream_clock(), 0)

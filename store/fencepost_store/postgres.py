@@ -13,6 +13,7 @@ from fencepost_store.connections import Connections, Held
 from fencepost_store.driver import Row, UniqueViolationError
 from fencepost_store.joint import Joint
 from fencepost_store.migrations import check
+from fencepost_store.postgres_pruning import PostgresPruning
 from fencepost_store.postgres_streams import PostgresStreams
 from fencepost_store.protocol import (
     Batch,
@@ -75,7 +76,7 @@ async def connect(
     return store
 
 
-class PostgresStore(PostgresStreams):
+class PostgresStore(PostgresStreams, PostgresPruning):
     """A Store on Postgres. Use ``connect``. Connections are made on demand and made anew after the server was away."""
 
     def __init__(
@@ -101,7 +102,8 @@ class PostgresStore(PostgresStreams):
         self._for_streams = Connections(
             dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
         )
-        super().__init__(self._sql, self._for_streams)
+        PostgresStreams.__init__(self, self._sql, self._for_streams)
+        PostgresPruning.__init__(self, self._sql, self._shared)
 
     async def check(self) -> None:
         """Raise SchemaMismatch or ServerTooOld unless server and schema are what this version needs."""
@@ -328,7 +330,9 @@ async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> L
     tail = after_seq + len(events)
     while events and tail < run.last_seq:
         rows = await held.fetch(sql["load"], run_id, tail, min(tail + PAGE_EVENTS, run.last_seq))
-        page = page_of(rows[0], run_id, tail) if rows else ()
+        if not rows:
+            return None  # pruned between two pages
+        page = page_of(rows[0], run_id, tail)
         if not page:
             break
         events += page

@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from fencepost_store.events import Event, NewEvent
+from fencepost_store.pruning import Pruning
 from fencepost_store.streams import Streams
 
 
@@ -264,8 +265,8 @@ class Locked(Protocol):
         ...
 
 
-class Store(Streams, Protocol):
-    """The truth about all runs of one namespace; their streams: ``streams.py``."""
+class Store(Streams, Pruning, Protocol):
+    """The truth about all runs of one namespace; their streams: ``streams.py``; their going: ``pruning.py``."""
 
     async def start(self, run: NewRun) -> Started:
         """run_created (seq 1) and the first deadline in one transaction. The key is unique per workflow while its run

@@ -12,6 +12,7 @@ from importlib import resources
 
 from fencepost_store.events import KINDS, TERMINAL_ORDINAL
 from fencepost_store.ledger import WAKE_GRAIN
+from fencepost_store.memory_pruning import SWEPT_TOGETHER
 from fencepost_store.protocol import TRACED_HOOKS, Reason
 
 NAMESPACE_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -76,6 +77,7 @@ def _vocabulary() -> dict[str, str]:
         "wake_grain": str(WAKE_GRAIN),
         "terminal_ordinal": str(TERMINAL_ORDINAL),
         "traced_hooks": str(TRACED_HOOKS),
+        "swept_together": str(SWEPT_TOGETHER),
         "joint_budget_ms": str(JOINT_BUDGET_MS),
         "run_endings": ", ".join(str(int(event_type)) for event_type, kind in KINDS.items() if kind.ends_run),
         "invisible": ", ".join(str(int(event_type)) for event_type, kind in KINDS.items() if not kind.visible),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, cast
 
@@ -31,6 +32,7 @@ class Patient:
 
     def fill(self) -> None:
         """Bring the runs to where they stand, with a worker that is ended again."""
+        asyncio.run(self._begin_generation())
         live = self.terminal.start("worker", self.flows, "--no-supervisor")
         self.runs = {
             "done": self.start("fulfil", '{"id": 2}'),
@@ -43,6 +45,12 @@ class Patient:
             eventually(lambda name=name, event=event: event in self.log(name))
         stop(live)
         self.runs["fresh"] = self.start("fulfil", '{"id": 3}')
+
+    async def _begin_generation(self) -> None:
+        """A worker that found the queue new would tick every run a little later, and leave ticks behind."""
+        queue = self.queue()
+        assert (await queue.claim("default", 1, 1_000)).fresh
+        await queue.close()
 
     def log(self, name: str) -> str:
         """The run's log as the command line shows it."""

@@ -148,6 +148,7 @@ def test_show_and_events_tell_the_log(worked: Terminal) -> None:
         "attributes": {},
         "secret": "***",
         "timeout": None,
+        "origin": None,
     }
     assert told["events"][-1]["payload"] == 10
     lines = worked("runs", "events", run, "--json").stdout.splitlines()

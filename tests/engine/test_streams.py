@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -184,35 +182,6 @@ def test_hints_wake_a_reader_at_once() -> None:
             producer.go_on.set()
             assert await following == 1
             assert loop.time() == wrote
-
-    run(main)
-
-
-def test_a_chunk_that_comes_while_a_reader_begins_to_listen_is_not_left_to_the_poll() -> None:
-    """It lands and is announced after the reader's first look and before its subscription."""
-
-    async def main() -> None:
-        world = World()
-        producer = Producer(world, hold=1)
-        loop = asyncio.get_running_loop()
-        async with world.worker("A"):
-            started = await world.start(producer.main)
-            connected = started._connected  # pyright: ignore[reportPrivateUsage]
-            real = connected.queue.subscribe
-
-            @asynccontextmanager
-            async def subscribe(channel: str) -> AsyncGenerator[Any]:
-                producer.go_on.set()
-                await asyncio.sleep(0.1)
-                async with real(channel) as joined:
-                    yield joined
-
-            connected.queue.subscribe = subscribe  # type: ignore[method-assign, assignment]
-            reading = aiter(started.stream("numbers", int))
-            assert await anext(reading) == 0
-            began = loop.time()
-            assert await anext(reading) == 1
-            assert loop.time() - began < 0.5 * POLL_SECONDS
 
     run(main)
 

@@ -153,11 +153,12 @@ def test_nothing_outside_the_workflow_is_ever_interrupted() -> None:
     hammering = threading.Thread(target=hammer)
     hammering.start()
     struck, outside = 0, 0
-    deadline = time.monotonic() + 1.5
+    begun = time.monotonic()
     try:
         bench = Bench(flow)
         bench.turn()
-        while time.monotonic() < deadline:
+        # For a while; on a busy machine until something was struck at all.
+        while time.monotonic() < begun + (1.5 if struck else 60):
             fact = bench.log.land(completed(next(iter(bench.live.work.steps))))
             try:
                 with guard.turn("run-1"):

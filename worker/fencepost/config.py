@@ -92,7 +92,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     trace: bool = False
 
     # Limits of a run.
-    payload_bytes_max: Annotated[int, Meta(ge=1024, le=268_435_456)] = 1_048_576
+    payload_bytes_max: Annotated[int, Meta(ge=1024, le=67_108_864)] = 1_048_576
     events_max: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     open_entities_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     hook_backlog_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000

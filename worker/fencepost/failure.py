@@ -39,6 +39,8 @@ STATE_BYTES_MAX = 65_536
 RECORD_BYTES_MAX = 262_144
 """Of the whole record, roughly: a quarter of the payload limit. What comes first (the exception itself) is kept
 best."""
+RETRY_SECONDS_MAX = 100 * 366 * 24 * 3600.0
+"""Of a Retry's delay: a hundred years, which the store can still add to an instant."""
 TEXT_CHARS_LEAST = 512
 """What is kept of a message or traceback when the record is full: NODES_MAX of each still fit a payload."""
 
@@ -54,10 +56,13 @@ def failure_of(exc: BaseException, *, code: str = errors.USER_ERROR) -> Failure:
 
     ``code`` says whose fault it is; under some codes nothing is retryable. Never raises for what exc is made of.
     """
-    record = _Writer().write(exc, DEPTH_MAX)
+    try:
+        record = _Writer().write(exc, DEPTH_MAX)
+    except Exception as error:  # noqa: BLE001 - a class of the user's whose own attributes raise: the failure is told
+        record = Failure(_type_name(exc), f"<writing it down raised {type(error).__qualname__}>")
     leaves = list(_leaves(exc))
     fatal = code in errors.NOT_RETRYABLE_CODES or any(isinstance(leaf, errors.Fatal) for leaf in leaves)
-    delays = [leaf.after for leaf in leaves if isinstance(leaf, errors.Retry) and leaf.after is not None]
+    delays = [delay for leaf in leaves if isinstance(leaf, errors.Retry) and (delay := _delay(leaf)) is not None]
     return _with(record, code=code, retryable=not fatal, retry_after=max(delays, default=None))
 
 
@@ -83,6 +88,15 @@ def told(record: Failure) -> Failure:
     return _with(record, message=message, traceback=trace, sealed=None)
 
 
+def sealed(record: Failure) -> Failure:
+    """The reverse, with the codecs in force. What a codec does not take is left out: the error itself must be told."""
+    try:
+        data = payload.encode([record.message, record.traceback], list[str])
+    except payload.PayloadError:
+        return _with(record, message="<left out: the codec did not take it>", traceback="", sealed=None)
+    return _with(record, message="", traceback="", sealed=data)
+
+
 def run_code(exc: BaseException) -> str:
     """The code under which an exception that left a workflow ends its run: what the engine itself caused keeps its
     name, the rest is USER_ERROR.
@@ -102,6 +116,23 @@ def _leaves(exc: BaseException) -> Iterator[BaseException]:
             stack.extend(members)
         else:
             yield top
+
+
+def _delay(leaf: errors.Retry) -> float | None:
+    """The delay that it asks for, as far as one can be kept: ``after`` is an attribute, and may have been set since."""
+    after: object = leaf.after
+    if not isinstance(after, (int, float)) or not after >= 0:
+        return None
+    return float(min(after, RETRY_SECONDS_MAX))
+
+
+def _type_name(exc: BaseException) -> str:
+    return _writable(f"{type(exc).__module__}.{type(exc).__qualname__}")
+
+
+def _writable(text: str) -> str:
+    """Lone surrogates cannot be written as UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _members(exc: BaseException) -> tuple[BaseException, ...]:
@@ -148,25 +179,20 @@ class _Writer:
 
     def write(self, exc: BaseException, depth: int) -> Failure:
         self.seen.add(id(exc))
-        kind = type(exc)
         members = _members(exc)
         message, trace = self.text(_message(exc)), self.text(_traceback(exc))
-        sealed = None
-        if payload_codecs.current().hides:  # a message may quote what the values say
-            sealed = payload.encode([message, trace], list[str])
-            message = trace = ""
-        return Failure(
-            type=f"{kind.__module__}.{kind.__qualname__}",
+        record = Failure(
+            type=_type_name(exc),
             message=message,
             traceback=trace,
-            sealed=sealed,
             args=self.state(_arguments(exc)),
             attributes=self.attributes(exc),
             suppress_context=exc.__suppress_context__,
             cause=self.next(exc.__cause__, depth),
             context=self.next(exc.__context__, depth) if exc.__context__ is not exc.__cause__ else None,
-            exceptions=tuple(record for member in members if (record := self.next(member, depth)) is not None),
+            exceptions=tuple(found for member in members if (found := self.next(member, depth)) is not None),
         )
+        return sealed(record) if payload_codecs.current().hides else record  # a message may quote what the values say
 
     def next(self, exc: BaseException | None, depth: int) -> Failure | None:
         if exc is None or depth <= 1 or id(exc) in self.seen or len(self.seen) >= NODES_MAX:
@@ -174,8 +200,7 @@ class _Writer:
         return self.write(exc, depth - 1)
 
     def text(self, text: str) -> str:
-        # Lone surrogates cannot be written as UTF-8.
-        text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+        text = _writable(text)
         room = max(TEXT_CHARS_LEAST, min(TEXT_CHARS_MAX, self.bytes_left))
         if len(text) > room:
             text = f"{text[: room // 2]}\n... {len(text) - room:,} characters left out ...\n{text[-(room // 2) :]}"
@@ -192,7 +217,10 @@ class _Writer:
 
     def attributes(self, exc: BaseException) -> dict[str, bytes]:
         kept: dict[str, bytes] = {}
-        for name, value in vars(exc).items():
+        state: dict[object, object] = exc.__dict__
+        for name, value in state.items():
+            if not isinstance(name, str) or _writable(name) != name:
+                continue
             if name == "__notes__":
                 # Those that carry a recorded traceback are part of this record's own traceback text already.
                 notes = [note for note in exc.__notes__ if not isinstance(note, RemoteTraceback)]

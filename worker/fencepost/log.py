@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
+from fencepost.fitting import fitted
 from fencepost_store.events import KINDS, Event, EventType, Role
 from fencepost_store.protocol import (
     Batch,
@@ -94,6 +95,8 @@ EVENTS_RESERVE = 2
 _OPENS = frozenset({EventType.step_created, EventType.wait_created, EventType.hook_created, EventType.child_created})
 _CLOSES = frozenset(kind for kind, row in KINDS.items() if row.role is Role.terminal and not row.ends_run)
 _RUN_ENDS = frozenset(kind for kind, row in KINDS.items() if row.ends_run)
+_CARRY = (EventType.run_completed, EventType.run_continued)
+"""Endings with a value of the user's: the result, the next run's arguments."""
 
 
 class RunLog:
@@ -116,14 +119,23 @@ class RunLog:
     async def append(self, batch: Batch, *, open_entities: int = 0, via: Append | None = None) -> Written:
         """Append one batch. ``open_entities``: how many the run has open before it. ``via``: the append of a
         transaction that holds the run's lock.
-        Raises LimitExceeded (nothing written), StoreTrouble (unknown)."""
+        What tells of an error is shortened to its bound. Raises LimitExceeded and Unstorable (nothing written),
+        StoreTrouble (unknown)."""
+        batch = self._fitted(batch)
         self.check(batch, open_entities)
         return read_verdict(batch, await (via or self._append)(batch))
 
+    def _fitted(self, batch: Batch) -> Batch:
+        """The batch with its errors in the room there is: whoever has to record one cannot do anything else (H126)."""
+        bound = self.limits.payload_bytes_max
+        if all(len(event.payload) <= bound for event in batch.events):
+            return batch
+        return msgspec.structs.replace(batch, events=tuple(fitted(event, bound) for event in batch.events))
+
     def check(self, batch: Batch, open_entities: int = 0) -> None:
-        """Raise LimitExceeded if the batch would leave the run over a bound. The run's own ending always fits."""
+        """Raise LimitExceeded if the batch would leave the run over a bound. An ending without a value always fits."""
         for event in batch.events:
-            if event.type not in _RUN_ENDS or event.type is EventType.run_continued:
+            if event.type not in _RUN_ENDS or event.type in _CARRY:
                 self._check_payload(f"payload of {event.type.name} {event.entity}".rstrip(), event.payload)
         if any(event.type in _RUN_ENDS for event in batch.events):
             return

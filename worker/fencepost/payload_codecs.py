@@ -48,8 +48,8 @@ ZLIB_BYTES_LEAST = 128
 ZLIB_LEVEL = 3
 """1 MiB of JSON takes about 10 ms in the worker's loop; level 6 takes three times that for a tenth less."""
 OPENED_BYTES_MAX = 268_435_456
-"""What a value may become when it is opened: the upper bound of payload_bytes_max. A longer one is not written, and a
-stream that would grow beyond it is refused before it has filled the memory."""
+"""What a value may become when it is opened: four times the bound of payload_bytes_max. A longer one is not written,
+and a stream that would grow beyond it is refused before it has filled the memory."""
 NESTED_MAX = 8
 FINGERPRINT_BYTES = 4
 NONCE_BYTES = 12

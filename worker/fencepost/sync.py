@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import UnionType
@@ -22,6 +22,7 @@ from fencepost.client import Client as AsyncClient
 from fencepost.client import HookInfo, Reply, RunInfo, joined
 from fencepost.client import Run as AsyncRun
 from fencepost.config import Config
+from fencepost.pruning import Pruned
 from fencepost_store.events import Event
 from fencepost_store.streams import StreamInfo
 
@@ -241,4 +242,18 @@ class Client:
             self._client.list(
                 workflow=workflow, status=status, attributes=attributes, parent=parent, limit=limit, before=before
             )
+        )
+
+    def prune(
+        self,
+        older_than: float | timedelta,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        batch: int = 100,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """See ``fencepost.Client.prune``."""
+        return self.call(
+            self._client.prune(older_than, statuses=statuses, workflow=workflow, batch=batch, dry_run=dry_run)
         )

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 import msgspec
 
 from fencepost.audit.findings import Finding
+from fencepost.audit.kin import kin_findings, stray_findings
 from fencepost.audit.queues import QueueAudit
 from fencepost.audit.repair import Repairs
 from fencepost.audit.report import Report
@@ -65,9 +66,12 @@ class Doctor:
         await self._clocks(report)
         async for chunk in self._chunks(scope):
             await self._runs(chunk, report)
+            await self._kin(chunk, report)
         if scope.run is not None:
             return
         await self._tokens(report)
+        async for finding in stray_findings(self._inspection):
+            report.add(finding)
         if self._queue is not None:
             audit = QueueAudit(self._inspection, self._queue, self._thresholds, self._suspect_crashes, self._again)
             async for finding, message in audit.findings(report):
@@ -129,6 +133,12 @@ class Doctor:
             if finding.identity in known:
                 report.add(finding)
                 await self._repair(finding, by_id[finding.run or ""], report)
+
+    async def _kin(self, run_ids: Sequence[str], report: Report) -> None:
+        for finding in await kin_findings(self._inspection, run_ids, self._thresholds.overdue, self._again):
+            report.add(finding)
+            for run in await self._inspection.runs([finding.run or ""]) if self._repairs is not None else ():
+                await self._repair(finding, run, report)
 
     async def _repair(self, finding: Finding, run: Inspected, report: Report) -> None:
         if self._repairs is not None:

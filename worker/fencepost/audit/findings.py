@@ -98,6 +98,30 @@ CATALOGUE: dict[str, Rule] = {
         "start a worker of this namespace; `--repair` places the tick now",
         "places a recovering tick",
     ),
+    "child_missing": _error(
+        "the run waits for a child that does not exist",
+        "`fencepost doctor --repair`; a child whose rows were deleted by hand starts from its beginning then",
+        "places a recovering tick, which makes the child",
+    ),
+    "end_not_told": _error(
+        "the run has ended, and its parent waits for its end",
+        "`fencepost doctor --repair`",
+        "places a recovering tick, which tells the parent",
+    ),
+    "child_unknown": _error("the run names a parent that never asked for it: nobody waits for its end", _DAMAGE),
+    "successor_missing": _error(
+        "the run has continued as new, and the run that goes on does not exist: the chain stands still",
+        "`fencepost doctor --repair`; a run whose rows were deleted by hand starts from its beginning then",
+        "places a recovering tick, which makes the successor",
+    ),
+    "attributes_disagree": _error(
+        "the run is found by attributes that its log does not give it, or not found by those that it has",
+        "set the row in the namespace's table `run_attributes` as the log says (`fencepost runs events ID`)",
+    ),
+    "rows_without_run": _warning(
+        "rows are left of a run that does not exist: they cost room and are read by nobody",
+        "delete them from the table that is named, where `run_id` is the run's",
+    ),
     "waits_for_nothing": _warning(
         "nothing is open, no signal can reach it: it waits until it is cancelled",
         "look at its code; end it with `fencepost runs cancel ID`",

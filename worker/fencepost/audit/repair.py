@@ -14,7 +14,18 @@ from fencepost_queue.protocol import Entry, Queue, tick_key
 from fencepost_store.inspection import Inspected, Inspection
 from fencepost_store.protocol import Outcome, Store
 
-TICKED = frozenset({"no_deadline", "overdue_without_message", "end_not_done"})
+TICKED = frozenset(
+    {
+        "no_deadline",
+        "overdue_without_message",
+        "end_not_done",
+        "child_missing",
+        "end_not_told",
+        "successor_missing",
+    }
+)
+"""What a recovering tick of the run does again."""
+
 UNWANTED = frozenset({"message_without_run", "message_of_ended_run"})
 
 

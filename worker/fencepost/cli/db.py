@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fencepost.cli.db_prune import prune
 from fencepost.cli.output import emit
 from fencepost.cli.session import Session, json_option
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 @click.group()
 def db() -> None:
-    """Create, upgrade and check the schema in Postgres."""
+    """Create, upgrade and check the schema in Postgres, and delete old runs."""
+
+
+db.add_command(prune)
 
 
 @db.command()

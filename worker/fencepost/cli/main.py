@@ -23,7 +23,7 @@ COMMANDS = {
     "replay": ("Check recorded runs against the code at hand.", "fencepost.cli.histories:replay"),
     "hooks": ("Send signals to runs that wait for them.", "fencepost.cli.hooks:hooks"),
     "queue": ("See how much work waits.", "fencepost.cli.queue:queue"),
-    "db": ("Create, upgrade and check the schema in Postgres.", "fencepost.cli.db:db"),
+    "db": ("Create, upgrade and check the schema in Postgres, and delete old runs.", "fencepost.cli.db:db"),
     "doctor": ("Audit a live namespace, and repair what can be.", "fencepost.cli.doctor:doctor"),
     "config": ("Show and check the configuration.", "fencepost.cli.config:config"),
 }

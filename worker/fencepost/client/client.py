@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from fencepost.attributes import AttributeValue, given_at_start
 from fencepost.authoring.workflow import Workflow
 from fencepost.client import joined
 from fencepost.client.joined import TICK_DELAY_MS
+from fencepost.client.pruning import pruned
 from fencepost.client.replies import Reply, wait
 from fencepost.client.run import Run, RunInfo, info_of
 from fencepost.client.signals import Delivered, HookInfo, deliver, look
@@ -26,6 +27,7 @@ from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
+from fencepost.pruning import Pruned
 from fencepost.records import RunCreated, unpack
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
@@ -301,3 +303,24 @@ class Client:
             rows = await store.list_runs(where, limit, before)
             details = await store.details([row.run_id for row in rows])
         return [info_of(row, details.get(row.run_id)) for row in rows]
+
+    async def prune(
+        self,
+        older_than: float | timedelta,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        batch: int = 100,
+        dry_run: bool = False,
+    ) -> Pruned:
+        """Delete runs that ended ``older_than`` ago (seconds or a timedelta, at least an hour) by Postgres' clock, with
+        their logs, attributes and streams. ``statuses``: the ends to delete, empty: all of them. ``batch``: runs per
+        transaction. ``dry_run``: only count.
+
+        Kept are children whose parent may still ask for them, runs whose predecessor is kept, and the holder of a start
+        key while its chain goes on. May be stopped and run again at any time, and by several at once. Raises
+        ArgumentError.
+        """
+        return await pruned(
+            self._open.store, older_than, statuses=statuses, workflow=workflow, batch=batch, dry_run=dry_run
+        )

@@ -25,7 +25,7 @@ from fencepost.authoring.step import Step
 from fencepost.engine.aids import Aids
 from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
-from fencepost.failure import failure_of
+from fencepost.failure import RETRY_SECONDS_MAX, failure_of
 from fencepost.records import Failure, StepCreated, StepEnded, pack
 from fencepost_store.admission import Unstorable
 from fencepost_store.events import EventType, NewEvent
@@ -103,6 +103,17 @@ def crashed(attempt: Attempt, proofs: int) -> NewEvent:
         retryable=False,
     )
     return _ended(attempt, EventType.step_failed, failure)
+
+
+def outlived(attempt: Attempt, started: int) -> NewEvent:
+    """The fact for a step that was started as often as the log can count."""
+    failure = Failure(
+        type="fencepost.errors.StepFailed",
+        message=f"step {attempt.created.name!r} was started {started} times, and no log counts further",
+        code=errors.LIMIT_EXCEEDED,
+        retryable=False,
+    )
+    return _ended(msgspec.structs.replace(attempt, number=started), EventType.step_failed, failure)
 
 
 class _Ours(Exception):
@@ -204,7 +215,8 @@ def _error(ports: Ports, attempt: Attempt, patience: Patience, error: BaseExcept
     delay = next_delay(attempt.failures + 1, policy, failure, ports.uniform)
     if delay is None or not patience.leaves(delay):
         return _ended(attempt, EventType.step_failed, failure)
-    return _ended(attempt, EventType.step_retrying, failure, due_in=max(0, int(delay * 1_000_000)))
+    due_in = max(0, int(min(delay, RETRY_SECONDS_MAX) * 1_000_000))  # a policy's cap may be any number
+    return _ended(attempt, EventType.step_retrying, failure, due_in=due_in)
 
 
 def _ended(attempt: Attempt, event_type: EventType, failure: Failure, due_in: int | None = None) -> NewEvent:

@@ -28,6 +28,7 @@ from fencepost.records import (
 )
 from fencepost.replay.fold import OpenWork
 from fencepost_queue.protocol import Entry
+from fencepost_store.admission import Unstorable
 from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.lineage import parent_text
 from fencepost_store.protocol import Batch, FactOutcome, Reason, RunStatus
@@ -117,10 +118,14 @@ async def _one(shell: Shell, live: LiveRun, work: OpenWork, entity: str, wish: _
         assert work.created is not None
         run = child_run(live.run, work.created, entity, wish.record, shell.rules.grace)
         shell.ports.fault("child.before")
-        started = await shell.store.start(run)
+        try:
+            started = await shell.store.start(run)
+        except Unstorable as refused:  # a key or a queue that no store takes
+            return await _refuse(shell, live, entity, wish.record, errors.ArgumentError(str(refused)))
         shell.ports.fault("child.started")
         if started.run_id != run.run_id:
-            return await _refuse(shell, live, entity, wish.record, started.run_id)
+            taken = errors.StartConflict(wish.record.name, wish.record.key or "", started.run_id)
+            return await _refuse(shell, live, entity, wish.record, taken)
         queue = run.queue
     else:
         run_id, queue = row.run_id, row.queue
@@ -159,10 +164,9 @@ async def start_successor(shell: Shell, run_id: str) -> str | None:
     return run.run_id
 
 
-async def _refuse(shell: Shell, live: LiveRun, entity: str, record: ChildCreated, holder: str) -> list[Entry]:
-    """Another run has the child's start key: the child fails, and the parent's next turn sees it."""
-    conflict = errors.StartConflict(record.name, record.key or "", holder)
-    ended = ChildEnded("failed", failure_of(conflict, code=errors.USER_ERROR))
+async def _refuse(shell: Shell, live: LiveRun, entity: str, record: ChildCreated, why: Exception) -> list[Entry]:
+    """The child cannot be started as it was asked for: it fails, and the parent's next turn sees it."""
+    ended = ChildEnded("failed", failure_of(why, code=errors.USER_ERROR))
     await tell(shell, live.run_id, NewEvent(EventType.child_failed, entity, dedupe=record.run, payload=pack(ended)))
     assert live.run is not None
     return [own_tick(live.run_id, live.run.queue)]

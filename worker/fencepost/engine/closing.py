@@ -16,7 +16,7 @@ from fencepost.engine.shell import Shell
 from fencepost.failure import failure_of
 from fencepost.lineage import origin_of, successor_run
 from fencepost.log import LimitExceeded
-from fencepost.records import ChildEnded, Failure, RunFailed, RunStopped, pack, unpack
+from fencepost.records import ChildEnded, RunFailed, RunStopped, pack, unpack
 from fencepost.replay.fold import OpenWork
 from fencepost_queue.protocol import Entry
 from fencepost_store.events import Event, EventType, NewEvent
@@ -68,8 +68,11 @@ async def _tell_parent(shell: Shell, live: LiveRun, work: OpenWork, parent: str)
     event = end_of_child(entity, live.run_id, work.ended)
     try:
         listening = await tell(shell, run_id, event)
-    except LimitExceeded as limit:
-        listening = await tell(shell, run_id, _too_large(event, limit))
+    except LimitExceeded as limit:  # only a result can be: what tells of an error is made to fit
+        size = errors.PayloadTooLarge(f"the child's result: {limit}", size=limit.value, limit=limit.bound)
+        ended = pack(ChildEnded("failed", failure_of(size, code=errors.PAYLOAD_ERROR)))
+        failed = NewEvent(EventType.child_failed, entity, dedupe=live.run_id, payload=ended)
+        listening = await tell(shell, run_id, failed)
     shell.ports.fault("parent.told")
     queue = origin_of(work.created).queue
     return [own_tick(run_id, queue)] if listening and queue else []
@@ -85,17 +88,3 @@ def end_of_child(entity: str, run_id: str, ended: Event) -> NewEvent:
         status = "cancelled" if ended.type is EventType.run_cancelled else "terminated"
         told = ChildEnded(status, reason=unpack(ended.payload, RunStopped).reason if ended.payload else "")
     return NewEvent(EventType.child_failed, entity, dedupe=run_id, payload=pack(told))
-
-
-def _too_large(event: NewEvent, limit: LimitExceeded) -> NewEvent:
-    """The child's end without what is too large for the parent's log."""
-    if event.type is EventType.child_completed:
-        size = errors.PayloadTooLarge(f"the child's result: {limit}", size=limit.value, limit=limit.bound)
-        error = failure_of(size, code=errors.PAYLOAD_ERROR)
-    else:
-        whole = unpack(event.payload, ChildEnded).error
-        kind, code = (whole.type, whole.code) if whole is not None else ("", errors.USER_ERROR)
-        error = Failure(kind, f"its error is too large for its parent's log: {limit}", code)
-    return NewEvent(
-        EventType.child_failed, event.entity, dedupe=event.dedupe, payload=pack(ChildEnded("failed", error))
-    )

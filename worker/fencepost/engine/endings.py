@@ -10,7 +10,8 @@ from fencepost import errors
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.shell import Shell
-from fencepost.log import Landed
+from fencepost.failure import failure_of, told
+from fencepost.log import Landed, LimitExceeded
 from fencepost.records import Failure, RunFailed, pack
 from fencepost.replay.cancelling import request_of, sooner, stopped
 from fencepost.replay.fold import OpenWork
@@ -22,11 +23,24 @@ from fencepost_store.protocol import Batch, CorruptLog, Loaded, Outcome, Parked
 
 async def fail_run(shell: Shell, live: LiveRun, owed: Owed, code: str, error_type: str, message: str) -> None:
     """End the run with ``code``. If it had ended already, nothing happens; a later tick does the duties of that end."""
-    failure = Failure(type=error_type, message=message, code=code, retryable=False)
+    await _fail(shell, live, owed, Failure(type=error_type, message=message, code=code, retryable=False))
+
+
+async def fail_at_limit(shell: Shell, live: LiveRun, owed: Owed, limit: Exception) -> None:
+    """End the run because its log cannot hold what it asks for (LimitExceeded, ReplayLimit, Unstorable)."""
+    code = errors.LIMIT_EXCEEDED
+    if isinstance(limit, LimitExceeded) and limit.limit == "payload_bytes_max":
+        error = errors.PayloadTooLarge(str(limit), size=limit.value, limit=limit.bound)
+        await _fail(shell, live, owed, failure_of(error, code=code))
+    else:
+        await fail_run(shell, live, owed, code, f"fencepost.{type(limit).__name__}", str(limit))
+
+
+async def _fail(shell: Shell, live: LiveRun, owed: Owed, failure: Failure) -> None:
     event = NewEvent(type=EventType.run_failed, payload=pack(RunFailed(error=failure)))
     batch = Batch(run_id=live.run_id, fence=None, events=(event,), grace=shell.rules.grace)
     written = await shell.log.append(batch)
-    note("run_failed", run=live.run_id, code=code, message=message)
+    note("run_failed", run=live.run_id, code=failure.code, message=told(failure).message)
     live.drop()
     if isinstance(written, Landed):
         owed.ended = written.events[-1]

@@ -19,11 +19,13 @@ from fencepost.engine.live import Done, LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
+from fencepost.fitting import fitted
 from fencepost.log import Landed, LimitExceeded, NotWritten, Written
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_store.admission import Unstorable
 from fencepost_store.events import NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, StoreTrouble
 
@@ -32,6 +34,7 @@ async def complete(shell: Shell, live: LiveRun, delivery: Delivery, event: NewEv
     """Bring a step's terminal fact into the log and settle its message. Ends of one run that wait here together are
     delivered and sent together.
     """
+    event = fitted(event, shell.log.limits.payload_bytes_max)  # before it is delivered: a replay must see the same
     with shell.slots.ending():
         await _complete(shell, live, Done(delivery, event, asyncio.get_running_loop().create_future()))
 
@@ -88,7 +91,7 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
             for done in dones:
                 instance.anticipate(msgspec.structs.replace(done.event, at=now))
         progress = await advance(shell, live, owed, dones[0].delivery.token)
-    except (ReplayDivergence, ReplayBudgetExceeded, ReplayLimit, LimitExceeded):
+    except (ReplayDivergence, ReplayBudgetExceeded, ReplayLimit, LimitExceeded, Unstorable):
         return False  # the tick that follows meets the same, with the right outcome for the run
     if progress is Progress.stale:
         for done in dones:

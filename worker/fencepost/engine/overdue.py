@@ -13,6 +13,7 @@ from fencepost import errors
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.failure import failure_of
+from fencepost.fitting import fitted
 from fencepost.records import StepCreated, StepEnded, pack, unpack
 from fencepost.replay.fold import StepState
 from fencepost.replay.schedule import Overdue
@@ -43,7 +44,7 @@ def timed_out(entity: str, state: StepState, overdue: Overdue, token: str) -> Ne
     )
 
 
-def time_out(live: LiveRun, owed: Owed, token: str, now: int) -> None:
+def time_out(live: LiveRun, owed: Owed, token: str, now: int, bytes_max: int) -> None:
     """In a turn, before its decision: whatever is due by ``now`` reaches the code in the order in which it came due,
     waits and steps alike, as if each had been noticed at its time.
     """
@@ -59,6 +60,6 @@ def time_out(live: LiveRun, owed: Owed, token: str, now: int) -> None:
         if instance.ended:
             break
         owed.overdue.add(entity)
-        fact = timed_out(entity, instance.work.steps[entity], overdue, token)
+        fact = fitted(timed_out(entity, instance.work.steps[entity], overdue, token), bytes_max)
         instance.anticipate(msgspec.structs.replace(fact, at=now))
     instance.fire_due(now)

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from fencepost.engine.aids import Aids
-from fencepost.engine.bodies import Attempt, crashed, run_attempt
+from fencepost.engine.bodies import Attempt, crashed, outlived, run_attempt
 from fencepost.engine.handback import hand_back, release, settle
 from fencepost.engine.hotpath import after_terminal_fact, complete
 from fencepost.engine.joining import Joining
@@ -27,6 +27,7 @@ from fencepost.records import StepCreated, StepStarted, pack, unpack
 from fencepost.replay.fold import OpenWork, StepState
 from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_store.admission import ATTEMPT_MAX
 from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, StoreTrouble
 
@@ -143,6 +144,9 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             dedupe=delivery.token,
             payload=pack(StepStarted(worker=shell.worker)),
         )
+        if number > ATTEMPT_MAX:
+            await complete(shell, live, delivery, outlived(attempt, state.started))
+            return None
         verdict = await _append_fact(shell, live, started)
         if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
             if number == 1:
@@ -253,6 +257,8 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
     except asyncio.CancelledError:
         if stopped:
             await _stopped(shell, live, delivery, stopped[0])
+            if stopped[0] == "withdrawn":
+                await _forget(shell, live, attempt, aids)
             return
         body.cancel()  # the worker drains: hand the message back, it is not a crash
         await asyncio.gather(body, return_exceptions=True)
@@ -261,6 +267,7 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
     shell.keeper.watch(delivery.token, None)
     if "withdrawn" in stopped:  # the body ended in its own way: what it came to would be refused (H14)
         await _stopped(shell, live, delivery, "withdrawn")
+        await _forget(shell, live, attempt, aids)
     else:
         await _ended(shell, live, delivery, attempt, aids, event)
 
@@ -281,7 +288,14 @@ async def _ended(
             await _retrying(shell, live, delivery, event)
             return
         await complete(shell, live, delivery, event)
-    if attempt.previous is not None or (pulse is not None and pulse.written):
+    await _forget(shell, live, attempt, aids)
+
+
+async def _forget(shell: Shell, live: LiveRun, attempt: Attempt, aids: Aids) -> None:
+    """The step has ended, and with it what its attempts have left for the next one."""
+    if aids.pulse is not None:
+        await aids.pulse.close()  # or what is under way would land behind this
+    if attempt.previous is not None or (aids.pulse is not None and aids.pulse.written):
         try:
             await shell.store.forget_beat(live.run_id, attempt.entity)
         except StoreTrouble as trouble:  # the row stays until the run is pruned, and is asked for by nobody

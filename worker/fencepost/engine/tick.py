@@ -9,7 +9,16 @@ from fencepost import errors
 from fencepost.engine.advance import Progress, advance
 from fencepost.engine.bounds import check_backlog
 from fencepost.engine.closing import duties
-from fencepost.engine.endings import GraceOver, after_end, diverged, fail_run, grace_over, park_corrupt, terminate
+from fencepost.engine.endings import (
+    GraceOver,
+    after_end,
+    diverged,
+    fail_at_limit,
+    fail_run,
+    grace_over,
+    park_corrupt,
+    terminate,
+)
 from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
 from fencepost.engine.live import LiveRun
 from fencepost.engine.overdue import time_out
@@ -26,6 +35,7 @@ from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.replay.starting import put_off
 from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_store.admission import Unstorable
 from fencepost_store.protocol import Batch, CorruptLog, Loaded, StoreTrouble, Verdict
 
 MISSING_CODE_DELAY_MS = 10_000
@@ -178,7 +188,7 @@ async def _replay(
     assert instance is not None
     with shell.guard.turn(live.run_id):
         instance.deliver(loaded.events)
-        time_out(live, owed, delivery.token, loaded.now)
+        time_out(live, owed, delivery.token, loaded.now, shell.log.limits.payload_bytes_max)
     if instance.changed_arguments and "arguments" not in live.told:
         live.told.add("arguments")
         note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)
@@ -211,8 +221,8 @@ async def _outcome(
         await park_corrupt(shell, live, corrupt)
     except ReplayBudgetExceeded as exceeded:
         await fail_run(shell, live, owed, errors.REPLAY_TIMEOUT, "fencepost.ReplayBudgetExceeded", str(exceeded))
-    except (LimitExceeded, ReplayLimit) as limit:
-        await fail_run(shell, live, owed, errors.LIMIT_EXCEEDED, f"fencepost.{type(limit).__name__}", str(limit))
+    except (LimitExceeded, ReplayLimit, Unstorable) as limit:
+        await fail_at_limit(shell, live, owed, limit)
     return Progress.quiet
 
 

@@ -8,7 +8,9 @@ WITH named AS MATERIALIZED (
     WHERE h.token = $1)
     UNION ALL
     (SELECT run_id, entity, at, seq, payload, false
-    FROM {schema}.events WHERE token = $1 AND type = 30 ORDER BY at DESC, run_id DESC, seq DESC LIMIT {traced_hooks})
+    FROM {schema}.events e WHERE token = $1 AND type = 30
+        AND EXISTS (SELECT FROM {schema}.runs p WHERE p.run_id = e.run_id) -- not pruned and still to be swept
+    ORDER BY at DESC, run_id DESC, seq DESC LIMIT {traced_hooks})
 )
 SELECT n.run_id, n.entity, n.at, n.payload, n.live, r.workflow, r.queue, r.status, r.last_seq, (
     SELECT d.run_id

@@ -1,0 +1,167 @@
+"""``fencepost doctor`` where two features meet: families, chains, attributes, rows of no run. Each by damage done with
+SQL, found, and where a duty is owed, repaired."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cli.audited import Patient
+from tests.cli.terminal import Terminal, eventually, stop, terminal_in
+
+from fencepost.audit import doctor
+
+NOBODY = "11111111-1111-4111-8111-111111111111"
+
+FLOWS = """
+from fencepost import continue_as_new, hook, set_attributes, workflow
+
+
+@workflow
+async def leaf(n: int) -> int:
+    return n
+
+
+@workflow
+async def open_leaf() -> None:
+    async with hook(int, token="leaf") as numbers:
+        await numbers
+
+
+@workflow
+async def tree(how: str) -> int:
+    set_attributes(stage="grown", gone=1)
+    set_attributes(gone=None)
+    if how == "open":
+        await open_leaf()
+    await leaf(1)
+    async with hook(int, token="tree") as numbers:
+        return await numbers
+
+
+@workflow
+async def chain(n: int) -> int:
+    if n:
+        continue_as_new(n - 1)
+    return 7
+"""
+
+
+@pytest.fixture
+def kin(tmp_path: Path, postgres_url: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
+    """A parent that waits for a child, ``told`` that waits after one, and a chain. No worker runs."""
+    monkeypatch.setattr(doctor, "PAUSE_SECONDS", 0.01)
+    (tmp_path / "kin_flows.py").write_text(FLOWS)
+    environ = {
+        "FENCEPOST_DATABASE_URL": postgres_url,
+        "FENCEPOST_REDIS_URL": valkey_url,
+        "FENCEPOST_NAMESPACE": f"t_{uuid.uuid4().hex[:16]}",
+        "FENCEPOST_ENV": "test",
+    }
+    with terminal_in(tmp_path, environ) as terminal:
+        assert terminal("db", "migrate").exit_code == 0
+        live = terminal.start("worker", "kin_flows", "--no-supervisor")
+        made = Patient(terminal, "kin_flows")
+        made.runs = {"open": made.start("tree", '"open"'), "told": made.start("tree", '"told"')}
+        made.runs["chain"] = made.start("chain", "1")
+        eventually(lambda: "hook_created" in made.log("told"))
+        eventually(lambda: "run_continued" in made.log("chain"))
+        for name in ("open", "told"):
+            eventually(lambda name=name: bool(children(terminal, made.runs[name])))
+            (made.runs[f"{name} child"],) = children(terminal, made.runs[name])
+        eventually(lambda: "hook_created" in made.log("open child"))
+        assert terminal("runs", "result", made.runs["chain"], "--timeout", "20").exit_code == 0
+        stop(live)
+        yield made
+
+
+def children(terminal: Terminal, parent: str) -> list[str]:
+    return [run["id"] for run in json.loads(terminal("runs", "list", "--parent", parent, "--json").stdout)["runs"]]
+
+
+AGE = "UPDATE {s}.runs SET updated_at = updated_at - 3600000000; UPDATE {s}.events SET at = at - 3600000000"
+TABLES = ("runs", "events", "hooks", "run_attributes")
+DAMAGE: list[tuple[str, str, str]] = [
+    ("child_missing", "open", "DELETE FROM {s}.runs WHERE parent LIKE '{open}/%'"),
+    (
+        "end_not_told",
+        "told child",
+        "DELETE FROM {s}.events WHERE run_id = '{told}' AND type = 42;"
+        " UPDATE {s}.events SET seq = -seq WHERE run_id = '{told}';"
+        " UPDATE {s}.events e SET seq = n.place FROM (SELECT seq, row_number() OVER (ORDER BY -seq) AS place"
+        " FROM {s}.events WHERE run_id = '{told}') n WHERE e.run_id = '{told}' AND e.seq = n.seq;"
+        " UPDATE {s}.runs SET last_seq = last_seq - 1, fence = fence - 1, wake_at = {s}.clock() + 60000000"
+        " WHERE run_id = '{told}'",
+    ),
+    ("child_unknown", "told child", "UPDATE {s}.runs SET parent = '{told}/other#1' WHERE run_id = '{told child}'"),
+    ("successor_missing", "chain", "DELETE FROM {s}.runs WHERE workflow = 'chain' AND status = 10"),
+    ("attributes_disagree", "told", "UPDATE {s}.run_attributes SET value = 'sx' WHERE run_id = '{told}'"),
+    ("attributes_disagree", "told", "DELETE FROM {s}.run_attributes WHERE run_id = '{told}'"),
+    ("attributes_disagree", "told", "INSERT INTO {s}.run_attributes VALUES ('{told}', 'gone', 'i1')"),
+]
+
+
+async def damage(kin: Patient, text: str) -> None:
+    for name, run_id in kin.runs.items():
+        text = text.replace("{" + name + "}", run_id)
+    await kin.sql(text)
+
+
+async def test_each_disagreement_is_found_and_nothing_else(kin: Patient) -> None:
+    """One at a time: planted, found, undone; those that are duties only when they are old."""
+    assert await asyncio.to_thread(kin.found) == set()
+    await kin.sql(AGE)
+    assert await asyncio.to_thread(kin.found) == set()
+    for table in TABLES:
+        await kin.sql(f"CREATE TABLE {{s}}.kept_{table} AS TABLE {{s}}.{table}")
+    for code, name, planted in DAMAGE:
+        await damage(kin, planted)
+        found = await asyncio.to_thread(kin.found)
+        assert (code, name) in found, planted
+        # What was deleted leaves a token or rows without a run; nothing else may be told.
+        assert {each for each, _ in found} <= {code, "token_without_run", "rows_without_run"}, planted
+        assert (code, name) in await asyncio.to_thread(kin.found, "--run", kin.runs[name])
+        if code in ("child_missing", "end_not_told", "successor_missing"):
+            await kin.sql(AGE.replace(" - 3600000000", " + 3600000000"))
+            assert code not in {each for each, _ in await asyncio.to_thread(kin.found)}, "under way, for all one knows"
+        for table in TABLES:
+            await kin.sql(f"TRUNCATE {{s}}.{table}")
+            await kin.sql(f"INSERT INTO {{s}}.{table} SELECT * FROM {{s}}.kept_{table}")
+    assert await asyncio.to_thread(kin.found) == set()
+
+
+async def test_rows_of_no_run_are_found(kin: Patient) -> None:
+    """In each table beside the log."""
+    for text in (
+        "INSERT INTO {s}.heartbeats VALUES (1, $1, 1, 'a#1', '')",
+        "INSERT INTO {s}.streams VALUES (1, 1, 0, $1, 0, NULL, NULL, 'out')",
+        "INSERT INTO {s}.run_attributes VALUES ($1, 'n', 'i1')",
+    ):
+        await kin.sql(text, uuid.UUID(NOBODY))
+        assert await asyncio.to_thread(kin.found) == {("rows_without_run", NOBODY)}
+        for table in ("heartbeats", "streams", "run_attributes"):
+            await kin.sql(f"DELETE FROM {{s}}.{table} WHERE run_id = $1", uuid.UUID(NOBODY))
+    assert await asyncio.to_thread(kin.found) == set()
+
+
+async def test_repair_makes_what_is_owed(kin: Patient) -> None:
+    """The end is told, the child and the successor are made: by a recovering tick and any worker."""
+    await kin.sql(AGE)
+    for code, _, planted in DAMAGE:
+        if code in ("child_missing", "end_not_told", "successor_missing"):
+            await damage(kin, planted)
+    await kin.sql("DELETE FROM {s}.events e WHERE NOT EXISTS (SELECT FROM {s}.runs r WHERE r.run_id = e.run_id)")
+    await kin.sql("DELETE FROM {s}.hooks e WHERE NOT EXISTS (SELECT FROM {s}.runs r WHERE r.run_id = e.run_id)")
+    document = await asyncio.to_thread(kin.audit, "--repair")
+    assert {one["code"] for one in document["repairs"]} == {"child_missing", "end_not_told", "successor_missing"}
+    live = await asyncio.to_thread(kin.terminal.start, "worker", "kin_flows", "--no-supervisor")
+    await asyncio.to_thread(eventually, lambda: "child_completed" in kin.log("told"))
+    await asyncio.to_thread(eventually, lambda: bool(children(kin.terminal, kin.runs["open"])))
+    done = await asyncio.to_thread(kin.terminal, "runs", "result", kin.runs["chain"], "--timeout", "20")
+    assert done.stdout.strip() == "7"
+    await asyncio.to_thread(stop, live)
+    assert await asyncio.to_thread(kin.found) == set()
