@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
 import sys
 import threading
 import time
@@ -232,3 +233,29 @@ def test_i12_a_long_log_is_no_spinning_code() -> None:
         instance.deliver(bench.log.events)
     assert len(overdue) == 500
     assert not any(overdue)
+
+
+PROFILED = """
+import sys
+from fencepost.replay.budget import TurnGuard
+
+guard = TurnGuard()
+with guard.turn("run-1"):
+    guard.sent = 1
+    guard.settle()
+
+
+def called() -> None: ...
+
+
+sys.setprofile(lambda *_: None)
+called()
+sys.setprofile(None)
+print("went on")
+"""
+
+
+def test_a_process_can_be_profiled_after_an_interrupt_was_taken_back() -> None:
+    """The interpreter does not go on to believe that an exception is pending: it would never begin a traced call."""
+    done = subprocess.run([sys.executable, "-c", PROFILED], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("went on\n", "")
