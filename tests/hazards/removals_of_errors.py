@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tests.hazards.registry import removal
 
-from fencepost import errors, failure
+from fencepost import errors, failure, log
 from fencepost.authoring import retry
 from fencepost.engine import bodies, handback, hotpath, steps
 from fencepost.engine.bodies import Attempt
@@ -116,3 +116,16 @@ def no_jitter(patch: pytest.MonkeyPatch) -> None:
         return min(policy.first_delay * policy.factor ** (attempt_that_failed - 1), policy.cap)
 
     patch.setattr(retry.delay_before, "__code__", delay_before.__code__)
+
+
+@removal("H126", guard="an error's record is shortened until it fits", tests=[
+    "engine/test_hazards_fitting.py::test_h126_a_steps_error_fits_and_reads_the_same_in_every_replay",
+])  # fmt: skip
+def records_of_errors_keep_their_length(patch: pytest.MonkeyPatch) -> None:
+    """Neither before the delivery nor at the write seam."""
+
+    def as_it_is(event: NewEvent, bound: int) -> NewEvent:
+        return event
+
+    patch.setattr(hotpath, "fitted", as_it_is)
+    patch.setattr(log, "fitted", as_it_is)
