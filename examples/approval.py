@@ -29,7 +29,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from fencepost import Client, hook, step, workflow
+from fencepost import Client, hook, patched, step, workflow
 from fencepost.web.webhooks import webhooks
 
 WEB = os.environ.get("APPROVAL_URL", "http://127.0.0.1:8001")
@@ -77,7 +77,11 @@ async def reimburse(expense: Expense) -> str:
         except TimeoutError:
             return "nobody has decided"
         asked.respond({"thanks": decision.by})
-    return await pay_out(expense) if decision.ok else f"refused by {decision.by}"
+    if not decision.ok:
+        return f"refused by {decision.by}"
+    paid = await pay_out(expense)
+    # Came later: runs that wait for their boss since before that end as they began.
+    return f"{paid}, approved by {decision.by}" if patched("name-the-boss") else paid
 
 
 # The web app: it starts runs and passes on what people send. It runs no workflow.

@@ -3,9 +3,10 @@
 In this folder, in one terminal:   fencepost dev documents
 In this folder, in another one:    python documents.py FOLDER [INDEX.json]
 
-Between the steps go paths, not contents: a run's log stays small however large the documents are. What a step writes it
-writes whole or not at all, so a step that is repeated after a crash does no harm. Documents that are no text are named
-in the index, and hold up nobody.
+Between the steps go paths, not contents: a run's log stays small however large the documents are. Every document has a
+child run of its own, and after a batch the run continues as new: the log stays small however many there are, too. What
+a step writes it writes whole or not at all, so a step that is repeated after a crash does no harm. Documents that are
+no text are named in the index, and hold up nobody. `fencepost runs list --where stage=counting` shows who is at it.
 """
 
 import asyncio
@@ -17,10 +18,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fencepost import Client, Fatal, step, workflow
+from fencepost import Client, Fatal, current, set_attributes, step, workflow
 from fencepost.errors import RunFailed
 
-AT_ONCE = 8
+BATCH = 8
 WORD = re.compile(r"[^\W\d_]{3,}")
 
 
@@ -61,11 +62,12 @@ def count(document: str, part: str) -> int:
     return words.total()
 
 
-@step
+@step(heartbeat_timeout=60)
 def merge(parts: list[str], index: str) -> int:
     """One index of all words: in which documents, how often. Returns how many different words there are."""
     places: dict[str, dict[str, int]] = {}
-    for part in parts:
+    for number, part in enumerate(parts):
+        current().heartbeat(number)  # it may take long: who is silent for a minute is taken for stuck
         counted = json.loads(Path(part).read_text(encoding="utf-8"))
         for word, times in counted["words"].items():
             places.setdefault(word, {})[counted["document"]] = times
@@ -73,25 +75,40 @@ def merge(parts: list[str], index: str) -> int:
     return len(places)
 
 
+@dataclass
+class Progress:
+    """What a run hands on to the one that continues it."""
+
+    left: list[str]
+    parts: list[str] = field(default_factory=list[str])
+    unreadable: list[str] = field(default_factory=list[str])
+
+
 @workflow
-async def index_folder(folder: str, index: str) -> Index:
+async def count_document(document: str, part: str) -> bool:
+    try:
+        await count(document, part)
+    except Fatal:
+        return False
+    return True
+
+
+@workflow
+async def index_folder(folder: str, index: str, progress: Progress | None = None) -> Index:
     parts = f"{index}.parts"
-    documents = await find(folder, parts)
-    room = asyncio.Semaphore(AT_ONCE)
-
-    async def one(number: int, document: str) -> str | None:
-        part = f"{parts}/{number:06d}.json"
-        async with room:
-            try:
-                await count(document, part)
-            except Fatal:
-                return None
-        return part
-
-    made = await asyncio.gather(*(one(number, document) for number, document in enumerate(documents)))
-    good = [part for part in made if part is not None]
-    bad = [document for document, part in zip(documents, made, strict=True) if part is None]
-    return Index(index, len(good), await merge(good, index), bad)
+    if progress is None:
+        progress = Progress(await find(folder, parts))
+    seen = len(progress.parts) + len(progress.unreadable)
+    set_attributes(stage="counting", seen=seen, left=len(progress.left))
+    batch, left = progress.left[:BATCH], progress.left[BATCH:]
+    made = [f"{parts}/{seen + number:06d}.json" for number in range(len(batch))]
+    good = await asyncio.gather(*(count_document(*pair) for pair in zip(batch, made, strict=True)))
+    read = progress.parts + [part for part, ok in zip(made, good, strict=True) if ok]
+    unreadable = progress.unreadable + [document for document, ok in zip(batch, good, strict=True) if not ok]
+    if left:
+        index_folder.continue_as_new(folder, index, Progress(left, read, unreadable))
+    set_attributes(stage="merging")
+    return Index(index, len(read), await merge(read, index), unreadable)
 
 
 async def main(folder: str, index: str) -> None:

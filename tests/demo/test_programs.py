@@ -71,7 +71,7 @@ def test_a_person_approves_by_webhook(stage: Stage, fault: str) -> None:
     with stage.web("approval:app") as url:
         stage.environ["APPROVAL_URL"] = url
         printed = stage.play("approval", fault, "120.50")
-        assert printed == "answered: {'thanks': 'Grace'}\n120.50 paid to Ada\n"
+        assert printed == "answered: {'thanks': 'Grace'}\n120.50 paid to Ada, approved by Grace\n"
     (letter,) = (stage.folder / "outbox").iterdir()
     assert json.loads(letter.read_text(encoding="utf-8"))["cents"] == 12050
 
