@@ -104,11 +104,11 @@ async def send(connection: Connection, commands: Sequence[Command]) -> None:
 
 @contextmanager
 def _closed_is_oserror() -> Generator[None]:
-    """uvloop says RuntimeError where a connection is used that the other side has reset meanwhile; asyncio's own loop
-    says OSError."""
+    """Where a connection is used that the other side has reset meanwhile, asyncio's own loop says OSError, uvloop
+    RuntimeError, and the loop of 3.13.0 AttributeError: its ``writelines`` does not look whether it is closed."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, AttributeError) as error:
         raise ConnectionResetError(str(error)) from error
 
 

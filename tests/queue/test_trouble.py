@@ -243,7 +243,8 @@ def test_a_server_that_is_new_enough_is_accepted(version: str) -> None:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_a_connection_that_was_reset_meanwhile_is_trouble_on_either_loop(valkey_url: str, loop: str) -> None:
-    """uvloop raises RuntimeError for it, which nobody would take for trouble with a server: it ended the claim loop."""
+    """uvloop raises RuntimeError for it, and asyncio in 3.13.0 AttributeError, which nobody would take for trouble with
+    a server: the claim loop would end by it."""
 
     async def main() -> None:
         connection = await Dialer(valkey_url, 5).dial()
