@@ -65,7 +65,11 @@ def test_the_pipeline_indexes_every_document(stage: Stage, fault: str) -> None:
     )
 
 
-@pytest.mark.parametrize("fault", [BEHIND_AN_EFFECT, BEHIND_A_COMMIT])
+BEHIND_THE_ANSWER = "append.after:3:kill"
+"""The person's decision is in the log, with what follows from it. One append later the run has ended."""
+
+
+@pytest.mark.parametrize("fault", [BEHIND_AN_EFFECT, BEHIND_THE_ANSWER])
 def test_a_person_approves_by_webhook(stage: Stage, fault: str) -> None:
     """The letter's link reaches the workflow through the web app, and the workflow answers."""
     with stage.web("approval:app") as url:
