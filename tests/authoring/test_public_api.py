@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.syntax import parse
 
 import fencepost
 from fencepost import errors
@@ -32,7 +33,7 @@ def test_every_public_exception_is_exported() -> None:
 
 def test_what_checkers_see_is_what_is_exported() -> None:
     """The imports under TYPE_CHECKING and __all__ are two lists of the same names."""
-    source = ast.parse(Path(fencepost.__file__).read_text())
+    source = parse(Path(fencepost.__file__).read_text())
     block = next(node for node in source.body if isinstance(node, ast.If))
     seen = {alias.name for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert seen | {"__version__"} == set(fencepost.__all__)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.docs.markdown import ROOT
+from tests.syntax import parse
 
 IDS = (
     *(f"H{n:02}" for n in range(1, 37)),
@@ -48,24 +49,27 @@ def hazards(page: str) -> list[Hazard]:
 def carriers(root: Path = ROOT) -> dict[str, list[tuple[str, str]]]:
     """(file, test) by the ids that the test carries in its name or its docstring."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for file, function in _functions(root):
-        told = _IN_NAME.findall(function.name) + _IN_TEXT.findall(ast.get_docstring(function) or "")
+    for file, name, docstring in _tests(root):
+        told = _IN_NAME.findall(name) + _IN_TEXT.findall(docstring)
         for number in dict.fromkeys(told):
-            found.setdefault(f"H{number}", []).append((file, function.name))
+            found.setdefault(f"H{number}", []).append((file, name))
     return found
 
 
 def all_tests(root: Path = ROOT) -> set[tuple[str, str]]:
     """(file, name) of every test."""
-    return {(file, function.name) for file, function in _functions(root)}
+    return {(file, name) for file, name, _ in _tests(root)}
 
 
-def _functions(root: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """Every test of the checkout, without importing it."""
-    for path in sorted((root / "tests").rglob("test_*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                yield str(path.relative_to(root)), node
+@cache
+def _tests(root: Path) -> tuple[tuple[str, str, str], ...]:
+    """(file, name, docstring) of every test of the checkout, without importing it; read once per process."""
+    return tuple(
+        (str(path.relative_to(root)), node.name, ast.get_docstring(node) or "")
+        for path in sorted((root / "tests").rglob("test_*.py"))
+        for node in parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    )
 
 
 def with_tests(page: str, root: Path = ROOT) -> str:

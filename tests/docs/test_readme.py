@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.docs.markdown import ROOT, blocks, read, section
+from tests.syntax import parse
 
 SECONDS = 100
 README = read("README.md")
@@ -80,7 +80,7 @@ def seen(screen: Path, pattern: str, process: subprocess.Popen[bytes] | None = N
 def test_the_quickstart_is_the_example() -> None:
     """Letter by letter, but for the example's first lines, which say how to run it."""
     source = (ROOT / "examples" / "quickstart.py").read_text()
-    start = ast.parse(source).body[1].lineno
+    start = parse(source).body[1].lineno
     assert shown()["quickstart.py"] == "\n".join(source.splitlines()[start - 1 :]) + "\n"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.syntax import parse
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("worker", "queue", "store")
@@ -69,7 +70,7 @@ def long_functions(root: Path) -> list[str]:
     """70 lines at most, from def to the last line."""
     found: list[str] = []
     for path in python_files(root):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parse(path.read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 count = (node.end_lineno or node.lineno) - node.lineno + 1
                 if count > FUNCTION_LINES_MAX:
@@ -100,7 +101,7 @@ def embedded_code(root: Path) -> list[str]:
     """SQL lives in .sql files and Lua in .lua files, where their tools and readers find them."""
     found: list[str] = []
     for path in python_files(root, ROOMS):
-        for line, text in strings(ast.parse(path.read_text())):
+        for line, text in strings(parse(path.read_text())):
             if SQL.search(text) or SQL_UPPER.search(text) or LUA.search(text):
                 found.append(f"{path.relative_to(root)}:{line}: {text.strip()[:60]!r}")
     return found

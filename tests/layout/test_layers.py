@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.syntax import parse
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {"worker": "fencepost", "queue": "fencepost_queue", "store": "fencepost_store"}
@@ -38,7 +39,7 @@ HARMLESS = {"threading.get_ident"}
 def impure_imports(source: str) -> list[str]:
     """What a file imports, at any depth, that replay may not."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parse(source)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
