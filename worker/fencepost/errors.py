@@ -196,8 +196,8 @@ class NotSupportedHere(FencepostError, RuntimeError):
 
 
 class TransactionMisuse(Fatal, RuntimeError):
-    """``transaction()`` twice in one attempt, or committed by hand. The step fails and is not retried, for what was
-    committed by hand would be written again.
+    """``transaction()`` twice in one attempt, committed by hand, or still open when the body returned. The step fails
+    and is not retried, for what was committed by hand would be written again.
     """
 
 

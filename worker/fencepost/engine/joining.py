@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fencepost import errors
-from fencepost.log import Landed, NotWritten, RunLog
+from fencepost.log import RunLog, only_fact
 from fencepost.telemetry import note
 from fencepost_store.joint import Joint, TransactionEnded
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, StoreTrouble
@@ -53,12 +53,20 @@ class Joining:
         except Exception:
             await self._give_up(joint)
             raise
+        except BaseException:  # cancelled, by a timeout of the body's own for instance: nothing is awaited here
+            self.close()
+            raise
         self.ready = True
 
     async def seal(self) -> None:
         """The body has returned. Raises TransactionMisuse, and the driver's error for a broken deferred constraint."""
-        if self._joint is None or not self.ready:
+        if self._joint is None:
             return
+        if not self.ready:
+            raise errors.TransactionMisuse(
+                "the body has returned, and its transaction() block is still open: leave the block before, also where a"
+                " task of the body's has it"
+            )
         try:
             await self._joint.seal()
         except TransactionEnded:
@@ -76,10 +84,8 @@ class Joining:
         assert joint is not None
         written = await log.append(batch, via=joint.append)
         self._fault("joint.appended")
-        if isinstance(written, NotWritten) or len(written.facts) != 1:
-            raise StoreTrouble("one fact was sent, and the reply has not one verdict")
-        (fact,) = written.facts
-        if isinstance(written, Landed) and fact.outcome is FactOutcome.landed:
+        fact = only_fact(written)
+        if fact.outcome is FactOutcome.landed:
             await joint.commit()
         else:
             await joint.roll_back()
