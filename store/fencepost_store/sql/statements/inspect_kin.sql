@@ -15,7 +15,10 @@ UNION ALL
 SELECT r.run_id, 'end_not_told', substr(r.parent, 38), 'its parent ' || left(r.parent, 36) || ' is open and has not recorded its end'
 FROM asked r JOIN {schema}.runs p ON p.run_id = left(r.parent, 36)::uuid
 WHERE r.status >= 10 AND r.status <> 14 AND r.updated_at <= r.before AND p.status < 10
-    AND EXISTS (SELECT FROM {schema}.events e WHERE e.run_id = p.run_id AND e.entity = substr(r.parent, 38) AND e.ordinal = 0)
+    AND EXISTS (
+        SELECT FROM {schema}.events e
+        WHERE e.run_id = p.run_id AND e.entity = substr(r.parent, 38) AND e.ordinal = 0 AND e.type = 40
+    )
     AND NOT EXISTS (
         SELECT FROM {schema}.events t
         WHERE t.run_id = p.run_id AND t.entity = substr(r.parent, 38) AND t.ordinal = {terminal_ordinal}
