@@ -84,8 +84,11 @@ def test_h124_looks_for_a_run_become_rarer_and_end_with_its_grace() -> None:
     assert len(looks) < 20
     assert now >= born + 10_000_000
     assert look_again_ms(run_id, born - 11_000_000, 10_000_000, 50) is None
-    assert look_again_ms("7f000000-0000-4000-8000-000000000000", 0, 10_000_000, 50) is None
-    assert look_again_ms("nobody", 0, 10_000_000, 50) is None
+    assert look_again_ms(run_id, born + 9_999_000, 10_000_000, 50) == 4_999
+    assert look_again_ms(run_id, born + 10_000_000, 10_000_000, 50) is None
+    assert look_again_ms(run_id, born - 9_999_000, 10_000_000, 50) == 50, "its client's clock is ahead"
+    assert look_again_ms(run_id.replace("-7000-", "-4000-"), born, 10_000_000, 50) is None, "tells no time"
+    assert look_again_ms("nobody", born, 10_000_000, 50) is None
 
 
 KILLED = """

@@ -44,3 +44,26 @@ async def test_h125_only_the_newest_start_of_an_open_step_is_heard(world: World)
     assert not await world.store.beat(other, "s#1", 1, b"x"), "the run has ended"
     for one in (run, other):
         assert await world.store.last_beat(one, "s#1") is None
+
+
+async def test_what_happens_to_others_silences_no_attempt(world: World) -> None:
+    """A later start and the end of a step beside it, and the same step's in another run that has ended."""
+    beside = NewEvent(E.step_created, "s#2")
+    run = await world.run(CREATED, started(1), beside)
+    assert not await world.store.beat(run, "s#2", 1, b"x"), "not started, whoever else is"
+    assert not await world.store.beat(new_run_id(), "s#1", 1, b"x"), "no such run, whoever else runs"
+    for event in (
+        NewEvent(E.step_started, "s#2", attempt=1),
+        NewEvent(E.step_started, "s#2", attempt=2),
+        NewEvent(E.step_completed, "s#2", attempt=2),
+    ):
+        await world.fact(run, event)
+    other = await world.run(CREATED, started(1), started(2), NewEvent(E.step_completed, "s#1", attempt=2))
+    await world.turn(other, NewEvent(E.run_completed))
+    assert await world.store.beat(run, "s#1", 1, b"\x02a")
+    assert await world.store.last_beat(run, "s#1") == b"\x02a"
+    assert await world.store.last_beat(run, "s#2") is None
+    assert await world.store.last_beat(other, "s#1") is None
+    await world.store.forget_beat(other, "s#1")
+    await world.store.forget_beat(run, "s#2")
+    assert await world.store.last_beat(run, "s#1") == b"\x02a"
