@@ -9,13 +9,13 @@ freezes in between loses it to the server's time limit (H123).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 from fencepost_store.admission import admit
 from fencepost_store.connections import Connections, Held
 from fencepost_store.driver import Connection
-from fencepost_store.protocol import Batch, StoreTrouble, Verdict
+from fencepost_store.protocol import Batch, Verdict
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translated
 from fencepost_store.wire import arguments, verdicts
@@ -42,9 +42,8 @@ class Joint:
         """Begin on a connection of the pool; waits if all are in use. Raises StoreTrouble."""
         joint = cls(pool, await pool.lend(), sql, timeout_seconds)
         try:
-            with joint._ours():
-                async with asyncio.timeout(timeout_seconds):
-                    await joint._transaction.start()
+            async with joint._ours():
+                await joint._transaction.start()
         except BaseException:
             joint.close()
             raise
@@ -66,28 +65,25 @@ class Joint:
     async def append(self, batch: Batch) -> Verdict:
         """As Locked.append: takes the run's row until ``commit``. Raises StoreTrouble, Unstorable."""
         admit(batch)
-        with self._ours():
-            async with asyncio.timeout(self._timeout):
-                (row,) = await self.connection.fetch(self._sql["append"], *arguments([batch], careful=True))
+        async with self._ours():
+            (row,) = await self.connection.fetch(self._sql["append"], *arguments([batch], careful=True))
         (verdict,) = verdicts(row, [batch])
         return verdict
 
     async def commit(self) -> None:
         """Commit. Raises StoreTrouble: then it may or may not have landed, but for RolledBack (it has not)."""
-        with self._ours():
-            async with asyncio.timeout(self._timeout):
-                await self._transaction.commit()
+        async with self._ours():
+            await self._transaction.commit()
 
     async def roll_back(self) -> None:
         """Take everything back and let the locks go. Raises StoreTrouble."""
-        with self._ours():
-            async with asyncio.timeout(self._timeout):
-                await self._transaction.rollback()
+        async with self._ours():
+            await self._transaction.rollback()
 
     async def clean(self) -> None:
         """Take from the session what user code has left in it, so that another may use it. Raises StoreTrouble."""
-        with self._ours():
-            await self.connection.reset(timeout=self._timeout)
+        async with self._ours():
+            await self.connection.reset()
         self._fit = True
 
     def close(self) -> None:
@@ -99,15 +95,14 @@ class Joint:
             held.healthy = held.healthy and self._fit
             self._pool.give_back(held)
 
-    @contextmanager
-    def _ours(self) -> Generator[None]:
-        """The driver's errors as the store's; after any but a plain SQL error the session is not used again."""
+    @asynccontextmanager
+    async def _ours(self) -> AsyncGenerator[None]:
+        """Bounded in time; the driver's errors as the store's; after any error the session is not used again."""
         assert self._held is not None, "the transaction is closed"
         held = self._held
         try:
-            yield
-        except StoreTrouble:
-            raise
+            async with asyncio.timeout(self._timeout):
+                yield
         except BaseException as error:
             held.healthy = False
             ours = translated(error, self._pool.dsn) if isinstance(error, Exception) else None

@@ -19,7 +19,6 @@ from fencepost import current, errors, transaction
 from fencepost.engine.joining import Joining
 from fencepost.engine.leases import LeaseKeeper
 from fencepost_store import statements
-from fencepost_store.connections import Connections
 from fencepost_store.joint import Joint
 from fencepost_store.protocol import FactOutcome, FactVerdict, Reason, StoreTrouble
 
@@ -228,22 +227,6 @@ async def test_a_session_serves_on_after_a_block_that_failed(postgres_url: str, 
         async with here.worker():
             assert await (await here.client.start(flow)).result(30) == "done"
         assert seen[0] == seen[1]
-
-
-async def test_a_transaction_is_read_committed_whatever_is_usual_in_its_database(
-    postgres_url: str, valkey_url: str
-) -> None:
-    """An append in another one is refused by the server."""
-    async with place(postgres_url, valkey_url) as here:
-        usual = f"{postgres_url}&default_transaction_isolation=serializable"
-        pool = Connections(usual, 1, prepared=True, command_timeout_seconds=None)
-        joint = await Joint.begin(pool, statements.Statements(here.config.namespace), 10)
-        try:
-            assert await joint.connection.fetchval("SHOW default_transaction_isolation") == "serializable"
-            assert await joint.connection.fetchval("SHOW transaction_isolation") == "read committed"
-        finally:
-            joint.close()
-            await pool.close()
 
 
 async def test_h62_who_has_lost_the_lease_commits_nothing(
