@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, get_overloads
 
 import pytest
 from tests.syntax import parse
@@ -73,18 +75,35 @@ def test_importing_it_loads_nothing_heavy(statement: str, heavy: tuple[str, ...]
 
 
 def test_the_blocking_client_has_what_the_other_has() -> None:
-    """Every method, with the same parameters: what one page shows of the client holds for both."""
-    from inspect import signature
-
+    """Every method, with the same parameters and defaults in each of its forms. What it does is said once, and the
+    blocking one says where: what one page shows of the client holds for both.
+    """
     from fencepost import sync
     from fencepost.client import Run
 
-    inside = {"begun", "prepare_joined", "config", "call"}  # of the two implementations, not for users
-    for plain, blocking in ((fencepost.Client, sync.Client), (Run, sync.Run)):
+    inside = {"begun", "prepare_joined", "call", "values"}  # of the implementations, not for users
+    pairs: dict[str, tuple[type[Any], type[Any]]] = {
+        "fencepost.Client": (fencepost.Client, sync.Client),
+        "fencepost.client.Run": (Run, sync.Run),
+        "fencepost.StreamReader": (fencepost.StreamReader, sync.StreamReader),
+    }
+    for path, (plain, blocking) in pairs.items():
         names = {name for name in (*dir(plain), *dir(blocking)) if name[0] != "_"} - inside
+        assert names
         for name in names:
             ours, theirs = getattr(plain, name, None), getattr(blocking, name, None)
             assert ours is not None, name
             assert theirs is not None, name
-            if callable(ours):
-                assert list(signature(ours).parameters) == list(signature(theirs).parameters), name
+            assert _forms(ours) == _forms(theirs), name
+            assert f"See ``{path}.{name}``" in (theirs.__doc__ or ""), f"{path}.{name}"
+    assert _parameters(fencepost.Client.__init__) == _parameters(sync.Client.__init__)
+
+
+def _forms(function: Any) -> list[list[tuple[Any, ...]]]:
+    """The parameters of a function, and of each of its overloads; none of a property's."""
+    return [_parameters(form) for form in (function, *get_overloads(function))] if callable(function) else []
+
+
+def _parameters(function: Any) -> list[tuple[Any, ...]]:
+    parameters = inspect.signature(function).parameters.values()
+    return [(each.name, each.kind, each.default, each.annotation) for each in parameters]

@@ -42,13 +42,11 @@ class Run(Generic[R]):
         self.created: bool = run.created
 
     def status(self) -> RunInfo:
-        """The run's row now. Raises RunNotFound."""
+        """See ``fencepost.client.Run.status``."""
         return self._client.call(self._run.status())
 
     def result(self, timeout: float | None = None) -> R:
-        """The return value; blocks at most ``timeout`` seconds. Raises RunFailed, RunCancelled, RunNotFound,
-        ResultTimeout.
-        """
+        """See ``fencepost.client.Run.result``; blocks at most ``timeout`` seconds."""
         return self._client.call(self._run.result(timeout))
 
     def committed(self) -> None:
@@ -64,7 +62,7 @@ class Run(Generic[R]):
         self._client.call(self._run.terminate(reason))
 
     def events(self, after: int = 0) -> list[Event]:
-        """The run's events above seq ``after``."""
+        """See ``fencepost.client.Run.events``; all of them at once."""
 
         async def gather() -> list[Event]:
             return [event async for event in self._run.events(after)]
@@ -78,8 +76,8 @@ class Run(Generic[R]):
     @overload
     def stream(self, name: str, *, start: int = ...) -> StreamReader[Any]: ...
     def stream(self, name: str, as_type: Any = Any, *, start: int = 0) -> StreamReader[Any]:
-        """Read a stream of the run: ``for chunk in run.stream("labels", Label)``. Blocks while it waits for chunks. See
-        ``fencepost.client.Run.stream``.
+        """See ``fencepost.client.Run.stream``: ``for chunk in run.stream("labels", Label)``. Blocks while it waits for
+        chunks.
         """
         return StreamReader(self._client, self._run.stream(name, as_type, start=start))
 
@@ -99,11 +97,11 @@ class StreamReader(Generic[T]):
         return blocking(self._reader.values(), self._client.call)
 
     def chunks(self) -> Iterator[StreamChunk[T]]:
-        """As iterating, with each chunk's index, time, step and attempt."""
+        """See ``fencepost.StreamReader.chunks``."""
         return blocking(self._reader.chunks(), self._client.call)
 
     def tail(self) -> int:
-        """The index that the next chunk will have. Raises RunNotFound, ServerUnavailable."""
+        """See ``fencepost.StreamReader.tail``."""
         return self._client.call(self._reader.tail())
 
 
@@ -145,6 +143,11 @@ class Client:
         finally:
             self._stop()
 
+    @property
+    def config(self) -> Config:
+        """See ``fencepost.Client.config``."""
+        return self._client.config
+
     def _stop(self) -> None:
         loop, thread = self._loop, self._thread
         self._loop = self._thread = None
@@ -185,6 +188,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
         start_at: datetime | None = ...,
@@ -208,7 +212,7 @@ class Client:
     @overload
     def run(self, run_id: str, workflow: Workflow[..., R]) -> Run[R]: ...
     def run(self, run_id: str, workflow: Workflow[..., Any] | None = None) -> Run[Any]:
-        """A handle on a run that was started elsewhere."""
+        """See ``fencepost.Client.run``."""
         return Run(self, self._client.run(run_id) if workflow is None else self._client.run(run_id, workflow))
 
     def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
@@ -224,7 +228,7 @@ class Client:
         return self.call(self._client.hook(token))
 
     def get(self, run_id: str) -> RunInfo:
-        """A run's row. Raises RunNotFound."""
+        """See ``fencepost.Client.get``."""
         return self.call(self._client.get(run_id))
 
     def list(
