@@ -34,7 +34,9 @@ class Beats:
 
     async def forget_beat(self, run_id: str, entity: str) -> None:
         """See Store.forget_beat."""
-        self._details.pop((run_id, entity), None)
+        ledger = self._beating.get(run_id)
+        if ledger is None or ledger.run.status.ended or (entity, TERMINAL_ORDINAL) in ledger.places:
+            self._details.pop((run_id, entity), None)
 
     def forget_beats(self, run_id: str) -> None:
         """The run was pruned."""

@@ -301,7 +301,7 @@ class Store(Streams, Pruning, Protocol):
         ...
 
     async def forget_beat(self, run_id: str, entity: str) -> None:
-        """The step has ended. Idempotent."""
+        """The step has ended. Does nothing while it and its run are open. Idempotent."""
         ...
 
     async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:

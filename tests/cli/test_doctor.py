@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from typing import Any
 
 import pytest
 from tests.cli.audited import Patient
@@ -11,6 +12,7 @@ from tests.cli.terminal import Terminal
 
 from fencepost.audit import doctor
 from fencepost.audit.findings import CATALOGUE
+from fencepost.audit.servers import Clock
 from fencepost_queue.protocol import Entry, step_key, tick_key
 
 NOBODY = "11111111-1111-4111-8111-111111111111"
@@ -142,6 +144,19 @@ async def test_a_redis_that_may_drop_keys_is_found(patient: Patient) -> None:
         await patient.redis("CONFIG", "SET", "maxmemory-policy", "noeviction")
     document = await asyncio.to_thread(patient.audit, FENCEPOST_REDIS_URL="unix:///nowhere/at/all")
     assert {finding["code"] for finding in document["findings"]} == {"queue_unreachable", "no_deadline"}
+
+
+async def test_a_clock_that_differs_is_found(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis' is asked as Postgres' is, and either may be the one."""
+    for wrong in ("Postgres", "Redis"):
+
+        async def read(server: str, now_ms: Any, wrong: str = wrong) -> Clock:
+            assert await now_ms() > 1e12, "milliseconds"
+            return Clock(server, 7_000.0 if server == wrong else 0.0, 1.0)
+
+        monkeypatch.setattr(doctor, "read_clock", read)
+        (finding,) = (await asyncio.to_thread(patient.audit))["findings"]
+        assert (finding["code"], finding["subject"]) == ("clocks_differ", wrong)
 
 
 async def test_the_document_and_the_text(patient: Patient) -> None:

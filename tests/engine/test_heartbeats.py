@@ -175,6 +175,31 @@ def test_h125_a_zombies_beats_are_not_kept_and_it_is_told() -> None:
     run(main)
 
 
+def test_h125_an_end_that_does_not_land_leaves_the_details_to_the_next_attempt() -> None:
+    """Trouble with the store when the attempt is through: it is handed back, and done again from where it was."""
+
+    async def main() -> None:
+        world = World()
+        seen: list[Any] = []
+
+        async def body() -> str:
+            seen.append(current().heartbeat_details(str))
+            current().heartbeat(f"by {current().attempt}")
+            await asyncio.sleep(2)
+            return "done"
+
+        def away() -> None:
+            raise StoreTrouble("away")
+
+        flow = flow_of(world, body)
+        async with world.worker("A") as a:
+            a.at("append.before", 2, away)
+            assert await (await world.start(flow)).result(60) == "done"
+        assert seen == [None, "by 1"]
+
+    run(main)
+
+
 def test_trouble_while_a_beat_is_written_does_not_end_the_body() -> None:
     """It is written a period later, or a newer one is."""
 

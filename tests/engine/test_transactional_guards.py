@@ -12,12 +12,13 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.engine.engine_real import place
+from tests.engine.engine_real import Place, place
 from tests.engine.test_transactional_steps import flow_of, shape
 
 from fencepost import current, errors, transaction
 from fencepost.engine.joining import Joining
 from fencepost.engine.leases import LeaseKeeper
+from fencepost_queue.valkey import ValkeyQueue
 from fencepost_store import statements
 from fencepost_store.joint import Joint
 from fencepost_store.protocol import FactOutcome, FactVerdict, Reason, StoreTrouble
@@ -263,10 +264,18 @@ async def test_h62_who_has_lost_the_lease_commits_nothing(
             assert await here.notes() == [2]
 
 
+async def begin_generation(here: Place) -> None:
+    """A worker that finds the queue new ticks every run a little later."""
+    queue = ValkeyQueue(here.config.redis_url, here.config.namespace)
+    assert (await queue.claim("default", 1, 1_000)).fresh
+    await queue.close()
+
+
 async def test_h41_the_settle_of_a_transactional_step_carries_the_runs_tick(postgres_url: str, valkey_url: str) -> None:
     """No reconciler looks at the run, and its deadline is far: what follows from the result follows by that tick."""
     far = {"reconcile_period_seconds": 200.0, "grace_seconds": 500.0, "recovery_interval_seconds": 500.0}
     async with place(postgres_url, valkey_url, **far) as here:
+        await begin_generation(here)
 
         async def body() -> str:
             async with transaction():
@@ -292,6 +301,7 @@ async def test_h106_an_end_that_another_attempt_refuses_releases_the_message(
 
     monkeypatch.setattr(Joining, "end", once)
     async with place(postgres_url, valkey_url, reconcile_period_seconds=200.0) as here:
+        await begin_generation(here)
 
         async def body() -> str:
             async with transaction() as connection:

@@ -23,10 +23,26 @@ async def test_the_newest_details_stand_until_they_are_forgotten(world: World) -
     await world.fact(run, started(2))
     assert await world.store.last_beat(run, "s#1") == b"\x02b", "the next attempt's"
     assert await world.store.beat(run, "s#1", 2, b"\x02c")
+    await world.fact(run, NewEvent(E.step_completed, "s#1", attempt=2))
     await world.store.forget_beat(run, "s#1")
     await world.store.forget_beat(run, "s#1")
     assert await world.store.last_beat(run, "s#1") is None
-    assert len(await world.log(run)) == 5
+    assert len(await world.log(run)) == 6
+
+
+async def test_h125_the_details_of_an_open_step_are_not_forgotten(world: World) -> None:
+    """Whoever asks for it believes that the step has ended; if its end has not landed, the next attempt needs them."""
+    run = await world.run(CREATED, started(1), NewEvent(E.step_created, "s#2"))
+    assert await world.store.beat(run, "s#1", 1, b"\x02a")
+    await world.fact(run, NewEvent(E.step_started, "s#2", attempt=1))
+    await world.fact(run, NewEvent(E.step_completed, "s#2", attempt=1))
+    ended = await world.run(CREATED, NewEvent(E.run_terminated))
+    for other in (run, ended):
+        await world.store.forget_beat(other, "s#1")
+    assert await world.store.last_beat(run, "s#1") == b"\x02a"
+    await world.fact(run, NewEvent(E.run_terminated))
+    await world.store.forget_beat(run, "s#1")
+    assert await world.store.last_beat(run, "s#1") is None, "its run has ended"
 
 
 async def test_h125_only_the_newest_start_of_an_open_step_is_heard(world: World) -> None:

@@ -7,6 +7,7 @@ The caller holds the run's local lock. Nothing here settles a message.
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass, field
 
 from fencepost.engine.bounds import open_entities_of, warn_early
 from fencepost.engine.deadline import deadline
@@ -40,8 +41,9 @@ async def advance(shell: Shell, live: LiveRun, owed: Owed, token: str, via: Appe
     instance = live.instance
     assert instance is not None
     while True:
-        events, inline = _shape(shell, live, instance, token)
-        if not events:
+        shaped = _shape(shell, live, instance, token)
+        inline = shaped.inline
+        if not shaped.events:
             return Progress.quiet if owed.landed or via is not None else await _touch(shell, live, instance)
         kept = False
         try:
@@ -49,7 +51,7 @@ async def advance(shell: Shell, live: LiveRun, owed: Owed, token: str, via: Appe
             if not shell.keeper.fresh(token):
                 note("turn_walked_away", run=live.run_id)
                 return Progress.stale
-            kept = await _append(shell, live, instance, owed, events, via)
+            kept = await _append(shell, live, instance, owed, shaped, via)
             if not kept:
                 return Progress.conflict
             owed.inline |= inline
@@ -58,12 +60,22 @@ async def advance(shell: Shell, live: LiveRun, owed: Owed, token: str, via: Appe
                 shell.slots.give(len(inline))
 
 
+@dataclass(slots=True, eq=False)
+class _Shaped:
+    """A batch. ``inline``: the new steps that this worker runs itself; ``steps``: all of them, as they are recorded."""
+
+    events: list[NewEvent] = field(default_factory=list[NewEvent])
+    inline: set[str] = field(default_factory=set[str])
+    steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
+
+
 async def _append(
-    shell: Shell, live: LiveRun, instance: Instance, owed: Owed, events: tuple[NewEvent, ...], via: Append | None
+    shell: Shell, live: LiveRun, instance: Instance, owed: Owed, shaped: _Shaped, via: Append | None
 ) -> bool:
     work = instance.work
+    events = tuple(shaped.events)
     is_child = live.run is not None and live.run.parent is not None
-    wake_at = deadline(work, events, shell.clock.now(), shell.rules, live.wake_at, parent=is_child)
+    wake_at = deadline(work, events, shell.clock.now(), shell.rules, live.wake_at, parent=is_child, steps=shaped.steps)
     batch = Batch(
         run_id=live.run_id,
         fence=work.fence,
@@ -84,7 +96,7 @@ async def _append(
     shell.clock.read(written.now)
     live.wake_at = wake_at
     landed = written.events
-    owed.note(live, work, landed)
+    owed.note(live, work, landed, shaped.steps)
     if landed and landed[0].seq != work.seen + 1:
         # Events that the code cannot see landed in between (a start by another worker): take them in, in order.
         missed = await shell.store.load(live.run_id, work.seen)
@@ -96,33 +108,33 @@ async def _append(
     return True
 
 
-def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple[tuple[NewEvent, ...], set[str]]:
-    """The batch's events: run_started if it is missing, what is pending, and step_started for each new step that this
-    worker runs itself.
+def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shaped:
+    """What is to be appended: run_started if it is missing, what is pending, and step_started for each new step that
+    this worker runs itself.
     """
     with shell.guard.turn(live.run_id):
         pending = instance.pending()
     work = instance.work
     run = live.run
     assert run is not None
+    shaped = _Shaped()
     if not pending and work.started:
-        return (), set()
-    first = not work.started and instance.begun
-    events: list[NewEvent] = []
-    inline: set[str] = set()
-    if first:
+        return shaped
+    if not work.started and instance.begun:
         started = RunStarted(worker=shell.worker, build=shell.settings.build)
-        events.append(NewEvent(type=EventType.run_started, payload=pack(started)))
+        shaped.events.append(NewEvent(type=EventType.run_started, payload=pack(started)))
     ending = bool(pending) and KINDS[pending[-1].type].ends_run
     started_payload = b""
     for event in pending:
-        events.append(event)
-        if event.type is not EventType.step_created or ending or shell.alone or not shell.slots.room:
+        shaped.events.append(event)
+        if event.type is not EventType.step_created:
             continue
-        record = unpack(event.payload, StepCreated)
+        record = shaped.steps[event.entity] = unpack(event.payload, StepCreated)
+        if ending or shell.alone or not shell.slots.room:
+            continue
         if (record.queue is None or record.queue == run.queue) and run.queue in shell.settings.queues:
             started_payload = started_payload or pack(StepStarted(worker=shell.worker))
-            events.append(
+            shaped.events.append(
                 NewEvent(
                     type=EventType.step_started,
                     entity=event.entity,
@@ -131,9 +143,9 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> tuple
                     payload=started_payload,
                 )
             )
-            inline.add(event.entity)
+            shaped.inline.add(event.entity)
             shell.slots.take()
-    return tuple(events), inline
+    return shaped
 
 
 async def _touch(shell: Shell, live: LiveRun, instance: Instance) -> Progress:

@@ -6,12 +6,13 @@ Pure. All times in microseconds by the database clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fencepost.records import StepCreated
 from fencepost.replay.fold import OpenWork
-from fencepost.replay.schedule import bounds_in, first_bound
+from fencepost.replay.schedule import first_bound
 from fencepost_store.events import KINDS, EventType, NewEvent
 
 SECOND = 1_000_000
@@ -49,12 +50,15 @@ def deadline(
     current: int | None,
     *,
     parent: bool = False,
+    steps: Mapping[str, StepCreated] | None = None,
 ) -> int | None:
     """The deadline after ``events`` have landed on ``work``; ``current`` is what the run has now, as far as the writer
-    knows. ``parent``: the run is a child, and its end has to be told.
+    knows. ``parent``: the run is a child, and its end has to be told. ``steps``: the new steps as they are recorded,
+    each that ``events`` creates.
 
     None: only signals are awaited and nothing is owed, or the run has ended and owes nothing to others.
     """
+    steps = steps or {}
     opened = 0
     children = 0
     closed: set[str] = set()
@@ -67,7 +71,7 @@ def deadline(
         match event.type:
             case EventType.step_created:
                 opened += 1
-                if (first := first_bound(now, bounds_in(event.payload), 0)) is not None:
+                if (first := first_bound(now, steps[event.entity].policy, 0)) is not None:
                     news[event.entity] = first.due
             case EventType.step_completed | EventType.step_failed | EventType.step_cancelled:
                 closed.add(event.entity)

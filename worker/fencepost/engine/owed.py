@@ -4,6 +4,7 @@ the shell's settings and clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fencepost.answers import PREFIX as ANSWERS
@@ -40,13 +41,13 @@ class Owed:
     starts_at: int | None = None
     answered: bool = False
 
-    def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...]) -> None:
-        """Take in what landed, before it is folded into ``work``."""
+    def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...], steps: Mapping[str, StepCreated]) -> None:
+        """Take in what landed, before it is folded into ``work``. ``steps``: the new ones as they are recorded."""
         self.landed += len(events)
         self.work = work
         for event in events:
             if event.type is EventType.step_created:
-                self.steps[event.entity] = unpack(event.payload, StepCreated)
+                self.steps[event.entity] = steps[event.entity]
             elif event.type is EventType.step_cancelled or event.entity in self.overdue:
                 self.steps.pop(event.entity, None)
                 self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))

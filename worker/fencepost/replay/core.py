@@ -30,9 +30,6 @@ CHANGED_MAX = 100
 class Core(AskingFace):
     """The state of one live run. ``drain_limit``: callbacks that one event may lead to (ReplayLimit)."""
 
-    replaying: bool
-    begun: bool
-
     def __init__(self, run_id: str, program: Program, *, queue: str = "default", drain_limit: int = 100_000) -> None:
         asyncio_patches.install()
         super().__init__(run_id, program, drain_limit)

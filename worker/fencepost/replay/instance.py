@@ -37,8 +37,6 @@ class Instance(Core, Driven):
     be evicted.
     """
 
-    replaying: bool
-
     @property
     def ended(self) -> bool:
         """True when the code has returned or failed (whether or not the log knows)."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from fencepost.records import unpack
+from fencepost.records import Policy, unpack
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -42,7 +42,7 @@ class Overdue(msgspec.Struct, frozen=True):
     which: str
 
 
-def first_bound(at: int, bounds: Bounds, started: int) -> Overdue | None:
+def first_bound(at: int, bounds: Bounds | Policy, started: int) -> Overdue | None:
     """The bound that a step created ``at``, with so many starts, comes to first; None: it has none."""
     found: Overdue | None = None
     if bounds.schedule_to_close is not None:
