@@ -6,12 +6,11 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.cli.audited import Patient
-from tests.cli.terminal import Terminal, eventually, stop, terminal_in
+from tests.cli.terminal import Terminal, eventually, stop
 
 from fencepost.audit import doctor
 
@@ -54,39 +53,31 @@ async def chain(n: int) -> int:
 
 
 @pytest.fixture
-def kin(tmp_path: Path, postgres_url: str, valkey_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
+def kin(tmp_path: Path, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Patient:
     """A parent that waits for a child, ``told`` that waits after one, ``relay`` whose child has continued as new,
     ``ended`` that was terminated beside its child, and a chain. No worker runs.
     """
     monkeypatch.setattr(doctor, "PAUSE_SECONDS", 0.01)
     (tmp_path / "kin_flows.py").write_text(FLOWS)
-    environ = {
-        "FENCEPOST_DATABASE_URL": postgres_url,
-        "FENCEPOST_REDIS_URL": valkey_url,
-        "FENCEPOST_NAMESPACE": f"t_{uuid.uuid4().hex[:16]}",
-        "FENCEPOST_ENV": "test",
-    }
-    with terminal_in(tmp_path, environ) as terminal:
-        assert terminal("db", "migrate").exit_code == 0
-        live = terminal.start("worker", "kin_flows", "--no-supervisor")
-        made = Patient(terminal, "kin_flows")
-        made.runs = {how: made.start("tree", f'"{how}"') for how in ("open", "told", "relay", "ended")}
-        made.runs["chain"] = made.start("chain", "1")
-        eventually(lambda: "hook_created" in made.log("told"))
-        eventually(lambda: "run_continued" in made.log("chain"))
-        for name in ("open", "told", "ended"):
-            eventually(lambda name=name: bool(children(terminal, made.runs[name])))
-            (made.runs[f"{name} child"],) = children(terminal, made.runs[name])
-        for name in ("open", "ended"):
-            eventually(lambda name=name: "hook_created" in made.log(f"{name} child"))
-        eventually(lambda: len(children(terminal, made.runs["relay"])) == 2)
-        made.runs["relay second"], made.runs["relay child"] = children(terminal, made.runs["relay"])
-        eventually(lambda: "hook_created" in made.log("relay second"))
-        assert terminal("runs", "terminate", made.runs["ended"]).exit_code == 0
-        eventually(lambda: "run_cancelled" in made.log("ended child"))
-        assert terminal("runs", "result", made.runs["chain"], "--timeout", "20").exit_code == 0
-        stop(live)
-        yield made
+    live = terminal.start("worker", "kin_flows", "--no-supervisor")
+    made = Patient(terminal, "kin_flows")
+    made.runs = {how: made.start("tree", f'"{how}"') for how in ("open", "told", "relay", "ended")}
+    made.runs["chain"] = made.start("chain", "1")
+    eventually(lambda: "hook_created" in made.log("told"))
+    eventually(lambda: "run_continued" in made.log("chain"))
+    for name in ("open", "told", "ended"):
+        eventually(lambda name=name: bool(children(terminal, made.runs[name])))
+        (made.runs[f"{name} child"],) = children(terminal, made.runs[name])
+    for name in ("open", "ended"):
+        eventually(lambda name=name: "hook_created" in made.log(f"{name} child"))
+    eventually(lambda: len(children(terminal, made.runs["relay"])) == 2)
+    made.runs["relay second"], made.runs["relay child"] = children(terminal, made.runs["relay"])
+    eventually(lambda: "hook_created" in made.log("relay second"))
+    assert terminal("runs", "terminate", made.runs["ended"]).exit_code == 0
+    eventually(lambda: "run_cancelled" in made.log("ended child"))
+    assert terminal("runs", "result", made.runs["chain"], "--timeout", "20").exit_code == 0
+    stop(live)
+    return made
 
 
 def children(terminal: Terminal, parent: str) -> list[str]:
@@ -156,6 +147,7 @@ async def test_each_disagreement_is_found_and_nothing_else(kin: Patient) -> None
         # What was deleted leaves a token or rows without a run; nothing else may be told.
         assert {each for each, _ in found} <= {code, "token_without_run", "rows_without_run"}, planted
         assert await asyncio.to_thread(kin.found, "--run", kin.runs[name]) == {(code, name)}, planted
+        assert await asyncio.to_thread(kin.found, "--run", kin.runs["relay second"]) == set(), planted
         if code in DUTIES:
             await kin.sql(AGE.replace(" - 3600000000", " + 3600000000"))
             assert code not in {each for each, _ in await asyncio.to_thread(kin.found)}, "under way, for all one knows"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -48,6 +49,14 @@ async def all_of(started: Run[Any], start: int = 0) -> list[int]:
     return [n async for n in started.stream("numbers", int, start=start)]
 
 
+async def begun(world: World, producer: Producer) -> tuple[Run[Any], AsyncIterator[int]]:
+    """The run, and a reader of it that has the first chunk."""
+    started = await world.start(producer.main)
+    reading = aiter(started.stream("numbers", int))
+    assert await anext(reading) == 0
+    return started, reading
+
+
 def test_the_first_chunk_does_not_wait_for_the_run() -> None:
     """It is read while the step that wrote it stands still, and the run has not ended."""
 
@@ -55,9 +64,7 @@ def test_the_first_chunk_does_not_wait_for_the_run() -> None:
         world = World()
         producer = Producer(world, hold=1)
         async with world.worker("A"):
-            started = await world.start(producer.main)
-            reading = aiter(started.stream("numbers", int))
-            assert await anext(reading) == 0
+            started, reading = await begun(world, producer)
             assert not (await started.status()).ended
             producer.go_on.set()
             assert [n async for n in reading] == [1, 2, 3, 4, 5]
@@ -173,9 +180,7 @@ def test_hints_wake_a_reader_at_once() -> None:
         producer = Producer(world, hold=1)
         loop = asyncio.get_running_loop()
         async with world.worker("A"):
-            started = await world.start(producer.main)
-            reading = aiter(started.stream("numbers", int))
-            assert await anext(reading) == 0
+            _, reading = await begun(world, producer)
             following = asyncio.ensure_future(anext(reading))  # type: ignore[arg-type]
             await asyncio.sleep(7.3)
             wrote = loop.time()

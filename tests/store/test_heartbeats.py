@@ -49,6 +49,7 @@ async def test_h125_only_the_newest_start_of_an_open_step_is_heard(world: World)
     assert not await world.store.beat(new_run_id(), "s#1", 1, b"")
     run = await world.run(CREATED)
     assert not await world.store.beat(run, "s#1", 1, b"x"), "not started"
+    assert not await world.store.beat(run, "s#1", 0, b"x"), "the creation is no start, also where none follows"
     await world.fact(run, started(1))
     assert not await world.store.beat(run, "s#1", 2, b"x"), "not started yet"
     assert not await world.store.beat(run, "s#1", 0, b"x"), "the creation is no start"

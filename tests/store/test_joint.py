@@ -75,7 +75,7 @@ async def test_it_is_read_committed_whatever_is_usual_in_its_database(here: Plac
 
 
 async def test_an_end_that_is_there_already_is_a_verdict_and_no_error(here: Place) -> None:
-    """Left to the unique index it would break the user's transaction, and be trouble with the server."""
+    """The user's transaction is whole."""
     async with here.joint() as joint:
         await joint.append(here.batch(END))
         (fact,) = (await joint.append(here.batch(END))).facts
