@@ -297,6 +297,8 @@ async def test_h106_an_end_that_another_attempt_refuses_releases_the_message(
         if refused:
             return await end(joining, *args)
         refused.append(True)
+        assert joining._joint is not None
+        await joining._joint.roll_back()
         return FactVerdict(FactOutcome.refused, reason=Reason.other_attempt), 0
 
     monkeypatch.setattr(Joining, "end", once)

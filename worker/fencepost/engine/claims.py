@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from fencepost.engine.handback import hand_back, release
+from fencepost.engine.handback import hand_back, hand_back_after_bug, release
 from fencepost.engine.live import LiveRun
 from fencepost.engine.shell import Shell
 from fencepost.engine.steps import handle_granted, handle_step
@@ -116,9 +115,8 @@ class Claims:
             raise
         except (StoreTrouble, QueueTrouble) as trouble:
             await hand_back(self._shell, delivery, trouble)
-        except Exception as bug:  # noqa: BLE001 - a bug of ours must cost neither the message nor the worker
-            note("handler_failed", key=delivery.key, error=f"{type(bug).__name__}: {bug}", trace=traceback.format_exc())
-            await hand_back(self._shell, delivery, bug)
+        except Exception as bug:  # noqa: BLE001 - whatever it is
+            await hand_back_after_bug(self._shell, delivery, bug)
         finally:
             if is_step:
                 self._shell.slots.give()

@@ -5,6 +5,7 @@ and release.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Sequence
 
 from fencepost.answers import channel_of
@@ -61,6 +62,15 @@ async def hand_back(shell: Shell, delivery: Delivery, trouble: Exception) -> Non
     delay = shell.jitter_ms(TROUBLE_DELAY_MS)
     note("server_trouble", key=delivery.key, error=f"{type(trouble).__name__}: {trouble}", delay_ms=delay)
     await release(shell, delivery, delay)
+
+
+async def hand_back_after_bug(shell: Shell, delivery: Delivery, bug: Exception) -> None:
+    """A bug of ours: it must cost neither the message nor the worker. Called where the exception is caught, with the
+    delivery that is held then: under another token nobody could give the lease back, and it would be renewed for ever.
+    """
+    trace = "".join(traceback.format_exception(bug))
+    note("handler_failed", key=delivery.key, error=f"{type(bug).__name__}: {bug}", trace=trace)
+    await hand_back(shell, delivery, bug)
 
 
 def start_granted(shell: Shell, live: LiveRun, owed: Owed, settled: Settled) -> None:

@@ -14,7 +14,14 @@ import msgspec
 
 from fencepost.engine.advance import Progress, advance
 from fencepost.engine.closing import duties
-from fencepost.engine.handback import hand_back, release, settle, settle_and_announce, start_granted
+from fencepost.engine.handback import (
+    hand_back,
+    hand_back_after_bug,
+    release,
+    settle,
+    settle_and_announce,
+    start_granted,
+)
 from fencepost.engine.live import Done, LiveRun
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
@@ -72,6 +79,10 @@ async def _deal(shell: Shell, live: LiveRun, dones: list[Done]) -> None:
         live.drop()
         for done in fresh:
             await hand_back(shell, done.delivery, trouble)
+    except Exception as bug:  # noqa: BLE001 - whatever it is: all whose ends were here wait for their messages
+        live.drop()
+        for done in fresh:
+            await hand_back_after_bug(shell, done.delivery, bug)
     finally:
         if owed.inline:
             shell.slots.give(len(owed.inline))

@@ -19,7 +19,13 @@ from fencepost.engine.endings import (
     park_corrupt,
     terminate,
 )
-from fencepost.engine.handback import hand_back, release, settle_and_announce, start_granted
+from fencepost.engine.handback import (
+    hand_back,
+    hand_back_after_bug,
+    release,
+    settle_and_announce,
+    start_granted,
+)
 from fencepost.engine.live import LiveRun
 from fencepost.engine.overdue import time_out
 from fencepost.engine.owed import Owed, follow_ups, own_tick
@@ -57,6 +63,9 @@ async def handle_tick(shell: Shell, delivery: Delivery) -> None:
             except (StoreTrouble, QueueTrouble) as trouble:
                 live.drop_idle()
                 await hand_back(shell, at_hand, trouble)
+            except Exception as bug:  # noqa: BLE001 - whatever it is: who comes next begins with the log
+                live.drop_idle()
+                await hand_back_after_bug(shell, at_hand, bug)
     finally:
         shell.runs.leave(live)
         note("tick_handled", run=run_id)
