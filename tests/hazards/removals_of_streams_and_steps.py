@@ -14,6 +14,7 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.streaming import StreamSource
 from fencepost_store.joint import Joint
+from fencepost_store.memory_beats import Beats
 
 STREAMS, TIME = "store/test_streams.py", "engine/test_hazards_step_time.py"
 
@@ -103,6 +104,30 @@ def constraints_at_the_commit(patch: pytest.MonkeyPatch) -> None:
     without_statement(patch, "seal", "SET CONSTRAINTS ALL IMMEDIATE;\n", "")
 
 
+GUARDS = "engine/test_transactional_guards.py"
+
+
+@removal(
+    "H123",
+    guard="the server ends a session that holds the run's row and does nothing",
+    tests=[f"{GUARDS}::test_h123_a_worker_that_freezes_with_the_runs_row_loses_it"],
+)
+def frozen_workers_keep_the_row(patch: pytest.MonkeyPatch) -> None:
+    """As long as their connection stands."""
+    limit = ";\nSET LOCAL idle_in_transaction_session_timeout = {joint_budget_ms}"
+    without_statement(patch, "seal", limit, "")
+
+
+@removal(
+    "H123",
+    guard="the server ends a step's wait for the run's row",
+    tests=[f"{GUARDS}::test_h123_a_row_that_somebody_else_holds_is_waited_for_only_so_long"],
+)
+def the_row_is_waited_for(patch: pytest.MonkeyPatch) -> None:
+    """With the user's own locks in hand."""
+    without_statement(patch, "seal", "SET LOCAL lock_timeout = {joint_budget_ms};\n", "")
+
+
 @removal(
     "H124",
     guard="a tick of a run that is not there yet looks again",
@@ -111,6 +136,20 @@ def constraints_at_the_commit(patch: pytest.MonkeyPatch) -> None:
 def unborn_runs_are_left(patch: pytest.MonkeyPatch) -> None:
     """There is no such run."""
     patch.setattr(tick, "look_again_ms", lambda *args: None)
+
+
+@removal(
+    "H125",
+    guard="the details of an open step are kept",
+    tests=["engine/test_heartbeats.py::test_h125_an_end_that_does_not_land_leaves_the_details_to_the_next_attempt"],
+)
+def details_are_forgotten_early(patch: pytest.MonkeyPatch) -> None:
+    """Whoever says that the step has ended is believed."""
+
+    async def forget_beat(self: Beats, run_id: str, entity: str) -> None:
+        self._details.pop((run_id, entity), None)
+
+    patch.setattr(Beats, "forget_beat", forget_beat)
 
 
 @removal(

@@ -23,7 +23,7 @@ async def transaction() -> AsyncGenerator[Any]:
     READ COMMITTED. The fencepost tables are in a schema of their own; yours are found by your role's search_path.
 
     Raises NotInWorkflow outside a step that runs for a workflow, NotSupportedHere in a ``def`` or ``process=True``
-    step, TransactionMisuse for a second block, ServerUnavailable.
+    step, TransactionMisuse for a second block, or one that is open when the body returns, ServerUnavailable.
     """
     context = current()
     if context.transactions is None:
