@@ -110,8 +110,8 @@ def asked_before_created(patch: pytest.MonkeyPatch) -> None:
     """A child is asked to cancel and created later: the request finds no run (G6, H110)."""
     real = children.stop_run
 
-    async def lost(shell: Shell, run_id: str, queue: str, stop: NewEvent) -> str | None:
+    async def lost(shell: Shell, run_id: str, stop: NewEvent) -> str | None:
         row = await shell.store.get(run_id)
-        return run_id if row is not None and row.last_seq == 1 else await real(shell, run_id, queue, stop)
+        return run_id if row is not None and row.last_seq == 1 else await real(shell, run_id, stop)
 
     patch.setattr(children, "stop_run", lost)

@@ -132,7 +132,7 @@ async def _one(shell: Shell, live: LiveRun, work: OpenWork, entity: str, wish: _
         if wish.stop is None and not recover:
             return []  # created before, and nothing new is asked of it
     if wish.stop is not None:
-        stopped = await stop_run(shell, run_id, queue, wish.stop)
+        stopped = await stop_run(shell, run_id, wish.stop)
         shell.ports.fault("child.stopped")
         if stopped is None:
             # It has ended, and tells its parent by itself; with recover its last turn is asked to do so again.
@@ -141,7 +141,7 @@ async def _one(shell: Shell, live: LiveRun, work: OpenWork, entity: str, wish: _
     return [own_tick(run_id, queue, recover=recover)]
 
 
-async def stop_run(shell: Shell, run_id: str, queue: str, stop: NewEvent) -> str | None:
+async def stop_run(shell: Shell, run_id: str, stop: NewEvent) -> str | None:
     """Land the fact in the run, or in the one that goes on for it. Returns that one's id; None if it has ended."""
     while True:
         batch = Batch(run_id=run_id, fence=None, events=(stop,), grace=shell.rules.grace)

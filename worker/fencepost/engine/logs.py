@@ -14,7 +14,6 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 Format = Literal["text", "json"]
-LEVELS = ("debug", "info", "warning", "error")
 COLOURS = {"warning": "33", "error": "31", "critical": "31"}
 
 

@@ -256,7 +256,7 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
         event = await body
     except asyncio.CancelledError:
         if stopped:
-            await _stopped(shell, live, delivery, stopped[0])
+            await _stopped(shell, delivery, stopped[0])
             if stopped[0] == "withdrawn":
                 await _forget(shell, live, attempt, aids)
             return
@@ -266,7 +266,7 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
         raise
     shell.keeper.watch(delivery.token, None)
     if "withdrawn" in stopped:  # the body ended in its own way: what it came to would be refused (H14)
-        await _stopped(shell, live, delivery, "withdrawn")
+        await _stopped(shell, delivery, "withdrawn")
         await _forget(shell, live, attempt, aids)
     else:
         await _ended(shell, live, delivery, attempt, aids, event)
@@ -307,7 +307,7 @@ def _post(loop: asyncio.AbstractEventLoop, call: Any, why: str) -> None:
         loop.call_soon_threadsafe(call, why)
 
 
-async def _stopped(shell: Shell, live: LiveRun, delivery: Delivery, why: str) -> None:
+async def _stopped(shell: Shell, delivery: Delivery, why: str) -> None:
     if why == "lost":
         shell.keeper.drop(delivery.token)
         return
