@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -40,7 +41,7 @@ def main() -> int:
     print(
         f"{len(found)} mutants, {sum(MUTANTS[one.name].historical for one in found)} historical:"
         f" {by['simulator']} found by the simulator, {by['test']} by a test, in {time.monotonic() - began:.0f} s"
-        f" ({sum(one.cpu for one in found):.0f} s of CPU)"
+        f" ({sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]):.0f} s of CPU)"
     )
     print(f"survivors: {len(lost)} {' '.join(lost)}".rstrip())
     return int(bool(lost or broken))

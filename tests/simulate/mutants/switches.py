@@ -63,9 +63,9 @@ class Mutant(msgspec.Struct, frozen=True):
 MUTANTS: dict[str, Mutant] = {}
 """All of them, by name."""
 
-SEEDS = 150
-"""Schedules that a mutant is given before its test is run: some six seconds. More would find more, and a test by
-construction finds it for sure."""
+SEEDS = 60
+"""Schedules that a mutant is given before its test is run: about what the test costs, two seconds. More would find more,
+and the test finds it for sure."""
 
 
 def mutant(
