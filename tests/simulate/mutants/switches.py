@@ -64,8 +64,8 @@ MUTANTS: dict[str, Mutant] = {}
 """All of them, by name."""
 
 SEEDS = 60
-"""Schedules that a mutant is given before its test is run: about what the test costs, two seconds. More would find more,
-and the test finds it for sure."""
+"""Schedules that a mutant is given before its test is run: about what the test costs, two seconds. More would find
+more, and the test finds it for sure."""
 
 
 def mutant(
