@@ -16,7 +16,7 @@ complete is asked for or paid for again.
 import asyncio
 import re
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def write_down(folder: str, transcript: list[str]) -> None:
     (Path(folder) / "stopped.txt").write_text("\n".join(transcript), encoding="utf-8")
 
 
-TOOLS = {"list_files": list_files, "count_words": count_words}
+TOOLS: dict[str, Callable[[str], Awaitable[list[str]]]] = {"list_files": list_files, "count_words": count_words}
 
 
 @workflow

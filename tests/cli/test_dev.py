@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import tempfile
@@ -123,6 +124,40 @@ def test_kill_9_of_dev_leaves_nothing(project: Terminal) -> None:
     live.send(signal.SIGKILL)
     eventually(lambda: not any(alive(pid) for pid in pids))
     live.end()
+
+
+@pytest.mark.parametrize("server", ["postgres", "valkey"])
+def test_dev_ends_with_a_server_that_dies(project: Terminal, server: str) -> None:
+    """It does not warn for ever: it says which server and where its log is, takes the rest with it, and may be started
+    again."""
+    live = project.start("dev", "shop")
+    live.wait_for("ready: workflows:")
+    (victim,) = [pid for guard in children(live.process.pid) for pid in children(guard) if name_of(pid) == server]
+    os.kill(victim, signal.SIGKILL)
+    assert f"embedded {server.capitalize()} has ended with code {128 + signal.SIGKILL}" in live.wait_for("has ended")
+    assert live.end() == 1
+    assert "start `fencepost dev` again" in live.text
+    again = project.start("dev", "shop")
+    again.wait_for("ready: workflows:")
+    assert result(project) == "42"
+    ended_well(again)
+
+
+def test_dev_ends_with_the_process_whose_servers_it_uses(project: Terminal) -> None:
+    """The second one in the folder joined the first one's servers."""
+    first = project.start("dev", "shop")
+    first.wait_for("ready: workflows:")
+    second = project.start("dev", "shop")
+    second.wait_for("run by another process")
+    second.wait_for("ready: workflows:")
+    ended_well(first)
+    second.wait_for("the process that ran the servers of")
+    assert second.end() == 1
+
+
+def name_of(pid: int) -> str:
+    """Its program: postgres or valkey."""
+    return Path(f"/proc/{pid}/comm").read_text().strip().partition("-")[0]
 
 
 def test_dev_refuses_production(bare: Terminal, flows: str) -> None:

@@ -33,8 +33,16 @@ class Stage:
     def __init__(self, folder: Path, environ: dict[str, str]) -> None:
         self.folder = folder
         self.environ = {**environ, **LEASES, "FENCEPOST_ENV": "test"}
-        migrate = [sys.executable, "-m", "fencepost", "db", "migrate"]
-        subprocess.run(migrate, env=self.environ, check=True, capture_output=True, timeout=SECONDS)
+        self.command("db", "migrate")
+
+    def command(self, *arguments: str) -> str:
+        """What the command line prints."""
+        command = [sys.executable, "-m", "fencepost", *arguments]
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environ, check=False, capture_output=True, text=True, timeout=SECONDS
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     @contextmanager
     def web(self, app: str) -> Generator[str]:

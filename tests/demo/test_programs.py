@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sqlite3
@@ -113,3 +114,35 @@ def test_the_agent_is_stopped_in_the_middle_and_cleans_up(stage: Stage) -> None:
     printed = stage.play("agent", BEHIND_A_COMMIT, str(folder), "--stop")
     assert printed.endswith("\nstopped: I have heard enough\n")
     assert (folder / "stopped.txt").read_text(encoding="utf-8").startswith(f"user: {folder}")
+
+
+UNCOMMITTED = "joint.appended:2:kill"
+"""The second fee and its event are written, and their transaction is open."""
+
+COMMITTED = "joint.committed:2:kill"
+"""The second fee is taken, and nobody was told: a step without ``transaction()`` would take it again."""
+
+
+@pytest.mark.parametrize("fault", [UNCOMMITTED, COMMITTED])
+def test_the_club_takes_each_fee_once_and_hides_its_members(stage: Stage, fault: str) -> None:
+    """The books are right to the cent, nobody is a member without a run, and the log shows addresses to key holders."""
+    key = base64.b64encode(bytes(range(32))).decode()
+    hidden = {"FENCEPOST_PAYLOAD_CODECS": "aes-gcm", "FENCEPOST_PAYLOAD_KEYS": f"2026:{key}"}
+    stage.environ |= hidden
+    known, paid, thanks, books = stage.play("membership", fault).splitlines()
+    email = thanks.removeprefix("thanks, ")
+    assert known == "this address is known"
+    assert paid == f"{email} has paid 3 fees, 62.50 are left"
+    assert books == "the books: 3 fees, 62.50 left"
+    listed = json.loads(stage.command("runs", "list", "--json"))["runs"]
+    assert sorted((run["workflow"], run["status"]) for run in listed) == [
+        ("membership", "completed"),
+        ("thank", "completed"),
+    ]
+    shown = "".join(stage.command("runs", "show", run["id"], "--json") for run in listed)
+    assert email in shown
+    for name in hidden:
+        del stage.environ[name]
+    shown = "".join(stage.command("runs", "show", run["id"], "--json") for run in listed)
+    assert email not in shown
+    assert "encrypted_with_key" in shown

@@ -37,6 +37,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
         super().__init__(self._jumping)
+        # What asyncio adds before it compares. Its nanosecond is lost in a float beyond half a year, and a timer that
+        # is due now would never be.
+        self._clock_resolution = 1e-6
 
     def time(self) -> float:
         """Virtual seconds."""

@@ -118,6 +118,7 @@ class Member:
         self.shell, self._coalescer = build_shell(world.config, world.registry, store, queue, ports)
         self.reconciler = Reconciler(self.shell)
         self.suspects: list[Delivery] = []
+        self.alone: Callable[[Delivery], Awaitable[None]] | None = None  # what runs suspects, instead of the below
         self.accept_suspects = False  # False: each one crashes when it is run alone
         self.claims = Claims(self.shell, self._suspect, self.reconciler.full)
         self.shell.start_granted = self.claims.start_granted
@@ -197,7 +198,9 @@ class Member:
 
     async def _suspect(self, delivery: Delivery) -> None:
         self.suspects.append(delivery)
-        if self.accept_suspects:
+        if self.alone is not None:
+            await self.alone(delivery)
+        elif self.accept_suspects:
             await (handle_step if delivery.key.startswith("s:") else handle_tick)(self.shell, delivery)
         else:
             await release(self.shell, delivery, proof=True)

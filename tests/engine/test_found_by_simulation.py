@@ -6,10 +6,12 @@ import asyncio
 
 import pytest
 from engine_virtual import run
-from engine_world import World
+from engine_world import World, at_once
 
 from fencepost import errors, hook, step, workflow
-from fencepost_store.events import EventType
+from fencepost.records import Failure, StepEnded, pack
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import Batch
 
 
 def test_h69_a_retry_elsewhere_is_counted_by_who_has_a_live_instance() -> None:
@@ -39,6 +41,49 @@ def test_h69_a_retry_elsewhere_is_counted_by_who_has_a_live_instance() -> None:
             a.claims.stop()
             async with world.worker("B"):
                 await world.client().resume("t", 1)
+                with pytest.raises(errors.RunFailed):
+                    await started.result(60)
+        assert began == [1, 2]
+        kinds = [event.type for event in await world.log(started)]
+        assert kinds.count(EventType.step_retrying) == 1
+
+    run(main)
+
+
+def test_h69_a_retry_that_lands_while_the_next_attempt_starts_is_counted() -> None:
+    """Seed 445: A has lost the lease of attempt 1 without knowing. B looks the step up, A's step_retrying lands, B's
+    start of attempt 2 lands. It is the second error of a step with one retry, so the last.
+    """
+
+    async def main() -> None:
+        world = World()
+        began: list[int] = []
+
+        @step(registry=world.registry, retries=1, first_delay=2.0)
+        async def work() -> None:
+            began.append(len(began) + 1)
+            if began == [1]:
+                await asyncio.Event().wait()
+            raise ValueError("no")
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            await work()
+
+        async with world.worker("A") as a:
+            started = await world.start(flow)
+            await asyncio.sleep(0.5)
+            assert began == [1]
+            a.claims.stop()
+            async with world.worker("B") as b:
+
+                def outrun() -> None:
+                    failed = StepEnded(error=Failure(type="builtins.ValueError", message="no"))
+                    event = NewEvent(EventType.step_retrying, "work#1", attempt=1, due_in=0, payload=pack(failed))
+                    at_once(world.store.append([Batch(started.id, None, (event,))]))
+
+                b.at("step.looked_up", 1, outrun)
+                await world.server.client("supervisor").expire("A")
                 with pytest.raises(errors.RunFailed):
                     await started.result(60)
         assert began == [1, 2]

@@ -102,6 +102,43 @@ def test_h30_h31_h105_a_run_is_parked_and_taken_up_by_a_fitting_build() -> None:
     run(main)
 
 
+def test_h105_a_worker_that_saw_less_parks_nothing() -> None:
+    """B's code does not fit. Between B's look at the log and its parking the run moves on: B leaves with a conflict and
+    the run's tick, and A, whose code fits, goes on at once with a run that nobody has parked.
+    """
+
+    async def main() -> None:
+        world = World(build="old")
+        flow = changed_flow(world.registry, renamed=False)
+        fits = world.registry, world.config
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(3)
+        world.registry, world.config = Registry(), World(build="new").config
+        changed_flow(world.registry, renamed=True)
+        async with world.worker("B") as b:
+            load = b.store.load
+
+            async def outrun(*args: Any) -> Any:
+                del vars(b.store)["load"]
+                loaded = await load(*args)
+                land_signal(world, "t", "!")
+                b.claims.stop()
+                return loaded
+
+            vars(b.store)["load"] = outrun
+            await world.server.client("x").enqueue([Entry("default", tick_key(started.id))])
+            await asyncio.sleep(3)
+            assert b.calls.count(("store", "park")) == 1
+            assert (await started.status()).status == "running"
+        world.registry, world.config = fits
+        async with world.worker("C"):
+            assert await started.result(3) == "done!"
+        check(await world.log(started))
+
+    run(main)
+
+
 def test_divergence_can_be_made_to_fail_the_run() -> None:
     """divergence = "fail": CORRUPTED_EVENT_LOG with both sides in the message."""
 

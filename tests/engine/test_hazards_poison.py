@@ -12,9 +12,10 @@ from engine_world import World
 from oracle import check
 
 from fencepost import errors, step, workflow
+from fencepost.engine.alone import Alone, Report
 from fencepost.engine.bodies import Attempt, crashed
 from fencepost.records import StepCreated, StepEnded
-from fencepost_queue.protocol import step_key, tick_key
+from fencepost_queue.protocol import Delivery, step_key, tick_key
 from fencepost_store.events import EventType
 
 
@@ -46,6 +47,44 @@ def test_h66_a_step_that_kills_its_worker_is_run_alone_and_then_fails() -> None:
             assert await started.result(100) == "caught"
             assert [delivery.crashes for delivery in c.suspects] == [2, 2]
             assert [delivery.proofs for delivery in c.suspects] == [0, 1]
+        check(await world.log(started))
+
+    run(main)
+
+
+class Dies(Alone):
+    """Every child dies before it can say anything."""
+
+    async def _child(self, delivery: Delivery, stopped: asyncio.Event) -> Report | None:
+        return None
+
+
+def test_h66_a_death_in_solitude_is_a_proof() -> None:
+    """A suspect's child dies, twice: each is a proof, and with the second the step fails. Without the count it would be
+    tried alone for ever.
+    """
+
+    async def main() -> None:
+        world = World()
+        flow = Flow(world, seconds=60)
+        started = await world.start(flow.main)
+        for name in ("A", "B"):
+            async with world.worker(name):
+                await asyncio.sleep(12)
+        async with world.worker("C") as c:
+            alone = Dies(c.shell, world.config, ())
+            proofs: list[int] = []
+
+            async def told(delivery: Delivery) -> None:
+                proofs.append(delivery.proofs)
+                await asyncio.sleep(1)
+                await alone(delivery)
+
+            c.alone = told
+            with pytest.raises(errors.RunFailed) as caught:
+                await started.result(100)
+            assert caught.value.code == errors.STEP_CRASHED
+            assert proofs == [0, 1]
         check(await world.log(started))
 
     run(main)

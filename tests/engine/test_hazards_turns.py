@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+import structlog
 from engine_flows import land_signal, race_flow
 from engine_virtual import run
 from engine_world import Member, World, at_once
@@ -13,6 +14,7 @@ from oracle import check
 
 from fencepost import hook, step, workflow
 from fencepost_queue.protocol import Entry, tick_key
+from fencepost_store.protocol import StoreTrouble
 
 
 def do(coroutine: Coroutine[Any, Any, object]) -> None:
@@ -38,6 +40,37 @@ def test_h20_h21_the_branch_is_decided_by_what_landed_first() -> None:
             assert "step_created sync#1" not in shape
             assert "wait_completed timeout#1" not in shape
             check(await world.log(started))
+
+    run(main)
+
+
+def test_h08_h20_what_did_not_land_is_not_believed() -> None:
+    """The turn at the timeout cannot reach the store; a signal lands before its message comes again. The instance that
+    had gone the way of the timeout is dropped, and the next turn goes the way of the log.
+    """
+
+    async def main() -> None:
+        world = World()
+        flow = race_flow(world)
+        loop = asyncio.get_running_loop()
+
+        def trouble() -> None:
+            land_signal(world, "t", 7)
+            raise StoreTrouble("the store is away")
+
+        with structlog.testing.capture_logs() as said:
+            async with world.worker("A") as a:
+                await asyncio.sleep(1)
+                started = await world.start(flow)
+                await asyncio.sleep(99)
+                a.at("append.before", a.seen["append.before"] + 1, trouble)
+                began = loop.time()
+                assert await started.result(200) == "drained 7"
+                assert loop.time() - began < 5, "the hand-back's delay, and no lease"
+                assert a.calls.count(("queue", "release")) == 1
+        assert "handler_failed" not in {line["event"] for line in said}
+        assert "wait_completed timeout#1" not in await world.shape(started)
+        check(await world.log(started))
 
     run(main)
 

@@ -128,6 +128,42 @@ def test_h103_a_signal_sent_again_after_its_hook_has_gone_is_answered_as_the_fir
     run(main)
 
 
+def test_h103_a_signal_whose_reply_was_lost_counts_once_while_its_hook_listens() -> None:
+    """The client sends again by itself, under the id that it gave at first."""
+
+    async def main() -> None:
+        world = World()
+
+        @workflow(registry=world.registry)
+        async def takes_all() -> list[int]:
+            got: list[int] = []
+            async with hook(int, token="t") as numbers:
+                while not got or got[-1]:
+                    got.append(await numbers)
+            return got
+
+        async with world.worker("A"):
+            started = await world.start(takes_all)
+            await asyncio.sleep(1)
+            client = world.client()
+            append = client._open.log._append  # pyright: ignore[reportPrivateUsage]
+            lost: list[Batch] = []
+
+            async def losing(batch: Batch) -> Any:
+                verdict = await append(batch)
+                if not lost:
+                    lost.append(batch)
+                    raise StoreTrouble("the reply is lost")
+                return verdict
+
+            client._open.log._append = losing  # pyright: ignore[reportPrivateUsage]
+            await client.resume("t", 5)
+            await client.resume("t", 0)
+            assert (await started.result(10), len(lost)) == ([5, 0], 1)
+
+    run(main)
+
+
 def test_h103_the_reply_is_lost_and_the_hook_is_gone_before_the_sender_asks_again() -> None:
     """One call of the client's: it sends again by itself."""
 

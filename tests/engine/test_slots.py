@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from engine_flows import land_signal, race_flow
 from engine_virtual import run
 from engine_world import World
 
@@ -40,6 +41,31 @@ def test_a_saturated_worker_stays_on_the_hot_path() -> None:
             starts = [e for one in started for e in await world.log(one) if e.type is EventType.step_started]
             assert len(starts) == 40
             assert {by_itself(await world.log(one)) for one in started} == {0}
+            await handlers_return()
+            assert a.shell.slots.taken == 0
+
+    run(main)
+
+
+def test_steps_that_did_not_land_give_their_slots_back() -> None:
+    """The turn at the timeout has taken a slot for the step that it creates, and loses its fence to a signal."""
+
+    async def main() -> None:
+        world = World(concurrency=1)
+        flow = race_flow(world)
+        async with world.worker("A") as a:
+            await asyncio.sleep(1)
+            started = await world.start(flow)
+            await asyncio.sleep(99)
+            conflicts: list[int] = []
+
+            def outrun() -> None:
+                conflicts.append(a.shell.slots.taken)
+                land_signal(world, "t", 7)
+
+            a.at("append.before", a.seen["append.before"] + 1, outrun)
+            assert await started.result(10) == "drained 7"
+            assert conflicts == [1], "a slot was taken for what did not land"
             await handlers_return()
             assert a.shell.slots.taken == 0
 

@@ -102,7 +102,7 @@ def nobody_reconciles(patch: pytest.MonkeyPatch) -> None:
 
 
 @removal("H47", guard="Redis holds near waits only", tests=[
-    "engine/test_hazards_waits.py::test_h47_a_hundred_sleeps_of_a_month_hold_nothing_in_the_queue",
+    "engine/test_hazards_waits.py::test_h47_a_hundred_sleeps_of_a_year_hold_nothing_in_the_queue",
 ])  # fmt: skip
 def far_waits_are_queued(patch: pytest.MonkeyPatch) -> None:
     """Every wait has its delayed message."""

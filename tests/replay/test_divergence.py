@@ -128,6 +128,30 @@ def test_h30_another_order_of_the_same_steps() -> None:
         instance.deliver(bench.log.events)
 
 
+def test_h30_the_same_step_from_another_task() -> None:
+    """Two tasks call one step; the code that made them in another order asks first for the other task's. The name is
+    the same and the arguments are, so only the entity tells them apart.
+    """
+
+    async def charges(w: W) -> object:
+        return await w.step("charge")
+
+    async def both(w: W, order: str) -> object:
+        tasks = {name: asyncio.ensure_future(charges(w)) for name in ("one", "two")}
+        return await asyncio.gather(*(tasks[name] for name in order.split()))
+
+    async def waits_first(w: W) -> object:
+        later = asyncio.ensure_future(charges(w))
+        return await w.step("charge"), await later
+
+    bench = Bench(lambda w: both(w, "one two"))
+    bench.turn()
+    assert bench.asked() == []
+    created = [event.entity for event in bench.log.events if event.type is EventType.step_created]
+    with opened(waits_first) as instance, pytest.raises(ReplayDivergence, match=created[0]):
+        instance.deliver(bench.log.events)
+
+
 def test_h30_the_same_entity_with_another_name() -> None:
     """Entity ids are made by the caller; the recorded name counts too."""
 

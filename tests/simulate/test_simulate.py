@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tests.simulate.branches import COMMON, missed
 from tests.simulate.generate import generate
 from tests.simulate.mutants import MUTANTS, Patch
-from tests.simulate.mutants.__main__ import hunt
+from tests.simulate.mutants.hunt import hunt
 from tests.simulate.oracle import judge
 from tests.simulate.plan import dumps, loads
 from tests.simulate.report import Totals, calm, failed, run_seeds
@@ -75,8 +75,8 @@ def test_a_plan_is_kept_as_json() -> None:
 @pytest.mark.parametrize("name", ["the_fence", "no_recovery_dispatch", "several_events_at_once"])
 def test_a_missing_guard_is_found(name: str) -> None:
     """A few of the mutants; ``make mutants`` has all."""
-    found = hunt(name)
-    assert found.after is not None, found
+    found = hunt(name, MUTANTS[name].seeds)
+    assert found.by == "simulator", found
 
 
 def test_a_failing_plan_is_made_smaller_and_told() -> None:

@@ -20,7 +20,7 @@ from fencepost.replay.tasks import HookFuture, StepFuture, WorkflowFuture
 from fencepost_store.events import Event
 
 
-@mutant(historical=True)
+@mutant("replay/test_steps.py::test_h23_the_winner_is_the_lower_seq", historical=True)
 def several_events_at_once(patch: Patch) -> None:
     """H23: the events of a turn are delivered together, so that the winner is who stands first in the code."""
     real_rest, real_deliver = Instance._rest, Instance._deliver
@@ -42,7 +42,7 @@ def several_events_at_once(patch: Patch) -> None:
     patch.set(Instance, "_deliver", deliver)
 
 
-@mutant(historical=True)
+@mutant("replay/test_hooks.py::test_h24_a_cancelled_awaiter_swallows_nothing", historical=True)
 def a_cancelled_awaiter_swallows_a_payload(patch: Patch) -> None:
     """H24: the loser of a race stays in line for the next payload."""
 
@@ -56,20 +56,20 @@ def a_cancelled_awaiter_swallows_a_payload(patch: Patch) -> None:
     patch.set(Channel, "_pump", pump)
 
 
-@mutant()
+@mutant("replay/test_steps.py::test_h32_leftover_tasks_are_cancelled_at_return")
 def cancelling_withdraws_no_step(patch: Patch) -> None:
     """A step that nobody awaits any more stays open."""
     patch.set(StepFuture, "cancel", lambda self, msg=None: WorkflowFuture.cancel(self, msg))
 
 
-@mutant(historical=True)
+@mutant("replay/test_time.py::test_waits_fire_by_due_time_each_to_quiescence", historical=True)
 def early_wakes_end_waits(patch: Patch) -> None:
     """H46: a wake that comes early ends the wait."""
     real = Instance.fire_due
     patch.set(Instance, "fire_due", lambda self, now: real(self, now + 400_000))
 
 
-@mutant()
+@mutant("engine/test_clock.py::test_h16_a_clock_that_runs_off_is_followed_for_weeks")
 def a_fast_clock_is_never_put_right(patch: Patch) -> None:
     """H16: the reading that put the clock furthest ahead counts for ever (seed 93)."""
 
@@ -82,7 +82,7 @@ def a_fast_clock_is_never_put_right(patch: Patch) -> None:
     patch.set(DatabaseClock, "read", read)
 
 
-@mutant(historical=True)
+@mutant("engine/test_hazards_clocks.py::test_h16_a_worker_whose_clock_is_wrong_by_minutes", historical=True)
 def clocks_of_workers_decide(patch: Patch) -> None:
     """H16: what is due is decided by the worker's own clock."""
     real_fire, real_read, real_now = Instance.fire_due, DatabaseClock.read, DatabaseClock.now
@@ -97,13 +97,13 @@ def clocks_of_workers_decide(patch: Patch) -> None:
     patch.set(Instance, "fire_due", lambda self, now: real_fire(self, seen[-1].now() if seen else now))
 
 
-@mutant(seeds=0, test=("tests/replay/test_divergence.py", "-k", "anticipated"))
+@mutant("replay/test_divergence.py::test_a_foreign_event_after_an_anticipated_one_is_the_engines_mistake", seeds=0)
 def what_overtakes_an_anticipated_event_is_not_seen(patch: Patch) -> None:
     """The log may hold other events before those that a live instance was given ahead of it."""
     patch.set(instance, "BEHIND_ANTICIPATED", frozenset())
 
 
-@mutant(seeds=1_000)
+@mutant("replay/test_divergence.py::test_h30_the_same_step_from_another_task")
 def divergence_is_not_looked_for(patch: Patch) -> None:
     """H30: an event of the log that the code has not asked for is taken for what it asks first."""
     real = Instance._expect
@@ -115,7 +115,10 @@ def divergence_is_not_looked_for(patch: Patch) -> None:
     patch.set(Instance, "_expect", expect)
 
 
-@mutant(historical=True)
+@mutant(
+    "engine/test_senders.py::test_h103_a_signal_whose_reply_was_lost_counts_once_while_its_hook_listens",
+    historical=True,
+)
 def a_signal_sent_again_has_a_new_id(patch: Patch) -> None:
     """H103: a client that heard no answer sends anew."""
     real = signals._append
@@ -152,13 +155,13 @@ def _with(batch: Any, event: Any) -> Any:
     return replace(batch, events=(event,))
 
 
-@mutant(seeds=0, test=("tests/replay/test_hooks.py", "-k", "h24"))
+@mutant("replay/test_hooks.py::test_h24_an_awaiter_cancelled_before_it_woke_gives_the_payload_back", seeds=0)
 def payloads_are_not_given_back(patch: Patch) -> None:
     """A payload whose awaiter is cancelled before it wakes up is lost."""
     patch.set(HookFuture, "give_back", lambda self: None)
 
 
-@mutant(seeds=0, test=("tests/replay/test_eviction.py", "-k", "finally_blocks_run"))
+@mutant("replay/test_eviction.py::test_h29_finally_blocks_run_and_what_they_ask_for_does_not_leave", seeds=0)
 def eviction_is_not_silent(patch: Patch) -> None:
     """H29: what a run's code asks for while it is thrown away counts."""
 

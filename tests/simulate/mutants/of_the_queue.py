@@ -18,7 +18,11 @@ from fencepost_queue.memory import MemoryQueue
 from fencepost_queue.protocol import Claimed, Delivery, EnqueueOutcome, Entry, Settled
 
 
-@mutant(historical=True, seeds=0, test=("tests/queue/test_settle.py", "-k", "memory"))
+@mutant(
+    "queue/test_settle.py::test_h42_a_wake_during_a_turn_hands_the_tick_back_to_its_owner[memory]",
+    historical=True,
+    seeds=0,
+)
 def the_dirty_mark(patch: Patch) -> None:
     """H42: a wake that comes while the run's tick is at work is lost."""
 
@@ -28,7 +32,7 @@ def the_dirty_mark(patch: Patch) -> None:
     patch.set(Lane, "_enqueue_leased", enqueue_leased)
 
 
-@mutant()
+@mutant("queue/test_leases.py::test_h70_the_message_of_a_silent_owner_is_reclaimed_as_a_crash[memory]")
 def reclaim_asks_for_no_recovery(patch: Patch) -> None:
     """F6, H40: a message whose lease ran out comes back as an ordinary one."""
     real = Lane.claim
@@ -47,7 +51,7 @@ def reclaim_asks_for_no_recovery(patch: Patch) -> None:
     patch.set(Lane, "claim", claim)
 
 
-@mutant(seeds=0, test=("tests/queue", "-k", "memory"))
+@mutant("queue/test_messages.py::test_h68_a_hand_back_is_no_crash_and_asks_for_recovery[memory]", seeds=0)
 def release_asks_for_no_recovery(patch: Patch) -> None:
     """F6, H94: what is handed back after trouble comes back as an ordinary message."""
     real = Lane.release
@@ -61,7 +65,10 @@ def release_asks_for_no_recovery(patch: Patch) -> None:
     patch.set(Lane, "release", release)
 
 
-@mutant(historical=True)
+@mutant(
+    "queue/test_settle.py::test_h57_a_request_to_recover_is_or_ed_into_whatever_it_meets[memory-leased tick]",
+    historical=True,
+)
 def recover_is_not_ored_in(patch: Patch) -> None:
     """H57: a recovering tick that meets a message which is there already is lost in it."""
     real = Lane.enqueue
@@ -73,7 +80,7 @@ def recover_is_not_ored_in(patch: Patch) -> None:
     patch.set(Lane, "enqueue", enqueue)
 
 
-@mutant()
+@mutant("queue/test_settle.py::test_h94_the_own_tick_of_a_turn_that_left_keeps_recover_and_conflicts[memory]")
 def settle_forgets_recover(patch: Patch) -> None:
     """H94, H111: a settle clears the flag although it has placed no recovery."""
     real = Lane.settle
@@ -86,7 +93,10 @@ def settle_forgets_recover(patch: Patch) -> None:
     patch.set(Lane, "settle", settle)
 
 
-@mutant(historical=True)
+@mutant(
+    "queue/test_leases.py::test_h63_only_the_delivery_that_holds_a_lease_may_renew_settle_or_release_it[memory]",
+    historical=True,
+)
 def renewal_takes_any_lease(patch: Patch) -> None:
     """H63: a renewal without an owner check takes the message back from its new owner."""
     real = Lane.renew
@@ -100,7 +110,7 @@ def renewal_takes_any_lease(patch: Patch) -> None:
     patch.set(Lane, "renew", renew)
 
 
-@mutant()
+@mutant("queue/test_leases.py::test_h63_only_the_delivery_that_holds_a_lease_may_renew_settle_or_release_it[memory]")
 def settle_and_release_take_any_lease(patch: Patch) -> None:
     """H62, H98: who has lost a message settles it all the same, under its new owner."""
 
@@ -111,13 +121,13 @@ def settle_and_release_take_any_lease(patch: Patch) -> None:
     patch.set(Lane, "_owned", owned)
 
 
-@mutant(historical=True)
+@mutant("queue/test_settle.py::test_h98_no_token_is_ever_used_twice[memory]", historical=True)
 def tokens_are_reused(patch: Patch) -> None:
     """H98: a process gives every hand-over of its the same token."""
     patch.set(MemoryQueue, "_token", lambda self: f"{self._owner}.1")
 
 
-@mutant()
+@mutant("queue/test_settle.py::test_h95_follow_ups_of_a_settle_that_lost_are_enqueued_all_the_same[memory-ready again]")
 def a_lost_settle_places_nothing(patch: Patch) -> None:
     """F8, H95: who has lost the message loses its follow-ups too."""
     real = Lane.settle
@@ -128,7 +138,7 @@ def a_lost_settle_places_nothing(patch: Patch) -> None:
     patch.set(Lane, "settle", settle)
 
 
-@mutant()
+@mutant("queue/test_settle.py::test_h92_a_follow_up_is_leased_only_if_its_key_is_absent[memory]")
 def a_follow_up_is_leased_though_it_is_there(patch: Patch) -> None:
     """F4, H92: a step's message that another holds is leased to whoever settles."""
     real = Lane.settle
@@ -143,7 +153,9 @@ def a_follow_up_is_leased_though_it_is_there(patch: Patch) -> None:
     patch.set(Lane, "settle", settle)
 
 
-@mutant(historical=True)
+@mutant(
+    "queue/test_settle.py::test_h93_on_again_the_follow_ups_for_the_settled_key_are_dropped[memory]", historical=True
+)
 def an_again_places_its_own_tick(patch: Patch) -> None:
     """F5, H93: a tick that is dirty is handed back and made dirty by its own follow-up, for ever."""
     real = Lane.settle
@@ -158,7 +170,7 @@ def an_again_places_its_own_tick(patch: Patch) -> None:
     patch.set(Lane, "settle", settle)
 
 
-@mutant(historical=True)
+@mutant("queue/test_messages.py::test_h48_a_step_key_lives_exactly_as_long_as_its_message[memory]", historical=True)
 def a_key_outlives_its_message(patch: Patch) -> None:
     """H48: a step that was dispatched once is never dispatched again."""
     real = Lane.enqueue
@@ -174,7 +186,7 @@ def a_key_outlives_its_message(patch: Patch) -> None:
     patch.set(Lane, "enqueue", enqueue)
 
 
-@mutant()
+@mutant("queue/test_messages.py::test_h46_of_two_delays_the_earlier_holds_and_one_message_comes[memory]")
 def a_sooner_wake_is_absorbed(patch: Patch) -> None:
     """An enqueue does not bring a delayed message forward."""
     real = Lane.enqueue
@@ -189,7 +201,7 @@ def a_sooner_wake_is_absorbed(patch: Patch) -> None:
     patch.set(Lane, "enqueue", enqueue)
 
 
-@mutant()
+@mutant("queue/test_leases.py::test_h55_exactly_one_claim_is_told_that_the_generation_is_new[memory]")
 def the_generation_check(patch: Patch) -> None:
     """H44: nobody notices that the queue's data is gone."""
     real = Lane.claim
@@ -200,7 +212,7 @@ def the_generation_check(patch: Patch) -> None:
     patch.set(Lane, "claim", claim)
 
 
-@mutant()
+@mutant("queue/test_leases.py::test_h104_after_a_flush_renewals_take_leases_back[memory-False]")
 def leases_are_not_taken_back(patch: Patch) -> None:
     """H104: after a flush every running body has lost its lease."""
     real = Lane.renew
@@ -211,7 +223,7 @@ def leases_are_not_taken_back(patch: Patch) -> None:
     patch.set(Lane, "renew", renew)
 
 
-@mutant(historical=True)
+@mutant("queue/test_messages.py::test_h68_a_hand_back_is_no_crash_and_asks_for_recovery[memory]", historical=True)
 def a_hand_back_counts_as_a_crash(patch: Patch) -> None:
     """H68: drains and outages make suspects."""
     real = Lane.release
@@ -226,7 +238,7 @@ def a_hand_back_counts_as_a_crash(patch: Patch) -> None:
     patch.set(Lane, "release", release)
 
 
-@mutant(historical=True, seeds=0, test=("tests/engine/test_hazards_poison.py",))
+@mutant("engine/test_hazards_poison.py::test_h75_bystanders_of_a_poison_are_not_blamed", historical=True, seeds=0)
 def any_crash_is_a_proof(patch: Patch) -> None:
     """H75: a bystander of two crashes is blamed."""
     real = Lane.claim
@@ -238,7 +250,9 @@ def any_crash_is_a_proof(patch: Patch) -> None:
     patch.set(Lane, "claim", claim)
 
 
-@mutant(historical=True)
+@mutant(
+    "engine/test_hazards_poison.py::test_h66_a_step_that_kills_its_worker_is_run_alone_and_then_fails", historical=True
+)
 def a_start_forgets_the_crashes(patch: Patch) -> None:
     """H66: a step that kills its process every time never becomes a suspect."""
     real = Lane._lease
@@ -249,14 +263,14 @@ def a_start_forgets_the_crashes(patch: Patch) -> None:
     patch.set(Lane, "_lease", lease)
 
 
-@mutant()
+@mutant("queue/test_waiting.py::test_a_claim_that_leaves_work_rings_for_another[memory]")
 def bells_do_not_ring(patch: Patch) -> None:
     """An enqueue wakes nobody: work waits for the end of somebody's block."""
     ring: Callable[..., None] = lambda self, kind=None: None  # noqa: E731
     patch.set(Lane, "ring", ring)
 
 
-@mutant()
+@mutant("engine/test_reach.py::test_h101_a_body_on_another_worker_is_reached[renewal-cancel]")
 def withdrawn_work_is_not_told(patch: Patch) -> None:
     """H101: a body whose step was cancelled runs to its end."""
 

@@ -69,19 +69,22 @@ def _unfenced(patch: Patch, which: Any) -> None:
     patch.set(Ledger, "_unland", _unland_anything)
 
 
-@mutant()
+@mutant("store/test_turns.py::test_h03_of_two_turns_on_one_snapshot_exactly_one_lands[memory]")
 def the_fence(patch: Patch) -> None:
     """I2: a decision lands whatever landed after the prefix that it was derived from."""
     _unfenced(patch, lambda batch: True)
 
 
-@mutant(historical=True)
+@mutant(
+    "store/test_turns.py::test_h19_every_decision_conflicts_with_a_stale_fence_and_every_fact_lands_without_one[memory-3]",
+    historical=True,
+)
 def only_wait_completed_is_fenced(patch: Patch) -> None:
     """H21: the fence guards wait_completed only, so that branches which create steps are decided on an old prefix."""
     _unfenced(patch, lambda batch: all(event.type is not EventType.wait_completed for event in batch.events))
 
 
-@mutant(historical=True)
+@mutant("engine/test_hazards_turns.py::test_h20_h21_the_branch_is_decided_by_what_landed_first", historical=True)
 def check_before_the_lock(patch: Patch) -> None:
     """H02: the guards look at a snapshot older than the lock that they wait for."""
 
@@ -111,7 +114,7 @@ def _landed_as_judged(tables: Tables, batch: Batch, seen: Ledger) -> Verdict:
 _REAL_JUDGE_ALL = Ledger._judge_all
 
 
-@mutant(historical=True)
+@mutant("store/test_turns.py::test_h07_a_conflict_writes_nothing_of_its_batch[memory]", historical=True)
 def a_batch_lands_in_part(patch: Patch) -> None:
     """H07: of a decision that conflicts the first event has landed."""
     real = Ledger.append
@@ -128,13 +131,13 @@ def a_batch_lands_in_part(patch: Patch) -> None:
     patch.set(Ledger, "append", append)
 
 
-@mutant()
+@mutant("store/test_facts.py::test_h14_a_result_for_a_run_that_has_ended_is_refused[memory]")
 def nothing_after_the_end(patch: Patch) -> None:
     """H14: facts land in the log of a run that has ended."""
     _without_reason(patch, Reason.run_ended)
 
 
-@mutant()
+@mutant("store/test_facts.py::test_h01_a_step_is_never_started_after_it_was_completed[memory]")
 def one_end_per_entity(patch: Patch) -> None:
     """I4: facts land behind their step's end."""
     steps = frozenset(
@@ -143,26 +146,32 @@ def one_end_per_entity(patch: Patch) -> None:
     _without_reason(patch, Reason.entity_ended, only=steps)
 
 
-@mutant()
+@mutant("store/test_facts.py::test_h76_an_attempt_is_started_once_and_in_order[memory]")
 def the_unique_start(patch: Patch) -> None:
     """H76: two executors start one attempt."""
     _without_reason(patch, Reason.other_attempt, only=frozenset({EventType.step_started}))
 
 
-@mutant(historical=True)
+@mutant(
+    "store/test_facts.py::test_h74_facts_of_an_older_attempt_are_refused_but_its_result_is_taken[memory]",
+    historical=True,
+)
 def any_attempt_may_fail_the_step(patch: Patch) -> None:
     """H74: a zombie's error for attempt 1 counts while attempt 2 runs."""
     newest = frozenset({EventType.step_failed, EventType.step_retrying})
     _without_reason(patch, Reason.other_attempt, only=newest)
 
 
-@mutant(historical=True)
+@mutant(
+    "store/test_facts.py::test_h11_a_signal_after_disposal_or_after_the_end_never_reaches_the_log[memory]",
+    historical=True,
+)
 def a_hook_hears_after_its_end(patch: Patch) -> None:
     """H11: hook_received lands behind hook_disposed."""
     _without_reason(patch, Reason.no_live_hook)
 
 
-@mutant()
+@mutant("store/test_facts.py::test_h99_h107_the_next_start_waits_for_its_retry[memory]")
 def no_waiting_for_the_retry(patch: Patch) -> None:
     """H99, H107: an attempt starts before its retry's time, and the message comes at once."""
     real = Ledger._attempt_verdict
@@ -174,7 +183,10 @@ def no_waiting_for_the_retry(patch: Patch) -> None:
     patch.set(Ledger, "_attempt_verdict", verdict)
 
 
-@mutant(historical=True)
+@mutant(
+    "store/test_facts.py::test_h103_a_signal_sent_twice_is_accepted_once_even_after_disposal_and_the_end[memory]",
+    historical=True,
+)
 def a_delivery_counts_twice(patch: Patch) -> None:
     """H103: a signal whose reply was lost and that is sent again is taken in again."""
     real = Ledger._repeated
@@ -186,7 +198,58 @@ def a_delivery_counts_twice(patch: Patch) -> None:
     patch.set(Ledger, "land", _land_anything)
 
 
-@mutant()
+@mutant("store/test_facts.py::test_h76_an_attempt_is_started_once_and_in_order[memory]")
+def facts_of_nobody_land(patch: Patch) -> None:
+    """I3: a fact about a step that was never created lands."""
+    _without_reason(patch, Reason.no_entity)
+
+
+@mutant("store/test_facts.py::test_h08_a_fact_sent_again_by_the_same_writer_is_answered_as_the_first_was[memory]")
+def a_fact_sent_again_is_a_strangers(patch: Patch) -> None:
+    """H08: whoever asks again for a start whose reply was lost is told that another has it."""
+    real = Ledger._repeated
+
+    def repeated(self: Ledger, event: NewEvent) -> Any:
+        return real(self, event) if event.type in ledger.DELIVERED else None
+
+    patch.set(Ledger, "_repeated", repeated)
+
+
+@mutant(
+    "store/test_facts.py::test_h74_facts_of_an_older_attempt_are_refused_but_its_result_is_taken[memory]",
+    historical=True,
+)
+def work_that_is_done_is_not_done(patch: Patch) -> None:
+    """H74: the result of an older attempt is refused although the step is open."""
+    real = Ledger._attempt_verdict
+
+    def verdict(self: Ledger, event: NewEvent, now: int) -> FactVerdict:
+        if event.type is EventType.step_completed and (event.entity, event.attempt + 1) in self.places:
+            return FactVerdict(FactOutcome.refused, reason=Reason.other_attempt)
+        return real(self, event, now)
+
+    patch.set(Ledger, "_attempt_verdict", verdict)
+
+
+@mutant("store/test_facts.py::test_h52_telling_a_parent_twice_is_refused_as_a_duplicate[memory]", historical=True)
+def a_child_ends_twice(patch: Patch) -> None:
+    """H52: a parent that is told twice of its child's end has it twice in its log."""
+    _without_reason(patch, Reason.duplicate, only=frozenset({EventType.child_completed, EventType.child_failed}))
+
+
+@mutant("store/test_facts.py::test_h90_invisible_facts_do_not_move_the_fence[memory-step_started]")
+def every_event_moves_the_fence(patch: Patch) -> None:
+    """H90: what the code cannot see makes turns lose their fence."""
+    real = Ledger._update_row
+
+    def update(self: Ledger, batch: Batch, landed: Any, now: int, *, seen_all: bool) -> None:
+        real(self, batch, landed, now, seen_all=seen_all)
+        self.run = msgspec.structs.replace(self.run, fence=self.run.last_seq)
+
+    patch.set(Ledger, "_update_row", update)
+
+
+@mutant("store/test_hooks.py::test_h12_the_second_claim_lands_as_hook_conflict_naming_the_owner[memory]")
 def two_runs_hold_one_token(patch: Patch) -> None:
     """H12: a second hook of the same token is created beside the first."""
     real = Ledger.append
@@ -200,7 +263,7 @@ def two_runs_hold_one_token(patch: Patch) -> None:
     patch.set(Ledger, "append", append)
 
 
-@mutant()
+@mutant("store/test_deadlines.py::test_facts_lower_the_deadline_to_grace_in_steps_and_never_raise_it[memory]")
 def facts_arm_no_deadline(patch: Patch) -> None:
     """I7, H45: a fact leaves the deadline as it is, so that a sender who dies before the tick is never made good."""
     real = ledger._wake
@@ -211,7 +274,9 @@ def facts_arm_no_deadline(patch: Patch) -> None:
     patch.set(ledger, "_wake", wake)
 
 
-@mutant(historical=True, seeds=0, test=("tests/store/test_deadlines.py", "-k", "memory and (h112 or h58)"))
+@mutant(
+    "store/test_deadlines.py::test_h112_who_has_not_seen_everything_may_only_lower[memory]", historical=True, seeds=0
+)
 def the_deadline_is_set_unseen(patch: Patch) -> None:
     """H58, H112: a turn that has not seen everything sets the deadline as if it had."""
     real = ledger._wake
@@ -222,13 +287,13 @@ def the_deadline_is_set_unseen(patch: Patch) -> None:
     patch.set(ledger, "_wake", wake)
 
 
-@mutant()
+@mutant("store/test_turns.py::test_a_key_starts_one_run_per_workflow_and_tells_what_it_was_started_with[memory]")
 def keys_are_not_unique(patch: Patch) -> None:
     """A start whose reply was lost, sent again under the same key, starts a second run."""
     patch.set(MemoryStore, "_find_key", lambda self, workflow, key: None)
 
 
-@mutant()
+@mutant("engine/test_hazards_parking.py::test_h30_h31_h105_a_run_is_parked_and_taken_up_by_a_fitting_build")
 def parked_runs_are_forgotten(patch: Patch) -> None:
     """H31: what a worker of another build has parked is not taken up."""
 

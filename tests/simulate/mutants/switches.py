@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+import pytest
+from tests.hazards.removals import REGISTRY
 
 _INHERITED = object()
 
@@ -17,6 +19,7 @@ class Patch:
 
     def __init__(self) -> None:
         self._before: list[tuple[Any, str, Any]] = []
+        self._removed: pytest.MonkeyPatch | None = None
 
     def set(self, owner: Any, name: str, value: Any) -> Any:
         """Replace; returns what was there."""
@@ -26,8 +29,15 @@ class Patch:
         setattr(owner, name, value)
         return real
 
+    def remove(self, name: str) -> None:
+        """Take out what ``make hazards`` takes out under that name (tests/hazards): SQL and Lua among it."""
+        self._removed = pytest.MonkeyPatch()
+        REGISTRY[name].apply(self._removed)
+
     def undo(self) -> None:
         """Put everything back."""
+        if self._removed is not None:
+            self._removed.undo()
         for owner, name, kept in reversed(self._before):
             if kept is _INHERITED:
                 delattr(owner, name)
@@ -37,41 +47,36 @@ class Patch:
 
 
 class Mutant(msgspec.Struct, frozen=True):
-    """``name``, what it takes out or who once had it (``says``), ``apply``. ``seeds``: how many it is given.
-    ``historical``: a bug that another engine has had. ``test``: arguments of pytest, for what finds it where no
-    schedule of those has; with 0 ``seeds`` no schedule is tried.
+    """``name``, what it takes out or who once had it (``says``), ``apply``. ``seeds``: how many schedules it is given;
+    0 where those that need the guard are too rare. ``test``: the test that finds it where no schedule of those has, a
+    node of pytest below ``tests``. ``historical``: a bug that another engine has had.
     """
 
     name: str
     says: str
     apply: Callable[[Patch], None]
-    seeds: int = 150
+    test: str
+    seeds: int
     historical: bool = False
-    test: tuple[str, ...] = ()
 
 
 MUTANTS: dict[str, Mutant] = {}
 """All of them, by name."""
 
-
-_ROOMS: dict[str, tuple[str, ...]] = {
-    "of_the_store": ("tests/store", "-k", "memory"),
-    "of_the_queue": ("tests/queue", "-k", "memory"),
-    "of_the_engine": ("tests/engine", "-k", "hazards or grace or cancel"),
-    "of_replay": ("tests/replay/test_hooks.py", "tests/replay/test_divergence.py", "tests/replay/test_steps.py"),
-}
+SEEDS = 60
+"""Schedules that a mutant is given before its test is run: about what the test costs, two seconds. More would find
+more, and the test finds it for sure."""
 
 
 def mutant(
-    *, seeds: int = 150, historical: bool = False, test: tuple[str, ...] = ()
+    test: str, *, seeds: int = SEEDS, historical: bool = False
 ) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
-    """Enter a function as a mutant; its docstring says what it is. Without ``test``, those of its module's room."""
+    """Enter a function as a mutant; its docstring says what it is."""
 
     def enter(apply: Callable[[Patch], None]) -> Callable[[Patch], None]:
         says = " ".join((apply.__doc__ or "").split())
         assert apply.__name__ not in MUTANTS, apply.__name__
-        where = test or _ROOMS[apply.__module__.rpartition(".")[2]]
-        MUTANTS[apply.__name__] = Mutant(apply.__name__, says, apply, seeds, historical, where)
+        MUTANTS[apply.__name__] = Mutant(apply.__name__, says, apply, f"tests/{test}", seeds, historical)
         return apply
 
     return enter

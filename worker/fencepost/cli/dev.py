@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.3
 """How often the project's loaded files are looked at: a few hundred stats cost less than a millisecond."""
+SERVERS_SECONDS = 1.0
+"""How often is looked whether the servers are there."""
 DRAIN_SECONDS = 2.0
 """What running bodies get when code changes or on Ctrl-C: somebody is sitting there and waits."""
 
@@ -75,8 +77,16 @@ def dev(
             _tell_again(word)
             misfits.look()
 
+        async def lost() -> str:
+            while True:
+                await asyncio.sleep(SERVERS_SECONDS)
+                reason = await asyncio.to_thread(servers.gone)
+                if reason is not None:
+                    break
+            return f"{reason}\nstart `fencepost dev` again: the data is there"
+
         watch = None if no_reload else changed
-        supervise(config, modules, session, ready, restarted=again, changed=watch, own_builds=True)
+        supervise(config, modules, session, ready, restarted=again, changed=watch, lost=lost, own_builds=True)
 
 
 async def changed(files: dict[str, int]) -> str:

@@ -48,24 +48,13 @@ def supervise(
     *,
     restarted: Callable[[Ready], None] = lambda word: None,
     changed: Callable[[dict[str, int]], Awaitable[str]] | None = None,
+    lost: Callable[[], Awaitable[str]] | None = None,
     own_builds: bool = False,
 ) -> None:
-    """Run worker processes until told to stop. Raises Ended. ``ready``, ``restarted``, ``changed``: see Hooks.
+    """Run worker processes until told to stop. Raises Ended. ``ready`` and those below it: see Hooks.
     ``own_builds``: what one process has parked, the next one takes up.
     """
     order = Order(config, modules, session.log_format, session.log_level or "info", own_builds)
-    outcome = asyncio.run(_supervise(config, order, ready, restarted, changed))
-    if outcome.code:
-        raise Ended(outcome.message, outcome.code)
-
-
-async def _supervise(
-    config: Config,
-    order: Order,
-    ready: Callable[[list[Ready]], None],
-    restarted: Callable[[Ready], None],
-    changed: Callable[[dict[str, int]], Awaitable[str]] | None,
-) -> Outcome:
     expiry = Expiry(config)
     preparing: list[asyncio.Task[None]] = []
 
@@ -73,11 +62,20 @@ async def _supervise(
         preparing.append(asyncio.create_task(expiry.prepare()))
         ready(words)
 
+    hooks = Hooks(expiry.expire, all_ready, restarted, changed, lost)
+    outcome = asyncio.run(_supervise(config, order, hooks, expiry, preparing))
+    if outcome.code:
+        raise Ended(outcome.message, outcome.code)
+
+
+async def _supervise(
+    config: Config, order: Order, hooks: Hooks, expiry: Expiry, preparing: list[asyncio.Task[None]]
+) -> Outcome:
     fault = os.environ.pop(FAULT_VARIABLE, None)  # for the first process of each place only, or none would ever stay
     supervisor = Supervisor(
         (sys.executable, "-m", "fencepost.cli.child"),
         msgspec.json.encode(order),
-        Hooks(expiry.expire, all_ready, restarted, changed),
+        hooks,
         processes=config.processes,
         drain_seconds=config.drain_seconds,
         first_environ={FAULT_VARIABLE: fault} if fault else None,

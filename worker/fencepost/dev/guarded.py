@@ -119,6 +119,13 @@ class Guarded:
                 )
             time.sleep(POLL_SECONDS)
 
+    def gone(self) -> str | None:
+        """Why a server that is wanted has ended, with the end of its log; None: it runs. Does not block."""
+        code = self._process.poll()
+        if code is None or self._pipe is None:
+            return None
+        return f"embedded {self.name} has ended with code {code}; the end of {self._log}:\n{self._tail()}"
+
     def let_go(self) -> None:
         """Close our end of the pipe: the guard stops the server. Returns at once. Idempotent. Also what a forked child
         does with its copy.

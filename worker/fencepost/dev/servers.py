@@ -67,6 +67,14 @@ class EmbeddedServers:
             raise ServersError(f"the dev servers of {self.state_dir} were started without Valkey")
         return self._published.redis_url
 
+    def gone(self) -> str | None:
+        """Why a server is not there any more; None: all are. Blocks for milliseconds: another process's are asked."""
+        if self._owner_lock is not None:
+            return next(filter(None, (guard.gone() for guard in self._guards)), None)
+        if find_running(self.state_dir) is not None:
+            return None
+        return f"the process that ran the servers of {self.state_dir} has ended, or they have"
+
     def stop(self) -> None:
         """Stop the servers if they are ours and wait until they have ended; keep their data. Idempotent. Raises
         ServersError if one does not end.

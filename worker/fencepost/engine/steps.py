@@ -149,9 +149,7 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             return None
         verdict = await _append_fact(shell, live, started)
         if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
-            if number == 1:
-                return attempt
-            return replace(attempt, previous=await shell.store.last_beat(live.run_id, entity))
+            return attempt if number == 1 else await _next(shell, live, delivery, attempt)
         if verdict.outcome is FactOutcome.early:
             await release(shell, delivery, max(shell.settings.delay_floor_ms, -(-verdict.rest // 1000)))
             return None
@@ -160,6 +158,18 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             return None
     await release(shell, delivery, shell.jitter_ms(1_000))
     return None
+
+
+async def _next(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt) -> Attempt | None:
+    """An attempt after the first, whose start has landed. Until it did, an older one that ran on elsewhere could still
+    fail: from now on it cannot, so the errors are counted now and not at the look-up before (H69).
+    """
+    state = await _look_up(shell, live, attempt.entity)
+    if isinstance(state, Gone):
+        await _settle_gone(shell, live, delivery)
+        return None
+    previous = await shell.store.last_beat(live.run_id, attempt.entity)
+    return replace(attempt, failures=state.failures, previous=previous)
 
 
 async def _settle_gone(shell: Shell, live: LiveRun, delivery: Delivery) -> None:

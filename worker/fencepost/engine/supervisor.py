@@ -51,13 +51,14 @@ class Hooks:
     """What the supervisor's owner takes part in. ``expire(owner)``: end a dead process's leases. ``ready(words)``: all
     processes consume; called once. ``restarted(word)``: another process has taken a dead one's place.
     ``changed(files)``: returns the file whose change calls for a process that loads the code anew (None:
-    never).
+    never). ``lost()``: returns, with the reason, when there is nothing to work with any more (None: never).
     """
 
     expire: Callable[[str], Awaitable[None]]
     ready: Callable[[list[Ready]], None]
     restarted: Callable[[Ready], None] = _quiet
     changed: Callable[[dict[str, int]], Awaitable[str]] | None = None
+    lost: Callable[[], Awaitable[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +113,14 @@ class Supervisor:
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         for number in numbers:
             loop.add_signal_handler(number, self.stop)
-        fed = asyncio.create_task(feed())
+        beside = [asyncio.create_task(feed()), asyncio.create_task(self._until_lost())]
         try:
             async with asyncio.TaskGroup() as group:
                 for place in range(self._processes):
                     group.create_task(self._keep(place, group), name=f"worker process {place}")
         finally:
-            fed.cancel()
+            for task in beside:
+                task.cancel()
             for number in numbers:
                 loop.remove_signal_handler(number)
         return self._outcome
@@ -139,6 +141,15 @@ class Supervisor:
         self._stopping.set()
         for child in self._children.values():
             child.signal(signal.SIGTERM)
+
+    async def _until_lost(self) -> None:
+        """End it all when the owner has lost what it works with."""
+        if self._hooks.lost is None:
+            return
+        reason = await self._hooks.lost()
+        if not self._stopping.is_set():
+            self._outcome = Outcome(1, reason)
+            self._drain()
 
     async def _keep(self, place: int, group: asyncio.TaskGroup) -> None:
         """Keep one place filled until the end."""
