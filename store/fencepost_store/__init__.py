@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fencepost_store.coalescer import Coalescer
     from fencepost_store.events import KINDS, Event, EventType, NewEvent
     from fencepost_store.memory import MemoryStore
-    from fencepost_store.migrations import SchemaMismatch, ServerTooOld, check, migrate
+    from fencepost_store.migrations import SchemaMismatch, ServerTooOld, WrongIsolation, check, migrate
     from fencepost_store.postgres import PostgresStore, connect
     from fencepost_store.protocol import Batch, CorruptLog, Store, StoreTrouble, Verdict
     from fencepost_store.trouble import RolledBack, StoreRefused
@@ -37,6 +37,7 @@ _HOME = {
     "RolledBack": "trouble",
     "SchemaMismatch": "migrations",
     "ServerTooOld": "migrations",
+    "WrongIsolation": "migrations",
     "Store": "protocol",
     "StoreRefused": "trouble",
     "StoreTrouble": "protocol",
@@ -65,6 +66,7 @@ __all__ = [
     "StoreTrouble",
     "Unstorable",
     "Verdict",
+    "WrongIsolation",
     "check",
     "connect",
     "migrate",

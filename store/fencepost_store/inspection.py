@@ -101,7 +101,7 @@ class Inspection:
         self._connections = Connections(dsn, 1, prepared=prepared, command_timeout_seconds=command_timeout_seconds)
 
     async def check(self) -> None:
-        """Raise SchemaMismatch or ServerTooOld unless server and schema are what this version needs."""
+        """Raise SchemaMismatch, ServerTooOld or WrongIsolation unless server and schema are what this version needs."""
         async with self._connections.use() as held, translating(self._connections.dsn):
             await check(held.connection, self._sql.namespace)
 

@@ -29,10 +29,14 @@ class ServerTooOld(StoreRefused):
     """The server is older than SERVER_MAJOR_MIN."""
 
 
+class WrongIsolation(StoreRefused):
+    """The database or the role has another default than READ COMMITTED, at which no event could ever be appended."""
+
+
 async def migrate(conn_or_dsn: Connection | str, namespace: str) -> list[str]:
     """Apply what is missing, all in one transaction; returns the names of what was applied. Idempotent, safe from
-    several processes at once. Raises ValueError (namespace), ServerTooOld, SchemaMismatch (newer than this version),
-    StoreTrouble."""
+    several processes at once. Raises ValueError (namespace), ServerTooOld, WrongIsolation, SchemaMismatch (newer than
+    this version), StoreTrouble."""
     sql = Statements(namespace)
     async with _connection(conn_or_dsn) as connection, connection.transaction(isolation="read_committed"):
         _require_server(connection)
@@ -51,8 +55,8 @@ async def migrate(conn_or_dsn: Connection | str, namespace: str) -> list[str]:
 
 
 async def check(conn_or_dsn: Connection | str, namespace: str) -> None:
-    """Raise SchemaMismatch or ServerTooOld unless the namespace has exactly what this version needs. Changes
-    nothing."""
+    """Raise SchemaMismatch, ServerTooOld or WrongIsolation unless the namespace has exactly what this version needs.
+    Changes nothing."""
     sql = Statements(namespace)
     async with _connection(conn_or_dsn) as connection:
         _require_server(connection)
@@ -69,8 +73,13 @@ async def check(conn_or_dsn: Connection | str, namespace: str) -> None:
 
 
 async def _applied(connection: Connection, sql: Statements) -> list[str]:
-    """The names of the migrations that the namespace has had, in order."""
+    """The names of the migrations that the namespace has had, in order. Raises WrongIsolation."""
     (row,) = await connection.fetch(sql["schema_exists"], f"{sql.schema}.schema_version")
+    if row["isolation"] != "read committed":
+        raise WrongIsolation(
+            f"default_transaction_isolation is {row['isolation']!r} here, fencepost needs 'read committed': set"
+            " that for fencepost's role, with ALTER ROLE name SET default_transaction_isolation = 'read committed'"
+        )
     if not row["there"]:
         return []
     return [row["name"] for row in await connection.fetch(sql["applied"])]

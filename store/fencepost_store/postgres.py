@@ -58,8 +58,8 @@ async def connect(
     joint_connections: int = 8,
 ) -> PostgresStore:
     """A store on a migrated namespace. Raises ValueError (namespace), StoreTrouble (unreachable), StoreRefused (login,
-    database), SchemaMismatch or ServerTooOld with the way out. ``prepared_statements`` False: for poolers that cannot
-    hold them. ``joint_connections``: transactions of steps at once (``join``)."""
+    database), SchemaMismatch, ServerTooOld or WrongIsolation with the way out. ``prepared_statements`` False: for
+    poolers that cannot hold them. ``joint_connections``: transactions of steps at once (``join``)."""
     store = PostgresStore(
         dsn,
         namespace,
@@ -106,7 +106,7 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         PostgresPruning.__init__(self, self._sql, self._shared)
 
     async def check(self) -> None:
-        """Raise SchemaMismatch or ServerTooOld unless server and schema are what this version needs."""
+        """Raise SchemaMismatch, ServerTooOld or WrongIsolation unless server and schema are what this version needs."""
         async with self._shared.use() as held, translating(self._shared.dsn):
             await check(held.connection, self._sql.namespace)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from importlib import resources
 from typing import cast
@@ -16,7 +17,7 @@ from fencepost_store.driver import Connection, ServerVersion
 from fencepost_store.events import KINDS, NewEvent, Role, ordinal
 from fencepost_store.events import EventType as E
 from fencepost_store.ledger import CREATED_BY, ENDINGS
-from fencepost_store.migrations import SchemaMismatch, ServerTooOld, check, migrate
+from fencepost_store.migrations import SchemaMismatch, ServerTooOld, WrongIsolation, check, migrate
 from fencepost_store.protocol import Batch, NewRun
 from fencepost_store.statements import Statements, valid_namespace
 from fencepost_store.wire import arguments
@@ -64,6 +65,23 @@ async def test_a_server_that_is_too_old_is_refused() -> None:
 
     with pytest.raises(ServerTooOld, match="Postgres 13"):
         await check(cast(Connection, Old()), "any")
+
+
+@pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
+async def test_another_default_isolation_is_refused_with_the_way_out(
+    postgres_url: str, namespace: str, admin: Admin, isolation: str
+) -> None:
+    """Nothing could be appended there: every call would be refused, for ever."""
+    role = f"strict_{namespace}"
+    await admin.execute(f"CREATE ROLE {role} LOGIN SUPERUSER")
+    await admin.execute(f"ALTER ROLE {role} SET default_transaction_isolation = '{isolation}'")
+    own = re.sub(r"//[^@/]*@", f"//{role}@", postgres_url)
+    for look in (check, migrate):
+        with pytest.raises(WrongIsolation, match=rf"{isolation}.*ALTER ROLE"):
+            await look(own, namespace)
+    await admin.execute(f"ALTER ROLE {role} SET default_transaction_isolation = 'read committed'")
+    await migrate(own, namespace)
+    await check(own, namespace)
 
 
 @pytest.mark.parametrize("name", ["", "A", "1a", "a-b", 'a"b', "a;b", "public", "pg_x", "information_schema", "a" * 42])

@@ -44,7 +44,7 @@ def with_servers(config: Config, state_dir: Path | None = None) -> Config:
 
 async def open_store(config: Config) -> PostgresStore:
     """Connect and check the schema. Raises StoreTrouble (StoreRefused for a wrong password), SchemaMismatch,
-    ServerTooOld.
+    ServerTooOld, WrongIsolation.
     """
     from fencepost_store import postgres
 
