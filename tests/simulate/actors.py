@@ -13,7 +13,7 @@ import msgspec
 from tests.simulate.durable import code
 from tests.simulate.faults import CLIENTS
 from tests.simulate.plan import Program, Sender, Stop
-from tests.simulate.scheduler import Proc
+from tests.simulate.scheduler import Proc, SimTask
 from tests.simulate.wires import QueueWire, StoreWire, Wire
 
 from fencepost import errors
@@ -50,6 +50,7 @@ class Actors:
     def __init__(self, world: World) -> None:
         self.world = world
         self.accepted: list[Accepted] = []
+        self.clients: list[tuple[Proc, SimTask]] = []
 
     def start(self) -> None:
         """Begin."""
@@ -76,7 +77,8 @@ class Actors:
 
         client = Client(world.config)
         client._connected = Connected(store, queue, RunLog(store, append, limits_of(world.config)), world.config, NONE)
-        world.loop.start(proc, work(client), "client")  # type: ignore[arg-type]
+        task = world.loop.start(proc, work(client), "client")  # type: ignore[arg-type]
+        self.clients.append((proc, task))
 
     async def _start_run(self, client: Client, index: int, program: Program) -> None:
         await asyncio.sleep(program.at)

@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from tests.simulate.histories import check_history
+from tests.simulate.patching import unregistered
 from tests.simulate.plain import Illegal, Plain
 from tests.simulate.plan import Node, Plan
 from tests.simulate.prefixes import check_prefixes
@@ -45,7 +46,8 @@ STATUS = {
 
 def judge(record: Record) -> list[str]:
     """All violations, each ``kind: what``. Empty: the schedule was survived."""
-    return [*_judged(record)]
+    with unregistered():
+        return [*_judged(record)]
 
 
 def _judged(record: Record) -> Generator[str]:

@@ -10,12 +10,12 @@ import asyncio
 import contextvars
 from asyncio import events
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tests.simulate.plan import Node
 from tests.simulate.programs import play
-from tests.simulate.scheduler import SimLoop, SimTimer
+from tests.simulate.scheduler import SimHandle, SimLoop
 
 from fencepost import errors, payload
 from fencepost.authoring.child import outcome
@@ -39,20 +39,17 @@ class _Loop(SimLoop):
 
     def __init__(self) -> None:
         super().__init__(0, sticky=1.0)
-        self.timers: list[SimTimer] = []
+        self.timers: list[SimHandle] = []
         self._left = False
 
-    def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        timer = SimTimer(when, callback, args, self, context or contextvars.copy_context())
-        if when <= self.now:
+    def _arm(self, timer: SimHandle) -> SimHandle:
+        if timer.at <= self.now:
             self._make_ready(self.server, timer)
         else:
             self.timers.append(timer)
         return timer
 
-    def fire(self, timer: SimTimer) -> None:
+    def fire(self, timer: SimHandle) -> None:
         """Its time has come."""
         self.timers.remove(timer)
         self._make_ready(self.server, timer)
@@ -145,7 +142,7 @@ class Plain:
         self._keys: dict[str, Key] = {}
         self._children: dict[Key, _Call] = {}
         self._calls: dict[str, _Call] = {}
-        self._waits: dict[str, SimTimer] = {}
+        self._waits: dict[str, SimHandle] = {}
         self._hooks: list[_Hook] = []
         self._by_entity: dict[str, _Hook] = {}
         self._news: deque[tuple[_Hook, Event]] = deque()

@@ -9,6 +9,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -33,11 +34,35 @@ SEEDS = 80
 
 
 def test_seeds_are_survived_and_are_not_calm() -> None:
-    """No violation, and things went wrong."""
-    totals = run_seeds(0, SEEDS)
+    """No violation, things went wrong, and what was killed has left no coroutine that nobody awaited."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        totals = run_seeds(0, SEEDS)
+    assert not [str(one.message) for one in heard if "never awaited" in str(one.message)]
     assert not totals.violations
     assert totals.events > 20 * SEEDS
     assert {"crash", "freeze", "flush", "lost", "rollback", "drain"} <= set(totals.faults)
+
+
+def never(world: World) -> bool:
+    """No world is."""
+    return False
+
+
+def test_at_rest_nothing_changes_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worlds that are left as soon as they are at rest come to what they come to when the quiet time is waited out."""
+    shorter = 0
+    for seed in range(1, 60):
+        plan = generate(seed)
+        left = World(plan).play()
+        with monkeypatch.context() as patch:
+            patch.setattr("tests.simulate.world.at_rest", never)
+            out = World(plan).play()
+        for one in (left, out):
+            assert judge(one) == []
+        assert (left.runs, left.hits, left.accepted, left.bodies) == (out.runs, out.hits, out.accepted, out.bodies)
+        shorter += left.callbacks < out.callbacks
+    assert shorter > 40
 
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
