@@ -14,7 +14,7 @@ from fencepost_queue.protocol import EnqueueOutcome, SettleOutcome
 from fencepost_store.events import EventType
 from fencepost_store.protocol import FactOutcome, Outcome, Reason, RunStatus
 
-NOT_YET = frozenset({"child_abandoned", "run_continued", "attributes_set"})
+NOT_YET = frozenset({"child_abandoned"})
 
 
 def answered(op: str, args: tuple[Any, ...], value: Any) -> Iterator[str]:
@@ -92,7 +92,7 @@ COMMON = frozenset(
         *(f"point {name}" for name in ("settle.before", "settle.after", "step.looked_up", "retrying.after")),
         *("point tick.locked", "point tick.unlocked"),
         *(f"event {kind.name}" for kind in EventType if kind.name not in NOT_YET),
-        *(f"end {status.name}" for status in RunStatus if status.ended and status.name != "continued"),
+        *(f"end {status.name}" for status in RunStatus if status.ended),
         *(f"node {kind}" for kind in KINDS),
     }
 )

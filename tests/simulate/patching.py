@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 from asyncio import tasks
 from collections.abc import Generator
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import uuid_utils
 
-from fencepost import failure, telemetry
+from fencepost import failure, streaming, telemetry
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
@@ -64,13 +65,14 @@ def replaced(world: World) -> Generator[None]:
     reads it.
     """
     numbers = iter(range(1, 1 << 30))
-    before = uuid_utils.uuid7, secrets.token_hex, telemetry.structlog, failure._traceback
+    before = uuid_utils.uuid7, secrets.token_hex, telemetry.structlog, failure._traceback, streaming.random
     uuid_utils.uuid7 = world.servers.new_id  # type: ignore[assignment]
     secrets.token_hex = lambda nbytes=None: f"{next(numbers):032x}"
     telemetry.structlog = _Notes(world)  # type: ignore[assignment]
+    streaming.random = random.Random(world.plan.seed)  # type: ignore[assignment]
     failure._traceback = lambda exc: "Traceback"
     try:
         with unregistered():
             yield
     finally:
-        uuid_utils.uuid7, secrets.token_hex, telemetry.structlog, failure._traceback = before
+        uuid_utils.uuid7, secrets.token_hex, telemetry.structlog, failure._traceback, streaming.random = before

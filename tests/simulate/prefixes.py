@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from tests.simulate.durable import code
+from tests.simulate.plain import never_begun
 from tests.simulate.plan import Node
 from tests.simulate.programs import nodes_of
 
@@ -24,7 +25,8 @@ def check_prefixes(tree: Node, run: Run, log: Sequence[Event]) -> Generator[str]
     known = code(new=True)
     program = known.main if run.workflow == "main" else known.sub
     # ``patched`` looks ahead in what is delivered with an event, so only a whole log answers as its turns did.
-    whole_only = any(node.kind == "patched" for node in nodes_of(tree))
+    # So does a run that was cancelled before its start: no turn comes to it before either.
+    whole_only = any(node.kind == "patched" for node in nodes_of(tree)) or never_begun(log)
     made: list[Instance] = []
 
     def instance() -> Instance:

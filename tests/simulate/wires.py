@@ -32,11 +32,16 @@ SERVER = contextvars.Context()
 """What the servers run in: no process's context."""
 
 COUNTED = frozenset(
-    {"append", "load", "load_entity", "touch", "park", "start", "settle", "enqueue", "release", "withdraw", "publish"}
+    {
+        *("append", "load", "load_entity", "touch", "park", "start", "settle", "enqueue", "release", "withdraw"),
+        *("publish", "write_stream", "beat"),
+    }
 )
 """Calls that move something, by which faults are placed. Of claims, those that bring something."""
 
-REPEATABLE = frozenset({"enqueue", "publish", "withdraw", "renew", "touch", "load", "load_entity"})
+REPEATABLE = frozenset(
+    {"enqueue", "publish", "withdraw", "renew", "touch", "load", "load_entity", "write_stream", "beat"}
+)
 """What a network or a client library may send twice."""
 
 Trouble = type[StoreTrouble] | type[QueueTrouble]
