@@ -180,8 +180,12 @@ def _beats(record: Record) -> Generator[str]:
                 least = _kept(bodies[at - 1], retried)
                 if found < least:
                     yield f"beat: attempt {body.attempt} of {entity} in run {index} found {found}, {least} was kept"
-    if record.plan.calm() and record.details and not record.stuck:
-        yield f"beat: details of steps that have ended are kept: {record.details}"
+    if record.plan.calm() and not record.stuck:
+        for index, entity in record.details:
+            last = [event.type for event in record.runs[index][1] if event.entity == entity][-1]
+            # Of a step that was given up while it waited for its retry they stay until the run is pruned.
+            if last in (T.step_completed, T.step_failed):
+                yield f"beat: the details of {entity} in run {index}, which has ended, are kept"
 
 
 def _kept(body: Body, retried: set[int]) -> list[int]:

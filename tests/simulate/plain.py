@@ -124,7 +124,8 @@ class Plain:
         if any(event.entity == marker for event in self._log):
             return True
         later = [event for event in rest if event.type is EventType.step_created and _key(event) not in self._steps]
-        ends = (EventType.run_completed, EventType.run_failed, EventType.run_cancelled)
+        later += [event for event in rest if event.type is EventType.child_created and self._called(event) is None]
+        ends = (EventType.run_completed, EventType.run_failed, EventType.run_cancelled, EventType.run_continued)
         return not later and not any(event.type in ends for event in rest)
 
     # Driving.
@@ -236,12 +237,15 @@ class Plain:
         self._keys[event.entity] = key
 
     def _child_created(self, event: Event) -> None:
-        (_, node, visit), _ = payload.decode(unpack(event.payload, ChildCreated).args)
-        call = self._children.get((node, visit))
+        call = self._called(event)
         if call is None or call.done() or call.landed:
-            raise Illegal(f"the child {(node, visit)} was not asked for")
+            raise Illegal("the child was not asked for")
         call.landed = True
         self._calls[event.entity] = call
+
+    def _called(self, event: Event) -> Call | None:
+        (_, node, visit), _ = payload.decode(unpack(event.payload, ChildCreated).args)
+        return self._children.get((node, visit))
 
     def _step_ended(self, event: Event) -> None:
         future = self._steps[self._keys[event.entity]]
