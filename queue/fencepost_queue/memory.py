@@ -87,7 +87,7 @@ class MemoryServer:
     def deliver_rings(self) -> None:
         """Hand unheard rings to whoever blocks, longest first, as the server does after each script."""
         for (name, kind), blocked in self._blocked.items():
-            lane = self.lanes.get(name)
+            lane = self.lanes.get(name) if blocked else None
             while lane is not None and lane.bells[kind] and blocked:
                 heard = blocked.pop(0)
                 if not heard.done():
@@ -146,11 +146,12 @@ class MemoryQueue:
         bells = [(name, kind) for kind in (Kind if steps else (Kind.tick,)) for name in queues]
         if self._server.hear(bells):
             return True
-        heard: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[None] = loop.create_future()
         timer = asyncio.ensure_future(self._server.sleep(timeout_ms / 1000))
         self._server.block(bells, heard)
         try:
-            await asyncio.wait({heard, timer}, return_when=asyncio.FIRST_COMPLETED)
+            await _first_of(loop, heard, timer)
         except asyncio.CancelledError:
             if heard.done():  # The ring was taken and nobody will act on it: ring again.
                 self._server.unblock(bells, heard)
@@ -247,6 +248,25 @@ class MemoryQueue:
     def _rung(self, result: Result) -> Result:
         self._server.deliver_rings()
         return result
+
+
+async def _first_of(loop: asyncio.AbstractEventLoop, heard: asyncio.Future[None], timer: asyncio.Future[None]) -> None:
+    """As ``asyncio.wait`` for the first to complete, without what it does for any number of awaitables of any kind:
+    idle workers are here most of the time.
+    """
+    waiter: asyncio.Future[None] = loop.create_future()
+
+    def over(_: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    heard.add_done_callback(over)
+    timer.add_done_callback(over)
+    try:
+        await waiter
+    finally:
+        heard.remove_done_callback(over)
+        timer.remove_done_callback(over)
 
 
 class MemorySubscription:

@@ -8,7 +8,7 @@ import pytest
 from engine_virtual import run
 from engine_world import World, at_once
 
-from fencepost import errors, hook, step, workflow
+from fencepost import current, errors, hook, step, workflow
 from fencepost.records import Failure, StepEnded, pack
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch
@@ -89,5 +89,49 @@ def test_h69_a_retry_that_lands_while_the_next_attempt_starts_is_counted() -> No
         assert began == [1, 2]
         kinds = [event.type for event in await world.log(started)]
         assert kinds.count(EventType.step_retrying) == 1
+
+    run(main)
+
+
+def test_h125_the_last_heartbeat_before_an_error_waits_for_the_one_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pointed seed 84: the details before the last were on their way to the store when the body failed. They were cut
+    off, which takes back no request, and landed behind the last ones.
+    """
+
+    async def main() -> None:
+        world = World()
+        found: list[list[int] | None] = []
+        real = world.memory.beat
+
+        async def land(run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+            sent.append(details)
+            await asyncio.sleep(0.5 if len(sent) == 1 else 0.1)
+            return await real(run_id, entity, attempt, details)
+
+        async def beat(run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+            # The server carries it out, whether or not somebody still waits.
+            return await asyncio.shield(asyncio.ensure_future(land(run_id, entity, attempt, details)))
+
+        sent: list[bytes] = []
+        monkeypatch.setattr(world.memory, "beat", beat)
+
+        @step(registry=world.registry, retries=1, first_delay=2.0)
+        async def work() -> None:
+            found.append(current().heartbeat_details(list[int]))
+            if current().attempt == 1:
+                current().heartbeat([1])
+                await asyncio.sleep(0.2)
+                current().heartbeat([2])
+                await asyncio.sleep(0.1)
+                raise ValueError("no")
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            await work()
+
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await started.result(60)
+        assert found == [None, [2]]
 
     run(main)

@@ -264,12 +264,15 @@ def test_h114_a_writer_dies_and_a_reader_that_is_attached_sees_no_gap(
     run(main)
 
 
-def test_h114_a_frozen_writer_s_late_chunks_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("on_retry", "seen"), [("append", [0, 1, 2, 0, 1, 2, 3]), ("continue", [0, 1, 2, 3])], ids=["append", "continue"]
+)
+def test_h114_a_frozen_writer_s_late_chunks_are_refused(on_retry: str, seen: list[int]) -> None:
     """A freezes before it sends a chunk; B takes the step over and completes it; A wakes up."""
 
     async def main() -> None:
         world = World()
-        producer = Producer(world, 4, hold=3, on_retry="continue")
+        producer = Producer(world, 4, hold=3, on_retry=on_retry)
         async with world.worker("A") as a:
             started = await world.start(producer.main)
             await producer.held.wait()
@@ -281,7 +284,7 @@ def test_h114_a_frozen_writer_s_late_chunks_are_refused() -> None:
                 assert await started.result(60) == "done"
                 a.thaw()
                 await asyncio.sleep(30)
-            assert await all_of(started) == [0, 1, 2, 3]
+            assert await all_of(started) == seen
             assert [number for number, _ in producer.attempts] == [1, 2]
 
     run(main)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -74,7 +74,7 @@ def no_suspects(patch: pytest.MonkeyPatch) -> None:
         is_step = delivery.key.startswith("s:")
         if is_step:
             self._shell.slots.take()
-        handler: Awaitable[None] = (handle_step if is_step else handle_tick)(self._shell, delivery)
+        handler = partial(handle_step if is_step else handle_tick, self._shell, delivery)
         self._start(self._guarded(handler, delivery, is_step), delivery.key)
 
     patch.setattr(Claims, "_dispatch", dispatch)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tests.simulate.durable import code
 from tests.simulate.faults import CLIENTS
-from tests.simulate.plan import Program, Sender, Stop
-from tests.simulate.scheduler import Proc
+from tests.simulate.plan import Program, Reader, Sender, Stop
+from tests.simulate.scheduler import Proc, SimTask
 from tests.simulate.wires import QueueWire, StoreWire, Wire
 
 from fencepost import errors
@@ -44,12 +44,23 @@ class Accepted(msgspec.Struct):
     done_at: float = 0.0
 
 
+class Read(msgspec.Struct):
+    """What a reader has read of a stream: its values. ``done``: to the end, as it was told."""
+
+    run: int
+    name: str
+    values: list[Any] = []
+    done: bool = False
+
+
 class Actors:
     """All clients of a plan."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.accepted: list[Accepted] = []
+        self.reads: list[Read] = []
+        self.clients: list[tuple[Proc, SimTask]] = []
 
     def start(self) -> None:
         """Begin."""
@@ -58,6 +69,7 @@ class Actors:
         works += [lambda c, i=i, p=p: self._start_run(c, i, p) for i, p in enumerate(plan.programs)]
         works += [lambda c, i=i, s=s: self._send(c, i, s) for i, s in enumerate(plan.senders)]
         works += [lambda c, s=s: self._stop(c, s) for s in plan.stops]
+        works += [lambda c, r=r: self._read(c, r) for r in plan.readers]
         for index, work in enumerate(works):
             self._client(CLIENTS + index, work)
 
@@ -76,13 +88,15 @@ class Actors:
 
         client = Client(world.config)
         client._connected = Connected(store, queue, RunLog(store, append, limits_of(world.config)), world.config, NONE)
-        world.loop.start(proc, work(client), "client")  # type: ignore[arg-type]
+        task = world.loop.start(proc, work(client), "client")  # type: ignore[arg-type]
+        self.clients.append((proc, task))
 
     async def _start_run(self, client: Client, index: int, program: Program) -> None:
         await asyncio.sleep(program.at)
+        put_off: dict[str, Any] = {"delay": program.delay} if program.delay else {}
         while True:
             try:
-                await client.start(code(new=True).main, index, key=f"run{index}", queue=program.queue)
+                await client.start(code(new=True).main, index, key=f"run{index}", queue=program.queue, **put_off)
                 return
             except errors.ServerUnavailable:
                 await asyncio.sleep(0.2)
@@ -120,9 +134,25 @@ class Actors:
                 await asyncio.sleep(0.1)
         return "refused"
 
+    async def _read(self, client: Client, reader: Reader) -> None:
+        await asyncio.sleep(reader.at)
+        told = Read(reader.run, reader.name)
+        self.reads.append(told)
+        while not told.done:
+            run_id = self.world.run_id(reader.run)
+            if run_id is None:
+                await asyncio.sleep(0.2)
+                continue
+            try:
+                async for value in client.run(run_id).stream(reader.name, start=len(told.values)):
+                    told.values.append(value)
+                told.done = True
+            except errors.ServerUnavailable:
+                await asyncio.sleep(0.2)
+
     def _ended(self, index: int) -> bool:
         row = self.world.rows().get(index)
-        return row is not None and row[0].status.ended
+        return row is not None and row[0].status.ended and self.world.over(index)
 
     async def _stop(self, client: Client, stop: Stop) -> None:
         await asyncio.sleep(stop.at)

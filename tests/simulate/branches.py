@@ -14,7 +14,7 @@ from fencepost_queue.protocol import EnqueueOutcome, SettleOutcome
 from fencepost_store.events import EventType
 from fencepost_store.protocol import FactOutcome, Outcome, Reason, RunStatus
 
-NOT_YET = frozenset({"child_abandoned", "run_continued", "attributes_set"})
+NOT_YET = frozenset({"child_abandoned"})
 
 
 def answered(op: str, args: tuple[Any, ...], value: Any) -> Iterator[str]:
@@ -63,6 +63,14 @@ def answered(op: str, args: tuple[Any, ...], value: Any) -> Iterator[str]:
             yield "due run ticked"
         case "scan_deadlines" if value:
             yield "full reconcile"
+        case "start" if value.starts_in:
+            yield "start put off"
+        case "write_stream":
+            yield f"stream {value.outcome.name}"
+        case "beat":
+            yield "beat kept" if value else "beat refused"
+        case "last_beat" if value is not None:
+            yield "details found"
         case "load_entity" if value is None or value.run.status.ended:
             yield "step looked up after the run's end"
         case _:
@@ -91,14 +99,20 @@ COMMON = frozenset(
         *(f"point {name}" for name in ("tick.replayed", "append.before", "append.after", "fact.after")),
         *(f"point {name}" for name in ("settle.before", "settle.after", "step.looked_up", "retrying.after")),
         *("point tick.locked", "point tick.unlocked"),
+        *("start put off", "stream ok", "beat kept", "details found", "point successor.started"),
         *(f"event {kind.name}" for kind in EventType if kind.name not in NOT_YET),
-        *(f"end {status.name}" for status in RunStatus if status.ended and status.name != "continued"),
+        *(f"end {status.name}" for status in RunStatus if status.ended),
         *(f"node {kind}" for kind in KINDS),
     }
 )
 """What a thousand seeds must show."""
 
-RARE = frozenset({"touch conflict", "append fenced busy", "append facts busy", "park conflict"})
+RARE = frozenset(
+    {
+        *("touch conflict", "append fenced busy", "append facts busy", "park conflict"),
+        *("stream complete", "stream fenced", "beat refused"),
+    }
+)
 """What ten thousand must show."""
 
 

@@ -8,13 +8,25 @@ from collections import Counter
 from typing import Any, Protocol
 
 from tests.simulate.plan import Node
-from tests.simulate.programs import play
+from tests.simulate.programs import play, said, told
 
-from fencepost import Hook, hook, patched, sleep, step, workflow
+from fencepost import Hook, continue_as_new, hook, patched, set_attributes, sleep, step, stream, workflow
 from fencepost.authoring.context import current
 from fencepost.authoring.registry import Registry
 from fencepost.authoring.step import Step
 from fencepost.authoring.workflow import Workflow
+
+CLOSE_SECONDS, START_SECONDS = 3.0, 1.0
+"""The bounds of steps that have one: on all attempts together, and on the wait for the first."""
+
+MORE: dict[str, dict[str, Any]] = {
+    "close": {"first_delay": 0.5, "cap": 4.0, "schedule_to_close": CLOSE_SECONDS},
+    "begin": {"schedule_to_start": START_SECONDS},
+    "beat": {"first_delay": 0.3, "cap": 4.0},
+    "append": {"first_delay": 0.3, "cap": 4.0},
+    "resume": {"first_delay": 0.3, "cap": 4.0},
+}
+"""Steps of the additions, with their options."""
 
 
 class Scene(Protocol):
@@ -50,8 +62,8 @@ class Code:
         code = self
 
         @workflow(registry=self.registry, name="main")
-        async def main(run: int) -> Any:
-            return await play(Stage.scene.tree(run, 0), _Durable(run, code))
+        async def main(run: int, generation: int = 0) -> Any:
+            return await play(Stage.scene.tree(run, 0), _Durable(run, code, generation))
 
         @workflow(registry=self.registry, name="sub")
         async def sub(run: int, node: int, visit: int) -> Any:
@@ -87,15 +99,25 @@ def _steps(registry: Registry) -> dict[str, Step[..., Any]]:
         context = current()
         return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
 
-    return {"work": work, "once": once, "brief": brief, "thread": thread, "elsewhere": elsewhere}
+    more = {name: _like(registry, name, **options) for name, options in MORE.items()}
+    return {**more, "work": work, "once": once, "brief": brief, "thread": thread, "elsewhere": elsewhere}
+
+
+def _like(registry: Registry, name: str, **options: Any) -> Step[..., Any]:
+    async def body(run: int, node: int, visit: int) -> Any:
+        context = current()
+        return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
+
+    return step(registry=registry, name=name, **options)(body)
 
 
 class _Durable:
     """The primitives, as workflow code has them."""
 
-    def __init__(self, run: int, code: Code) -> None:
+    def __init__(self, run: int, code: Code, generation: int = 0) -> None:
         self._run = run
         self._code = code
+        self._generation = generation
         self._visits: Counter[int] = Counter()
 
     async def step(self, node: Node) -> Any:
@@ -114,6 +136,21 @@ class _Durable:
 
     def patched(self, node: Node) -> bool:
         return self._code.new and patched(f"p{node.id}")
+
+    def attributes(self, node: Node) -> None:
+        self._visits[node.id] += 1
+        set_attributes(said(node, self._visits[node.id]))
+
+    async def tell(self, node: Node) -> None:
+        self._visits[node.id] += 1
+        visit = self._visits[node.id]
+        async with stream(node.token, shared=True) as writer:
+            for index in range(node.count):
+                await writer.write(told(node, visit, index))
+
+    def again(self, node: Node) -> None:
+        if self._generation < node.count:
+            continue_as_new(self._run, self._generation + 1)
 
 
 class _Open:

@@ -45,6 +45,8 @@ class Faults:
         self.busy_until = 0.0
         self._placed: dict[int, dict[int, list[Fault]]] = defaultdict(lambda: defaultdict(list))
         self._beats: Counter[int] = Counter()
+        self._beats_of_all = 0
+        self._rolls_back = False
         self._snapshots: list[tuple[float, dict[str, LaneSnapshot]]] = []
         self._wires: dict[int, Wire] = {}
 
@@ -52,6 +54,7 @@ class Faults:
         """Take the plan's faults."""
         for fault in self.world.plan.faults:
             self._placed[fault.who][fault.beat].append(fault)
+            self._rolls_back |= fault.kind == "rollback"
         if self.world.plan.old:
             self.world.loop.call_later(ROLLED_OUT_BY, self._roll_out, context=SERVER)
             self.window("rollout", ROLLED_OUT_BY)
@@ -69,7 +72,8 @@ class Faults:
     def beat(self, who: int, proc: Proc) -> None:
         """A process makes a call that counts."""
         self._beats[who] += 1
-        if sum(self._beats.values()) % 4 == 0:
+        self._beats_of_all += 1
+        if self._rolls_back and self._beats_of_all % 4 == 0:
             self._snapshots.append((self.world.loop.now, self.world.servers.queue.snapshot()))
             del self._snapshots[:-50]
         for fault in self._placed[who].pop(self._beats[who], ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from tests.simulate.extras import add
 from tests.simulate.faults import CLIENTS
 from tests.simulate.plan import Fault, Node, Plan, Program, Sender, Stop
 
@@ -61,6 +62,7 @@ class _Maker:
             plan.old = chance.choices((0, 1, 2), (8, 1, 1))[0] if self.has_patches(programs) else 0
             plan.old = min(plan.old, workers)
             plan.faults = self.faults(plan)
+        add(plan, self.ids)
         return plan
 
     def has_patches(self, programs: list[Program]) -> bool:

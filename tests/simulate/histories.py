@@ -10,11 +10,13 @@ from fencepost_store.protocol import Run
 
 T = EventType
 NEXT: dict[EventType | None, frozenset[EventType]] = {
-    None: frozenset({T.step_created, T.wait_created, T.hook_created, T.hook_conflict, T.marker, T.child_created}),
-    T.step_created: frozenset({T.step_started, T.step_cancelled}),
+    None: frozenset(
+        {T.step_created, T.wait_created, T.hook_created, T.hook_conflict, T.marker, T.child_created, T.attributes_set}
+    ),
+    T.step_created: frozenset({T.step_started, T.step_cancelled, T.step_failed}),
     T.step_started: frozenset({T.step_started, T.step_retrying, T.step_completed, T.step_failed, T.step_cancelled}),
     # A late result of the attempt that was thought lost, or of one before it, still counts.
-    T.step_retrying: frozenset({T.step_started, T.step_completed, T.step_cancelled}),
+    T.step_retrying: frozenset({T.step_started, T.step_completed, T.step_cancelled, T.step_failed}),
     T.wait_created: frozenset({T.wait_completed, T.wait_cancelled}),
     T.hook_created: frozenset({T.hook_received, T.hook_disposed}),
     T.hook_received: frozenset({T.hook_received, T.hook_disposed}),
@@ -23,7 +25,7 @@ NEXT: dict[EventType | None, frozenset[EventType]] = {
 }
 """What may follow what, of one entity. What is not a key here is an end."""
 
-ENDS = frozenset({T.run_completed, T.run_failed, T.run_cancelled, T.run_terminated})
+ENDS = frozenset({T.run_completed, T.run_failed, T.run_cancelled, T.run_terminated, T.run_continued})
 INVISIBLE = frozenset({T.step_started, T.step_retrying})
 OF_THE_RUN = ENDS | {T.run_created, T.run_started, T.cancel_requested}
 
@@ -54,6 +56,9 @@ def _of_the_run(run: Run, log: Sequence[Event]) -> Generator[str]:
         yield f"log: ended by {[f'{event.seq} {event.type.name}' for event in ends]} of {len(log)} events"
     if bool(ends) is not run.status.ended:
         yield f"log: the row is {run.status.name}, ends in the log: {len(ends)}"
+    begun = next((event for event in log if event.type is T.run_started), None)
+    if begun is not None and begun.at < (log[0].due or 0):
+        yield f"history: the run began {(log[0].due or 0) - begun.at} us before its start"
     fence = max(event.seq for event in log if event.type not in INVISIBLE)
     if (run.last_seq, run.fence) != (len(log), fence):
         yield f"log: the row has last_seq {run.last_seq}, fence {run.fence}; the log {len(log)}, {fence}"
@@ -70,6 +75,8 @@ def _of_an_entity(entity: str, events: list[Event]) -> Generator[str]:
         where = f"{event.type.name} {entity} at seq {event.seq}"
         if event.type not in NEXT.get(before, frozenset()):
             yield f"history: {where} after {before.name if before else 'nothing'}"
+        if event.type is T.step_failed and before is not T.step_started and b"schedule_to_" not in event.payload:
+            yield f"history: {where} after {before.name if before else 'nothing'}, and no time was over"
         match event.type:
             case T.step_started:
                 if event.attempt != started + 1:

@@ -8,8 +8,11 @@ from collections import Counter, defaultdict
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from tests.simulate.additions import check_additions
+from tests.simulate.bounds import BOUNDED, check_bounded
 from tests.simulate.histories import check_history
-from tests.simulate.plain import Illegal, Plain
+from tests.simulate.patching import unregistered
+from tests.simulate.plain import Again, Illegal, Plain
 from tests.simulate.plan import Node, Plan
 from tests.simulate.prefixes import check_prefixes
 from tests.simulate.programs import nodes_of
@@ -17,7 +20,8 @@ from tests.simulate.timing import check_timing
 from tests.simulate.world import Record
 
 from fencepost import payload
-from fencepost.records import CancelRequested, RunFailed, unpack
+from fencepost.attributes import values_of
+from fencepost.records import CancelRequested, RunCreated, RunFailed, StepCreated, unpack
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import Run, RunStatus
 
@@ -32,7 +36,18 @@ DISRUPTIVE = frozenset(
 TURNS_BASE, TURNS_PER_EVENT, TURNS_PER_SECOND = 40, 4, 0.5
 """Loads of one run's log beyond which somebody spins."""
 
-RETRIES = {"work": 3, "once": 0, "brief": 1, "thread": 2, "elsewhere": 3}
+RETRIES = {
+    "work": 3,
+    "once": 0,
+    "brief": 1,
+    "thread": 2,
+    "elsewhere": 3,
+    "close": 3,
+    "begin": 3,
+    "beat": 3,
+    "append": 3,
+    "resume": 3,
+}
 """Of the steps of ``durable.py``."""
 
 STATUS = {
@@ -40,12 +55,14 @@ STATUS = {
     RunStatus.failed: EventType.run_failed,
     RunStatus.cancelled: EventType.run_cancelled,
     RunStatus.terminated: EventType.run_terminated,
+    RunStatus.continued: EventType.run_continued,
 }
 
 
 def judge(record: Record) -> list[str]:
     """All violations, each ``kind: what``. Empty: the schedule was survived."""
-    return [*_judged(record)]
+    with unregistered():
+        return [*_judged(record)]
 
 
 def _judged(record: Record) -> Generator[str]:
@@ -63,7 +80,9 @@ def _judged(record: Record) -> Generator[str]:
             yield f"{what}, in run {index}"
     yield from _signals(record)
     yield from _bodies(record)
+    yield from _bounds(record)
     yield from _spinning(record)
+    yield from check_additions(record)
     if not record.overrun:
         yield from check_timing(record)
 
@@ -71,10 +90,13 @@ def _judged(record: Record) -> Generator[str]:
 def _judge_run(record: Record, index: int, run: Run, log: Sequence[Event]) -> Generator[str]:
     plan, tree = record.plan, record.trees[index]
     yield from check_history(run, log)
-    plain = Plain(tree)
+    created = unpack(log[0].payload, RunCreated)
+    plain = Plain(tree, record.programs[index][1], values_of(created.attributes))
     try:
         plain.follow(log)
-        yield from _outcome(plan, index, run, log, plain)
+        if values_of(record.attributes[index]) != plain.attributes_landed:
+            yield f"attributes: {record.attributes[index]} are kept, the log says {plain.attributes_landed}"
+        yield from _outcome(plan, record.programs[index][0], run, log, plain)
     except Illegal as illegal:
         yield f"decision: {illegal}"
     except KeyError as missing:
@@ -84,19 +106,25 @@ def _judge_run(record: Record, index: int, run: Run, log: Sequence[Event]) -> Ge
     yield from check_prefixes(tree, run, log)
 
 
-def _outcome(plan: Plan, index: int, run: Run, log: Sequence[Event], plain: Plain) -> Generator[str]:
+def _outcome(plan: Plan, program: int, run: Run, log: Sequence[Event], plain: Plain) -> Generator[str]:
     end = log[-1]
     if not run.status.ended:
         return
     if STATUS[run.status] is not end.type:
         yield f"outcome: the row says {run.status.name}, the log ends with {end.type.name}"
         return
+    if plain.unborn:
+        if end.type not in (EventType.run_cancelled, EventType.run_terminated):
+            yield f"outcome: {end.type.name} of a run that was cancelled before its start"
+        return
     asked = [event for event in log if event.type is EventType.cancel_requested]
     root = plain.root
     assert root is not None
+    if end.type is not EventType.run_terminated and plain.attributes_now != plain.attributes_landed:
+        yield f"attributes: {end.type.name}, and the code has said {plain.attributes_now}"
     match end.type:
         case EventType.run_terminated:
-            by_hand = any(stop.kind == "terminate" and stop.run == index for stop in plan.stops)
+            by_hand = any(stop.kind == "terminate" and stop.run == program for stop in plan.stops)
             if not by_hand and not any(_over(event, end) for event in asked):
                 yield "outcome: terminated, and nobody asked for it"
         case EventType.run_failed if (code := unpack(end.payload, RunFailed).error.code) != "USER_ERROR":
@@ -108,8 +136,11 @@ def _outcome(plan: Plan, index: int, run: Run, log: Sequence[Event], plain: Plai
             if not root.cancelled() or not asked:
                 yield "outcome: cancelled, and the code was not"
         case EventType.run_failed:
-            if root.cancelled() or root.exception() is None:
+            if root.cancelled() or not isinstance(root.exception(), Exception | BaseExceptionGroup):
                 yield f"outcome: failed with {unpack(end.payload, RunFailed).error.message}, and the code did not"
+        case EventType.run_continued:
+            if root.cancelled() or not isinstance(root.exception(), Again):
+                yield "outcome: it goes on as another run, and the code did not"
         case _:
             yield from _same_result(root, payload.decode(end.payload))
 
@@ -166,14 +197,31 @@ def _bodies(record: Record) -> Generator[str]:
         log = [event for event in record.runs[index][1] if event.entity == entity]
         retried = sum(event.type is EventType.step_retrying for event in log)
         ended = [event for event in log if event.type in (EventType.step_completed, EventType.step_failed)]
-        beyond = len(bodies) - retried - 1
+        # Of a step that writes to a stream, a start that comes late (H14) ends the body that is at work.
+        beyond = len(bodies) - retried - 1 - sum(body.fenced for body in bodies)
         if beyond > disruptions and nodes[index][bodies[0].node].fails >= 0:
             yield f"body: {entity} in run {index} ran {len(bodies)} times, {retried} retries, {disruptions} disruptions"
         node = nodes[index][bodies[0].node]
         for event in ended:
+            bounded = event.type is EventType.step_failed and node.flavour in BOUNDED
+            if bounded:
+                continue  # below, with those that no body was run of
             yield from _from_a_body(index, event, bodies, node)
             if event.type is EventType.step_failed and node.fails >= 0 and retried != RETRIES[node.flavour]:
                 yield f"body: {entity} in run {index} failed after {retried} retries, not {RETRIES[node.flavour]}"
+
+
+def _bounds(record: Record) -> Generator[str]:
+    nodes = {node.id: node for tree in record.trees.values() for node in nodes_of(tree)}
+    for index, (_, log) in record.runs.items():
+        by_entity: dict[str, list[Event]] = defaultdict(list)
+        for event in log:
+            by_entity[event.entity].append(event)
+        for entity, events in by_entity.items():
+            if events[-1].type is EventType.step_failed and unpack(events[0].payload, StepCreated).name in BOUNDED:
+                _, node, _ = payload.decode(unpack(events[0].payload, StepCreated).args)[0]
+                for what in check_bounded(events, nodes[node]):
+                    yield f"{what}: {entity} in run {index}"
 
 
 def _from_a_body(index: int, event: Event, bodies: list[Any], node: Node) -> Generator[str]:

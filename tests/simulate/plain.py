@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from asyncio import events
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from tests.simulate.plain_parts import Call, Hook, Loop
 from tests.simulate.plan import Node
-from tests.simulate.programs import play
-from tests.simulate.scheduler import SimLoop, SimTimer
+from tests.simulate.programs import play, said
+from tests.simulate.scheduler import SimHandle
 
-from fencepost import errors, payload
+from fencepost import chunks, payload
+from fencepost.attributes import value_of
 from fencepost.authoring.child import outcome
 from fencepost.failure import exception_of
 from fencepost.records import CancelRequested, ChildCreated, ChildEnded, StepCreated, StepEnded, unpack
+from fencepost_store.attributes import changes_in
 from fencepost_store.events import Event, EventType
 
-Key = tuple[int, int]
-"""A call of a step: its node, and which visit of it."""
+Key = tuple[int, ...]
+"""A call of a step: its node, and which visit of it; of a chunk that the workflow writes, also the how manieth."""
+
+TELLING = "fencepost.stream_write"
+"""The step by which workflow code writes to a stream."""
 
 TOLERANCE = 2
 """Microseconds between a due time in the log and what floating point makes of it here."""
@@ -34,107 +39,21 @@ class Illegal(Exception):
     """The log holds what this execution would not have asked for."""
 
 
-class _Loop(SimLoop):
-    """Timers fire when the log says so."""
-
-    def __init__(self) -> None:
-        super().__init__(0, sticky=1.0)
-        self.timers: list[SimTimer] = []
-        self._left = False
-
-    def call_at(  # type: ignore[override]
-        self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        timer = SimTimer(when, callback, args, self, context or contextvars.copy_context())
-        if when <= self.now:
-            self._make_ready(self.server, timer)
-        else:
-            self.timers.append(timer)
-        return timer
-
-    def fire(self, timer: SimTimer) -> None:
-        """Its time has come."""
-        self.timers.remove(timer)
-        self._make_ready(self.server, timer)
-
-    def rest(self) -> None:
-        """Run until nothing is ready. What the first task, the workflow, leaves over at its end is cancelled."""
-        outer = events._get_running_loop()
-        events._set_running_loop(self)
-        try:
-            self._run_ready()
-            if self.tasks and self.tasks[0].done() and not self._left:
-                self._left = True
-                for task in self.tasks:
-                    task.cancel()
-                self._run_ready()
-        finally:
-            events._set_running_loop(outer)
-
-
-class _Hook:
-    def __init__(self, on: Plain, token: str) -> None:
-        self.token = token
-        self.closed = False
-        self.landed = False
-        self.conflict: str | None = None
-        self._on = on
-        self._buffer: deque[Any] = deque()
-        self._waiters: deque[asyncio.Future[Any]] = deque()
-
-    async def next(self) -> Any:
-        if self.conflict is not None:
-            raise errors.HookConflict(self.token, self.conflict)
-        future: asyncio.Future[Any] = self._on.loop.create_future()
-        self._waiters.append(future)
-        self._pump()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self._buffer.appendleft(future.result())
-                self._pump()
-            raise
-
-    def close(self) -> None:
-        self.closed = True
-
-    def receive(self, value: Any) -> None:
-        self._buffer.append(value)
-        self._pump()
-
-    def refuse(self, owner: str) -> None:
-        self.conflict = owner
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(errors.HookConflict(self.token, owner))
-
-    def _pump(self) -> None:
-        while self._waiters and (self._waiters[0].done() or self._buffer):
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(self._buffer.popleft())
-
-
-class _Call(asyncio.Future[Event]):
-    """A child that is awaited. Once it is in the log, who is cancelled waits for its end."""
-
-    landed = False
-    gave_up = False
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        if not self.landed or self.done():
-            return super().cancel(msg)
-        self.gave_up = True
-        return True
+class Again(BaseException):
+    """The code goes on as another run."""
 
 
 class Plain:
     """One execution. ``follow`` gives it a log; then ``root`` is what came of it."""
 
-    def __init__(self, tree: Node) -> None:
-        self.loop = _Loop()
+    def __init__(self, tree: Node, generation: int = 0, attributes: dict[str, Any] | None = None) -> None:
+        self.loop = Loop()
         self.tree = tree
+        self.generation = generation
+        self.attributes_now = dict(attributes or {})
+        self.attributes_landed = dict(attributes or {})
+        self.unborn = False
+        self._said: deque[dict[str, Any]] = deque()
         self.root: asyncio.Task[Any] | None = None
         self.consumed: Counter[str] = Counter()
         self._log: Sequence[Event] = ()
@@ -143,12 +62,12 @@ class Plain:
         self._visits: Counter[int] = Counter()
         self._steps: dict[Key, asyncio.Future[Any]] = {}
         self._keys: dict[str, Key] = {}
-        self._children: dict[Key, _Call] = {}
-        self._calls: dict[str, _Call] = {}
-        self._waits: dict[str, SimTimer] = {}
-        self._hooks: list[_Hook] = []
-        self._by_entity: dict[str, _Hook] = {}
-        self._news: deque[tuple[_Hook, Event]] = deque()
+        self._children: dict[Key, Call] = {}
+        self._calls: dict[str, Call] = {}
+        self._waits: dict[str, SimHandle] = {}
+        self._hooks: list[Hook] = []
+        self._by_entity: dict[str, Hook] = {}
+        self._news: deque[tuple[Hook, Event]] = deque()
         self._answers: dict[int, bool] = {}
 
     # Primitives.
@@ -160,7 +79,7 @@ class Plain:
 
     async def child(self, node: Node) -> Any:
         self._visits[node.id] += 1
-        call = self._children[node.id, self._visits[node.id]] = _Call(loop=self.loop)
+        call = self._children[node.id, self._visits[node.id]] = Call(loop=self.loop)
         event = await call
         if call.gave_up and event.type is EventType.child_failed:
             ended = unpack(event.payload, ChildEnded)
@@ -171,8 +90,8 @@ class Plain:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def hook(self, token: str) -> _Hook:
-        made = _Hook(self, token)
+    def hook(self, token: str) -> Hook:
+        made = Hook(self.loop, token)
         self._hooks.append(made)
         return made
 
@@ -181,12 +100,32 @@ class Plain:
             self._answers[node.id] = self._took_part(f"patched:p{node.id}")
         return self._answers[node.id]
 
+    def attributes(self, node: Node) -> None:
+        self._visits[node.id] += 1
+        changes = said(node, self._visits[node.id])
+        news = {name: value for name, value in changes.items() if self.attributes_now.get(name) != value}
+        if news:
+            self._said.append(news)
+            self.attributes_now = _after(self.attributes_now, news)
+
+    async def tell(self, node: Node) -> None:
+        self._visits[node.id] += 1
+        visit = self._visits[node.id]
+        for index in range(node.count):
+            future = self._steps[node.id, visit, index] = self.loop.create_future()
+            await future
+
+    def again(self, node: Node) -> None:
+        if self.generation < node.count:
+            raise Again
+
     def _took_part(self, marker: str) -> bool:
         rest = self._log[self._at :]
         if any(event.entity == marker for event in self._log):
             return True
         later = [event for event in rest if event.type is EventType.step_created and _key(event) not in self._steps]
-        ends = (EventType.run_completed, EventType.run_failed, EventType.run_cancelled)
+        later += [event for event in rest if event.type is EventType.child_created and self._called(event) is None]
+        ends = (EventType.run_completed, EventType.run_failed, EventType.run_cancelled, EventType.run_continued)
         return not later and not any(event.type in ends for event in rest)
 
     # Driving.
@@ -194,6 +133,7 @@ class Plain:
     def follow(self, log: Sequence[Event]) -> None:
         """Give it every event. Raises Illegal, naming the event."""
         self._log = log
+        self.unborn = never_begun(log)
         for event in log:
             self._at = event.seq
             try:
@@ -220,13 +160,16 @@ class Plain:
         words = [f"step {key}" for key, future in self._steps.items() if key not in landed and not future.done()]
         waits = set(map(id, self._waits.values()))
         words += [f"wait until {t.when()}" for t in self.loop.timers if not t.cancelled() and id(t) not in waits]
+        words += [f"attributes {news}" for news in self._said]
         words += [f"hook {hook.token}" for hook in self._hooks if not hook.landed and not hook.closed]
         return words + [f"child {key}" for key, call in self._children.items() if not call.landed and not call.done()]
 
     def _take(self, event: Event) -> None:
         match event.type:
+            case EventType.run_created if self.unborn:
+                pass
             case EventType.run_created:
-                self._advance(event.at)
+                self._advance(max(event.at, event.due or 0))
                 context = contextvars.Context()
                 self.root = self.loop.create_task(play(self.tree, self), context=context)
                 self.loop.rest()
@@ -253,6 +196,8 @@ class Plain:
                     raise Illegal("the hook is still open")
             case EventType.cancel_requested:
                 self._cancel(event)
+            case EventType.attributes_set:
+                self._attributes_set(event)
             case EventType.child_created:
                 self._child_created(event)
             case EventType.child_cancel_requested:
@@ -276,6 +221,12 @@ class Plain:
         """Whether the code has come to its end."""
         return self.root is not None and self.root.done()
 
+    def _attributes_set(self, event: Event) -> None:
+        news = {name: text and value_of(text) for name, text in changes_in(event.payload).items()}
+        if not self._said or self._said.popleft() != news:
+            raise Illegal(f"{news} were not said")
+        self.attributes_landed = _after(self.attributes_landed, news)
+
     def _step_created(self, event: Event) -> None:
         key = _key(event)
         future = self._steps.get(key)
@@ -286,12 +237,15 @@ class Plain:
         self._keys[event.entity] = key
 
     def _child_created(self, event: Event) -> None:
-        (_, node, visit), _ = payload.decode(unpack(event.payload, ChildCreated).args)
-        call = self._children.get((node, visit))
+        call = self._called(event)
         if call is None or call.done() or call.landed:
-            raise Illegal(f"the child {(node, visit)} was not asked for")
+            raise Illegal("the child was not asked for")
         call.landed = True
         self._calls[event.entity] = call
+
+    def _called(self, event: Event) -> Call | None:
+        (_, node, visit), _ = payload.decode(unpack(event.payload, ChildCreated).args)
+        return self._children.get((node, visit))
 
     def _step_ended(self, event: Event) -> None:
         future = self._steps[self._keys[event.entity]]
@@ -350,5 +304,26 @@ class Plain:
 
 
 def _key(event: Event) -> Key:
-    (_, node, visit), _ = payload.decode(unpack(event.payload, StepCreated).args)
+    created = unpack(event.payload, StepCreated)
+    args, _ = payload.decode(created.args)
+    if created.name == TELLING:
+        _, (chunk,), _ = args
+        node, visit, index = chunks.decode(chunk, Any, "chunk")
+        return node, visit, index
+    _, node, visit = args
     return node, visit
+
+
+def _after(attributes: dict[str, Any], news: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in {**attributes, **news}.items() if value is not None}
+
+
+def never_begun(log: Sequence[Event]) -> bool:
+    """Whether the run was asked to cancel before a start that was put off: its code is not called."""
+    due = log[0].due
+    for event in log:
+        if event.type is EventType.run_started:
+            return False
+        if due is not None and event.type is EventType.cancel_requested and event.at < due:
+            return True
+    return False

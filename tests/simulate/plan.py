@@ -22,11 +22,12 @@ class Node(msgspec.Struct, omit_defaults=True):
 
 
 class Program(msgspec.Struct, omit_defaults=True):
-    """One workflow. ``at``: seconds until it is started."""
+    """One workflow. ``at``: seconds until it is started. ``delay``: seconds by which its start is put off then."""
 
     root: Node
     at: float = 0.0
     queue: str = "default"
+    delay: float = 0.0
 
 
 class Sender(msgspec.Struct, omit_defaults=True):
@@ -40,6 +41,14 @@ class Sender(msgspec.Struct, omit_defaults=True):
     gap: float
     at: float = 0.0
     twice: bool = False
+
+
+class Reader(msgspec.Struct, omit_defaults=True):
+    """Somebody who reads a stream of a run from ``at`` on, until it ends."""
+
+    run: int
+    name: str
+    at: float = 0.0
 
 
 class Stop(msgspec.Struct, omit_defaults=True):
@@ -87,6 +96,7 @@ class Plan(msgspec.Struct, omit_defaults=True):
     queue_ahead: float = 0.0
     skews: list[tuple[float, float]] = []
     old: int = 0
+    readers: list[Reader] = []
 
     def calm(self) -> bool:
         """Whether nothing goes wrong in it."""

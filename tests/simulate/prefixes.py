@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from tests.simulate.durable import code
+from tests.simulate.plain import never_begun
 from tests.simulate.plan import Node
 from tests.simulate.programs import nodes_of
 
@@ -24,7 +25,8 @@ def check_prefixes(tree: Node, run: Run, log: Sequence[Event]) -> Generator[str]
     known = code(new=True)
     program = known.main if run.workflow == "main" else known.sub
     # ``patched`` looks ahead in what is delivered with an event, so only a whole log answers as its turns did.
-    whole_only = any(node.kind == "patched" for node in nodes_of(tree))
+    # So does a run that was cancelled before its start: no turn comes to it before either.
+    whole_only = any(node.kind == "patched" for node in nodes_of(tree)) or never_begun(log)
     made: list[Instance] = []
 
     def instance() -> Instance:
@@ -36,19 +38,21 @@ def check_prefixes(tree: Node, run: Run, log: Sequence[Event]) -> Generator[str]
         at_once.deliver(log)
         if whole_only:
             return
-        single = instance()
-        decisions: list[Any] = []
-        for event in log:
-            single.deliver([event])
-            decisions.append(_asked(single.pending()))
-        if decisions[-1] != _asked(at_once.pending()):
-            yield "replay: the whole log at once and event by event come to different decisions"
         chance = random.Random(len(log))
-        for cut in {chance.randrange(1, len(log) + 1) for _ in range(CUTS)}:
+        cuts = {chance.randrange(1, len(log) + 1) for _ in range(CUTS)}
+        single = instance()
+        decisions: dict[int, Any] = {}
+        for at, event in enumerate(log, 1):
+            single.deliver([event])
+            if at in cuts:
+                decisions[at] = _asked(single.pending())
+        if _asked(single.pending()) != _asked(at_once.pending()):
+            yield "replay: the whole log at once and event by event come to different decisions"
+        for cut, wanted in decisions.items():
             piece = instance()
             piece.deliver(log[:cut])
-            if _asked(piece.pending()) != decisions[cut - 1]:
-                yield f"replay: the prefix of {cut} events asks for {_asked(piece.pending())}, not {decisions[cut - 1]}"
+            if _asked(piece.pending()) != wanted:
+                yield f"replay: the prefix of {cut} events asks for {_asked(piece.pending())}, not {wanted}"
     except ReplayDivergence as divergence:
         yield f"replay: {divergence}"
     except RuntimeError as error:

@@ -48,6 +48,18 @@ class Primitives(Protocol):
         """Whether the new code is taken."""
         ...
 
+    def attributes(self, node: Node) -> None:
+        """Say something of the run."""
+        ...
+
+    async def tell(self, node: Node) -> None:
+        """Write to a stream."""
+        ...
+
+    def again(self, node: Node) -> None:
+        """Go on as another run, until there were ``count`` of them; then return."""
+        ...
+
 
 async def play(node: Node, on: Primitives) -> Any:
     """The result of a tree: nested lists that tell which way it went."""
@@ -198,6 +210,22 @@ async def _patched(node: Node, on: Primitives) -> Any:
     return ["new" if new else "old", await play(node.parts[1 if new else 0], on)]
 
 
+async def _attributes(node: Node, on: Primitives) -> Any:
+    on.attributes(node)
+    return "said"
+
+
+async def _tell(node: Node, on: Primitives) -> Any:
+    await on.tell(node)
+    return "told"
+
+
+async def _again(node: Node, on: Primitives) -> Any:
+    result = await play(node.parts[0], on)
+    on.again(node)
+    return ["at last", result]
+
+
 _KINDS: dict[str, Callable[[Node, Primitives], Coroutine[Any, Any, Any]]] = {
     "step": _step,
     "child": _child,
@@ -215,9 +243,26 @@ _KINDS: dict[str, Callable[[Node, Primitives], Coroutine[Any, Any, Any]]] = {
     "duel": _duel,
     "beside": _beside,
     "patched": _patched,
+    "attributes": _attributes,
+    "tell": _tell,
+    "again": _again,
 }
 KINDS = tuple(_KINDS)
 """All that a tree may be made of."""
+
+NAMES = 3
+"""Attributes that a run may have."""
+
+
+def said(node: Node, visit: int) -> dict[str, Any]:
+    """What an ``attributes`` node says of its run at a visit. None takes an attribute away."""
+    value = None if node.flavour == "d" else node.id if visit % 2 else f"{node.id}, again"
+    return {f"a{node.count}": value}
+
+
+def told(node: Node, visit: int, index: int) -> list[Any]:
+    """A chunk that a ``tell`` node, or a step that writes, gives to its stream."""
+    return [node.id, visit, index]
 
 
 def nodes_of(node: Node) -> list[Node]:

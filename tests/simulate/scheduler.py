@@ -19,8 +19,13 @@ import heapq
 import random
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+import msgspec
+
+LOOK_SECONDS = 0.1
+"""Virtual seconds between two looks at whether all is over."""
 
 
 class Proc:
@@ -30,7 +35,7 @@ class Proc:
         self.name = name
         self.epoch = epoch
         self.rate = rate
-        self.ready: deque[SimHandle | SimTimer] = deque()
+        self.ready: deque[SimHandle] = deque()
         self.alive = True
         self.frozen = False
         self.countdown = 0
@@ -44,51 +49,26 @@ class Proc:
 PROC: contextvars.ContextVar[Proc] = contextvars.ContextVar("simulated_process")
 
 
-class SimHandle(asyncio.Handle):
-    """asyncio's Handle without what only debug mode reads."""
+class SimHandle(msgspec.Struct, eq=False):
+    """What asyncio asks of a handle, and of a timer's, which is due at ``at``. A struct: one is made per callback."""
 
-    __slots__ = ()
-    _callback: Callable[..., Any]
-    _args: Sequence[Any]
-    _context: contextvars.Context
-    _cancelled: bool
-
-    def __init__(
-        self, callback: Callable[..., Any], args: tuple[Any, ...], loop: Any, context: contextvars.Context
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._loop = loop
-        self._context = context
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-
-
-class SimTimer(asyncio.TimerHandle):
-    """asyncio's TimerHandle, likewise."""
-
-    __slots__ = ()
-    _callback: Callable[..., Any]
-    _args: Sequence[Any]
-    _context: contextvars.Context
-    _cancelled: bool
-
-    def __init__(
-        self, when: float, callback: Callable[..., Any], args: tuple[Any, ...], loop: Any, context: contextvars.Context
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._loop = loop
-        self._context = context
-        self._cancelled = False
-        self._repr = None
-        self._source_traceback = None
-        self._when = when
-        self._scheduled = False
+    callback: Callable[..., Any]
+    args: tuple[Any, ...]
+    context: contextvars.Context
+    at: float = 0.0
+    dropped: bool = False
 
     def cancel(self) -> None:
-        self._cancelled = True
+        """As asyncio.Handle."""
+        self.dropped = True
+
+    def cancelled(self) -> bool:
+        """As asyncio.Handle."""
+        return self.dropped
+
+    def when(self) -> float:
+        """As asyncio.TimerHandle."""
+        return self.at
 
 
 class SimTask(asyncio.Task[Any]):
@@ -117,23 +97,26 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._sticky = sticky
         self._callbacks_max = callbacks_max
         self._active: list[Proc] = []
-        self._timers: list[tuple[float, int, SimTimer, Proc]] = []
+        self._timers: list[tuple[float, int, SimHandle, Proc]] = []
         self._counter = 0
         self._last: Proc | None = None
 
     # Driving.
 
     def run(self, until: Callable[[], bool], deadline: float) -> bool:
-        """Run until the condition holds (looked at whenever time moves) or the clock passes ``deadline``. Returns the
-        condition.
+        """Run until the condition holds (looked at when time moves, a tenth of a second apart) or the clock passes
+        ``deadline``. Returns the condition.
         """
         outer = events._get_running_loop()
         events._set_running_loop(self)
+        look_at = self.now
         try:
             while True:
                 self._run_ready()
-                if until():
-                    return True
+                if self.now >= look_at:
+                    look_at = self.now + LOOK_SECONDS
+                    if until():
+                        return True
                 if not self._move_time(deadline):
                     return until()
         finally:
@@ -141,47 +124,50 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def _run_ready(self) -> None:
         active, draw = self._active, self.random.random
-        sticky = self._sticky
-        while active:
-            proc = self._last
-            if proc is None or not proc.listed or draw() >= sticky:
-                proc = active[int(draw() * len(active))] if len(active) > 1 else active[0]
-                self._last = proc
-            handle = proc.ready.popleft()
-            if not proc.ready:
-                active.remove(proc)
-                proc.listed = False
-            if handle._cancelled:
-                continue
-            self.callbacks += 1
-            if self.callbacks > self._callbacks_max:
-                raise Overrun(f"{self.callbacks} callbacks by {self.now:.3f}")
-            try:
-                handle._context.run(handle._callback, *handle._args)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # noqa: BLE001 - as asyncio does with a callback's error
-                self.call_exception_handler({"message": "error in a callback", "exception": error})
-            if proc.countdown:
-                proc.countdown -= 1
-                if proc.countdown == 0 and proc.on_count is not None:
-                    fire, proc.on_count = proc.on_count, None
-                    fire()
+        sticky, proc = self._sticky, self._last
+        before = left = self._callbacks_max - self.callbacks
+        try:
+            while active:
+                if proc is None or not proc.listed or draw() >= sticky:
+                    proc = active[int(draw() * len(active))] if len(active) > 1 else active[0]
+                handle = proc.ready.popleft()
+                if not proc.ready:
+                    active.remove(proc)
+                    proc.listed = False
+                if handle.dropped:
+                    continue
+                left -= 1
+                if left < 0:
+                    raise Overrun(f"{self._callbacks_max - left} callbacks by {self.now:.3f}")
+                try:
+                    handle.context.run(handle.callback, *handle.args)
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as asyncio does with a callback's error
+                    self.call_exception_handler({"message": "error in a callback", "exception": error})
+                if proc.countdown:
+                    proc.countdown -= 1
+                    if proc.countdown == 0 and proc.on_count is not None:
+                        fire, proc.on_count = proc.on_count, None
+                        fire()
+        finally:
+            self._last = proc
+            self.callbacks += before - left
 
     def _move_time(self, deadline: float) -> bool:
-        timers = self._timers
-        while timers and timers[0][2]._cancelled:
-            heapq.heappop(timers)
+        timers, pop = self._timers, heapq.heappop
+        while timers and timers[0][2].dropped:
+            pop(timers)
         if not timers or timers[0][0] > deadline:
             return False
-        self.now = max(self.now, timers[0][0])
-        while timers and timers[0][0] <= self.now:
-            _, _, handle, proc = heapq.heappop(timers)
-            if not handle._cancelled:
+        now = self.now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= now:
+            _, _, handle, proc = pop(timers)
+            if not handle.dropped:
                 self._make_ready(proc, handle)
         return True
 
-    def _make_ready(self, proc: Proc, handle: SimHandle | SimTimer) -> None:
+    def _make_ready(self, proc: Proc, handle: SimHandle) -> None:
         if not proc.alive:
             return
         proc.ready.append(handle)
@@ -236,29 +222,38 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
+    ) -> SimHandle:
         if context is None:
             context = contextvars.copy_context()
-        handle = SimHandle(callback, args, self, context)
-        self._make_ready(context.get(PROC, self.server), handle)  # type: ignore[arg-type]
+        handle = SimHandle(callback, args, context)
+        proc: Proc = context.get(PROC, self.server)  # type: ignore[arg-type]
+        if proc.alive:  # as _make_ready, which is one call more
+            proc.ready.append(handle)
+            if not proc.listed and not proc.frozen:
+                proc.listed = True
+                self._active.append(proc)
         return handle
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        return self.call_at(self.now + delay, callback, *args, context=context)
+    ) -> SimHandle:
+        if context is None:
+            context = contextvars.copy_context()
+        return self._arm(SimHandle(callback, args, context, self.now + delay))
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> SimHandle:
         if context is None:
             context = contextvars.copy_context()
-        timer = SimTimer(when, callback, args, self, context)
-        self._counter += 1
-        proc: Proc = context.get(PROC, self.server)  # type: ignore[arg-type]
-        heapq.heappush(self._timers, (when, self._counter, timer, proc))
+        return self._arm(SimHandle(callback, args, context, when))
+
+    def _arm(self, timer: SimHandle) -> SimHandle:
+        self._counter = counter = self._counter + 1
+        proc: Proc = timer.context.get(PROC, self.server)  # type: ignore[arg-type]
+        heapq.heappush(self._timers, (timer.at, counter, timer, proc))
         return timer
 
     def time(self) -> float:
@@ -285,8 +280,8 @@ class SimLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return False
 
-    def get_debug(self) -> bool:
-        return False
+    get_debug = bool  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    """False; futures and tasks ask for it one by one, and this answers without a frame."""
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.errors.append(context)

@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from tests.simulate.programs import nodes_of
 from tests.simulate.world import EPOCH, Record
 
+from fencepost.records import StepCreated, unpack
 from fencepost_store.events import Event, EventType
 
 T = EventType
@@ -95,6 +96,13 @@ def _excused(record: Record, start: float, end: float, allowed: float) -> bool:
     return end <= at + allowed
 
 
+def _bound(created: Event) -> int | None:
+    """Microseconds within which a step must have ended, or begun."""
+    policy = unpack(created.payload, StepCreated).policy
+    seconds = policy.schedule_to_close or policy.schedule_to_start
+    return None if seconds is None else int(seconds * 1e6)
+
+
 def _bodies(record: Record, index: int) -> dict[str, float]:
     """How long the bodies of a run's steps take, by entity. Those that kill their process have no time."""
     nodes = {node.id: node for node in nodes_of(record.trees[index])}
@@ -109,13 +117,18 @@ def _bodies(record: Record, index: int) -> dict[str, float]:
 
 def _waited(log: Sequence[Event], seconds: dict[str, float]) -> Generator[tuple[Event, int]]:
     """Each event that the engine owed, and since when."""
-    visible = log[0].at
+    visible = max(log[0].at, log[0].due or 0)
     since: dict[str, int] = {}
+    ends: dict[str, int] = {}
     for event in log:
         due = since.get(event.entity, 0)
         match event.type:
             case T.step_created:
                 since[event.entity] = event.at
+                if (bound := _bound(event)) is not None:
+                    ends[event.entity] = event.at + bound
+            case T.step_failed if b"schedule_to_" in event.payload:
+                yield event, min(due, ends[event.entity]) if event.attempt else ends[event.entity]
             case T.step_started:
                 if event.attempt == 1 or event.entity in seconds:
                     yield event, due
@@ -131,5 +144,7 @@ def _waited(log: Sequence[Event], seconds: dict[str, float]) -> Generator[tuple[
                 pass
         if event.type in DECISIONS:
             yield event, visible
+        if event.type is T.cancel_requested and event.at < (log[0].due or 0):
+            visible = event.at  # it will not be waited for
         if event.type not in INVISIBLE:
             visible = max(visible, event.at)

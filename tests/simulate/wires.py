@@ -15,6 +15,7 @@ import contextvars
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -31,11 +32,16 @@ SERVER = contextvars.Context()
 """What the servers run in: no process's context."""
 
 COUNTED = frozenset(
-    {"append", "load", "load_entity", "touch", "park", "start", "settle", "enqueue", "release", "withdraw", "publish"}
+    {
+        *("append", "load", "load_entity", "touch", "park", "start", "settle", "enqueue", "release", "withdraw"),
+        *("publish", "write_stream", "beat"),
+    }
 )
 """Calls that move something, by which faults are placed. Of claims, those that bring something."""
 
-REPEATABLE = frozenset({"enqueue", "publish", "withdraw", "renew", "touch", "load", "load_entity"})
+REPEATABLE = frozenset(
+    {"enqueue", "publish", "withdraw", "renew", "touch", "load", "load_entity", "write_stream", "beat"}
+)
 """What a network or a client library may send twice."""
 
 Trouble = type[StoreTrouble] | type[QueueTrouble]
@@ -112,7 +118,8 @@ class Wire:
 
         def reply(value: Any, error: BaseException | None) -> None:
             if error is None:
-                self.branches.update(answered(op, args, value))
+                for branch in answered(op, args, value):
+                    self.branches[branch] += 1
                 if op == "append":
                     for batch, verdict in zip(args[0], value, strict=True):
                         self.landed.update({(batch.run_id, event.seq): loop.now for event in verdict.events})
@@ -150,20 +157,27 @@ def _carry_out(
     make: Callable[[], Coroutine[Any, Any, Any]], reply: Callable[[Any, BaseException | None], None]
 ) -> None:
     """Drive a coroutine of a server's to its end. It waits for locks only, so a plain callback can do it."""
-    coroutine = make()
+    _go_on(make(), reply)
 
-    def step() -> None:
-        try:
-            waiting: Any = coroutine.send(None)
-        except StopIteration as done:
-            reply(done.value, None)
-        except Exception as error:  # noqa: BLE001 - the server's answer
-            reply(None, error)
-        else:
-            waiting._asyncio_future_blocking = False
-            waiting.add_done_callback(lambda _: step(), context=SERVER)
 
-    step()
+def _go_on(
+    coroutine: Coroutine[Any, Any, Any],
+    reply: Callable[[Any, BaseException | None], None],
+    _: asyncio.Future[Any] | None = None,
+) -> None:
+    try:
+        waiting: Any = coroutine.send(None)
+    except StopIteration as done:
+        reply(done.value, None)
+    except Exception as error:  # noqa: BLE001 - the server's answer
+        reply(None, error)
+    else:
+        waiting._asyncio_future_blocking = False
+        waiting.add_done_callback(partial(_go_on, coroutine, reply), context=SERVER)
+
+
+IN_FLIGHT = frozenset({_answer, _fail, _carry_out})
+"""What a timer calls that stands for a request or a reply on its way."""
 
 
 class StoreWire:

@@ -14,13 +14,15 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
-from tests.simulate.actors import Accepted, Actors
+from tests.simulate.actors import Accepted, Actors, Read
+from tests.simulate.bodies import Body, beat, write
 from tests.simulate.durable import Stage, code
 from tests.simulate.faults import Faults, Slot
 from tests.simulate.patching import replaced
 from tests.simulate.plan import Node, Plan
 from tests.simulate.processes import Servers, SimWorker
 from tests.simulate.programs import nodes_of
+from tests.simulate.rest import at_rest
 from tests.simulate.scheduler import PROC, Overrun, Proc, SimLoop
 from tests.simulate.wires import Wire
 
@@ -32,6 +34,7 @@ from fencepost_queue.memory import MemoryServer
 from fencepost_store.events import Event
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Run
+from fencepost_store.streams import Chunk
 
 EPOCH = 1_700_000_000_000_000 - 1_000_000_000
 LIMIT_SECONDS = 1_500.0
@@ -40,6 +43,9 @@ LIMIT_SECONDS = 1_500.0
 QUIET_SECONDS = 14.0
 """How long the world goes on after the last run's end: a lease and a reconcile, so that what is left over shows."""
 
+WAITED_OUT = 16
+"""Of so many seeds, the quiet time of one is waited out though all is at rest."""
+
 CHILDREN = 1_000
 """From here on runs are children."""
 
@@ -47,25 +53,19 @@ HEALED_SECONDS = 100.0
 """How much longer it goes on while a run that has ended keeps a deadline: the reconciler is to clear it."""
 
 
-class Body(msgspec.Struct):
-    """One execution of a step's body. ``logged``: whether its start stood in the log when it began."""
+class Written(msgspec.Struct):
+    """A stream as it stands in the end."""
 
-    run: int
-    node: int
-    visit: int
-    entity: str
-    attempt: int
-    proc: str
-    at: float
-    number: int
-    logged: bool
-    ended: float | None = None
-    stopped: bool = False
+    chunks: list[Chunk]
+    closed: bool
 
 
 class Record(msgspec.Struct):
     """What a schedule came to. ``windows``: (from, until, kind) of what went wrong, virtual seconds.
-    ``landed``: when the store took an event in, by run id and seq, whatever time it bears."""
+    ``landed``: when the store took an event in, by run id and seq, whatever time it bears. ``programs``: of each run,
+    which of the plan's it plays, and how many have gone before it. ``attributes``, ``streams``: as the store has them.
+    ``details``: steps whose heartbeats it still keeps. ``reads``: what the plan's readers have read.
+    """
 
     plan: Plan
     began: float
@@ -85,6 +85,11 @@ class Record(msgspec.Struct):
     errors: list[str]
     stuck: list[int]
     callbacks: int
+    programs: dict[int, tuple[int, int]]
+    attributes: dict[int, dict[str, str]]
+    streams: dict[tuple[int, str], Written]
+    details: list[tuple[int, str]]
+    reads: list[Read]
     overrun: str = ""
 
 
@@ -110,8 +115,8 @@ class World:
         self.actors = Actors(self)
         self._nodes = [{node.id: node for node in nodes_of(program.root)} for program in plan.programs]
         self._numbers: dict[str, int] = {}
+        self._played: dict[str, tuple[int, int]] = {}
         self._quiet_at: float | None = None
-        self._look_at = 0.0
         self.tell: Callable[[str, dict[str, Any]], None] | None = None
 
     def play(self) -> Record:
@@ -178,15 +183,14 @@ class World:
         return {self._numbers[run_id]: (ledger.run, ledger.events) for run_id, ledger in ledgers.items()}
 
     def _over(self) -> bool:
-        if self.loop.now < self._look_at:
-            return False
-        self._look_at = self.loop.now + 0.1
         ledgers = self.servers.store._tables.ledgers
         if len(ledgers) < len(self.plan.programs) or not all(one.run.status.ended for one in ledgers.values()):
             self._quiet_at = None
             return False
         if self._quiet_at is None:
             self._quiet_at = self.loop.now + QUIET_SECONDS
+        if self.plan.seed % WAITED_OUT and at_rest(self):
+            return True
         quiet = max(self._quiet_at, self.faults.busy_until + QUIET_SECONDS)
         if any(one.run.wake_at is not None for one in ledgers.values()):
             quiet += HEALED_SECONDS
@@ -216,7 +220,12 @@ class World:
             if what.flavour == "work" and what.fails < 0:
                 self.faults.die(PROC.get())
                 await self.loop.create_future()
-            await asyncio.sleep(what.seconds)
+            if what.flavour in ("append", "resume"):
+                await write(body, what)
+            elif what.flavour == "beat":
+                await beat(body, what, self.loop.time)
+            else:
+                await asyncio.sleep(what.seconds)
         except asyncio.CancelledError:
             body.stopped = True
             raise
@@ -241,14 +250,16 @@ class World:
     def _end(self, body: Body, what: Node) -> Any:
         body.ended = self.loop.now
         if body.attempt <= what.fails:
+            body.erred = True
             raise ValueError(f"attempt {body.attempt} fails")
         return [body.node, body.visit, body.number]
 
     # Afterwards.
 
     def _record(self, began: float, overrun: str) -> Record:
-        rows = self.rows()
-        stuck = [i for i in range(len(self.plan.programs)) if i not in rows or not rows[i][0].status.ended]
+        rows, tables = self.rows(), self.servers.store._tables
+        stuck = [i for i in range(len(self.plan.programs)) if i not in rows]
+        stuck += [i for i, (run, _) in rows.items() if not run.status.ended]
         for context in self.loop.errors:
             self.errors.append(f"{context.get('message')}: {context.get('exception')!r}")
         return Record(
@@ -267,15 +278,41 @@ class World:
             branches=self.branches,
             landed=self.landed,
             left_over=[] if stuck or overrun else list(self._left_over()),
-            errors=self.errors,
+            errors=list(self.errors),  # what is said while the rest is ended counts no more
             stuck=stuck,
             callbacks=self.loop.callbacks,
+            programs={self._numbers[run_id]: self.program_of(run_id) for run_id in self._numbers},
+            attributes={self._numbers[run_id]: dict(one.attributes) for run_id, one in tables.ledgers.items()},
+            streams={
+                (self._numbers[run_id], name): Written(one.chunks, one.closed_by is not None)
+                for (run_id, name), one in self.servers.store._streams.items()
+            },
+            details=[(self._numbers[run_id], entity) for run_id, entity in self.servers.store._details],
+            reads=self.actors.reads,
             overrun=overrun,
         )
 
     def _tree_of(self, created: Event) -> Node:
-        (run, *node), _ = payload.decode(unpack(created.payload, RunCreated).input)
-        return self.tree(run, node[0] if node else 0)
+        (run, *rest), _ = payload.decode(unpack(created.payload, RunCreated).input)
+        return self.tree(run, rest[0] if len(rest) == 2 else 0)
+
+    def program_of(self, run_id: str) -> tuple[int, int]:
+        """Which of the plan's programs a run, or the run above it, plays; and how many runs have gone before it."""
+        if run_id not in self._played:
+            created = self.servers.store._tables.ledgers[run_id].events[0]
+            (run, *rest), _ = payload.decode(unpack(created.payload, RunCreated).input)
+            self._played[run_id] = run, rest[0] if len(rest) == 1 else 0
+        return self._played[run_id]
+
+    def over(self, index: int) -> bool:
+        """Whether a program's run has ended, and those that go on for it."""
+        ledgers = self.servers.store._tables.ledgers
+        mine = [
+            one.run
+            for run_id, one in ledgers.items()
+            if one.run.workflow == "main" and self.program_of(run_id)[0] == index
+        ]
+        return bool(mine) and all(run.status.ended for run in mine)
 
     def _left_over(self) -> Generator[str]:
         """What stands about when nothing is to be done any more."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 from fencepost.engine.handback import hand_back, hand_back_after_bug, release
 from fencepost.engine.live import LiveRun
@@ -21,6 +22,8 @@ CLAIM_MAX = 64
 
 TROUBLE_DELAY_MS = 1_000
 """Upper end of the jittered pause after a claim that could not be made."""
+
+Handler: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class Claims:
@@ -95,21 +98,22 @@ class Claims:
         if is_step:
             shell.slots.take()
         if delivery.crashes >= shell.settings.suspect_crashes and delivery.proofs < shell.settings.poison_proofs:
-            handler: Awaitable[None] = self._alone(delivery)
+            handler: Handler = partial(self._alone, delivery)
         elif is_step:
-            handler = handle_step(shell, delivery)
+            handler = partial(handle_step, shell, delivery)
         else:
-            handler = handle_tick(shell, delivery)
+            handler = partial(handle_tick, shell, delivery)
         self._start(self._guarded(handler, delivery, is_step), delivery.key)
 
     def start_granted(self, delivery: Delivery, live: LiveRun, entity: str, created: StepCreated) -> None:
         """Start the body of a step whose message a settle leased to us; its slot is reserved."""
-        handler = handle_granted(self._shell, live, delivery, entity, created)
+        handler = partial(handle_granted, self._shell, live, delivery, entity, created)
         self._start(self._guarded(handler, delivery, True), delivery.key)
 
-    async def _guarded(self, handler: Awaitable[None], delivery: Delivery, is_step: bool) -> None:
+    async def _guarded(self, handler: Handler, delivery: Delivery, is_step: bool) -> None:
+        """``handler`` is called here, so a task that is ended before it has begun leaves no coroutine behind."""
         try:
-            await handler
+            await handler()
         except asyncio.CancelledError:
             await asyncio.shield(release(self._shell, delivery))
             raise

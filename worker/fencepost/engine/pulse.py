@@ -35,6 +35,7 @@ class Pulse:
         self._newest: bytes | None = None
         self._posted = False
         self._over = False
+        self._one = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
     def __call__(self, details: bytes | None) -> None:
@@ -47,9 +48,13 @@ class Pulse:
         self._loop.call_soon_threadsafe(self._heard)
 
     async def flush(self) -> None:
-        """The attempt has ended without the step's end: the next one is to have the newest details."""
-        await self._stop()
-        await self._write_newest()
+        """The attempt has ended without the step's end: the next one is to have the newest details. A write that is
+        under way lands first: cut off, it might be carried out behind this one and put older details in the place of
+        the newest.
+        """
+        async with self._one:
+            await self._stop()
+            await self._write_newest()
 
     async def close(self) -> None:
         """Write nothing more. Idempotent."""
@@ -75,7 +80,8 @@ class Pulse:
     async def _write_on(self) -> None:
         """Until there is nothing new after a period."""
         while self._newest is not None:
-            await self._write_newest()
+            async with self._one:
+                await self._write_newest()
             await self._ports.sleep(self._period)
         self._writer = None
 

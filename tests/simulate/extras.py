@@ -1,0 +1,119 @@
+"""What is added to a share of the plans: runs that continue as new, attributes, put-off starts, bounds on a step's
+time, heartbeats with details, streams and their readers.
+
+All of it is drawn from a stream of chance of its own, and the rest of a plan stays what its seed has always made of it:
+whatever a seed without additions has found, it still finds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from msgspec.structs import replace
+from tests.simulate.plan import Node, Plan, Program, Reader
+from tests.simulate.programs import nodes_of
+
+SHARE = 0.4
+"""Of all plans, those that have additions."""
+
+SHARED = "all"
+"""The stream that several steps of a run write to."""
+
+_WEIGHTS = {"again": 3, "attributes": 3, "delay": 3, "bound": 4, "beat": 4, "write": 4, "tell": 2}
+
+
+def add(plan: Plan, ids: int) -> None:
+    """Changes the plan in place. ``ids``: the highest id of a node so far."""
+    chance = random.Random(f"extras {plan.seed}")
+    if chance.random() >= SHARE:
+        return
+    adding = _Adding(plan, ids, chance)
+    for index, program in enumerate(plan.programs):
+        for kind in dict.fromkeys(chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=chance.choice((1, 2, 3)))):
+            adding.kinds[kind](index, program)
+
+
+class _Adding:
+    def __init__(self, plan: Plan, ids: int, chance: random.Random) -> None:
+        self.plan, self.ids, self.chance = plan, ids, chance
+        self.kinds: dict[str, Callable[[int, Program], None]] = {
+            "again": self.again,
+            "attributes": self.attributes,
+            "delay": self.delay,
+            "bound": self.bound,
+            "beat": self.beat,
+            "write": self.write,
+            "tell": self.tell,
+        }
+
+    def node(self, kind: str, *parts: Node, **fields: object) -> Node:
+        self.ids += 1
+        return Node(kind, self.ids, list(parts), **fields)  # type: ignore[arg-type]
+
+    def steps(self, program: Program) -> list[Node]:
+        """Steps that may be made something else."""
+        return [node for node in nodes_of(program.root) if node.kind == "step" and node.flavour == "work"]
+
+    def into(self, program: Program, *before: Node) -> None:
+        """Some node of the tree becomes a sequence: ``before``, and then itself."""
+        node = self.chance.choice(nodes_of(program.root))
+        itself = replace(node)
+        made = self.node("seq", *before, itself)
+        for name in node.__struct_fields__:
+            setattr(node, name, getattr(made, name))
+
+    def again(self, index: int, program: Program) -> None:
+        program.root = self.node("again", program.root, count=self.chance.choice((1, 1, 2, 4)))
+
+    def attributes(self, index: int, program: Program) -> None:
+        for _ in range(self.chance.choice((1, 2, 4))):
+            self.into(
+                program, self.node("attributes", count=self.chance.randrange(3), flavour=self.chance.choice("sssd"))
+            )
+
+    def delay(self, index: int, program: Program) -> None:
+        program.delay = self.chance.choice((0.05, 0.5, 3.0, 20.0))
+
+    def bound(self, index: int, program: Program) -> None:
+        chance = self.chance
+        for node in self.some(program):
+            if node.fails >= 0:
+                node.flavour = chance.choice(("close", "close", "begin"))
+                node.seconds = chance.choice((0.1, 1.0, 2.9, 5.0)) if node.flavour == "close" else 1.0
+                node.fails = chance.choice((0, 0, 1, 99)) if node.flavour == "close" else 0
+                if node.flavour == "begin" and chance.random() < 0.5:
+                    self.plan.concurrency = min(self.plan.concurrency, 2)
+
+    def beat(self, index: int, program: Program) -> None:
+        for node in self.some(program):
+            if node.fails >= 0:
+                node.flavour, node.count = "beat", self.chance.choice((1, 3, 8))
+                node.seconds = self.chance.choice((0.0, 0.5, 4.0))
+                node.fails = self.chance.choice((0, 1, 2))
+
+    def write(self, index: int, program: Program) -> None:
+        chance = self.chance
+        for node in self.some(program):
+            if node.fails >= 0:
+                node.flavour, node.count = chance.choice(("append", "resume")), chance.choice((1, 4, 12))
+                node.seconds = chance.choice((0.0, 0.5, 4.0))
+                node.fails = chance.choice((0, 0, 1, 2))
+                node.token = chance.choice(("", "", SHARED))
+                self.read(index, node.token or f"s{node.id}.1")
+
+    def tell(self, index: int, program: Program) -> None:
+        self.into(program, self.node("tell", count=self.chance.choice((1, 3)), token=SHARED))
+        self.read(index, SHARED)
+
+    def read(self, index: int, name: str) -> None:
+        for _ in range(self.chance.choice((0, 1, 1, 2))):
+            self.plan.readers.append(Reader(index, name, self.chance.choice((0.0, 0.5, 3.0, 8.0))))
+
+    def some(self, program: Program) -> list[Node]:
+        """One or two steps; if there are none, one is put in."""
+        found = self.steps(program)
+        if not found:
+            self.into(program, self.node("step", flavour="work"))
+            found = self.steps(program)
+        return self.chance.sample(found, min(len(found), self.chance.choice((1, 2))))

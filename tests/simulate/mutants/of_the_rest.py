@@ -1,0 +1,145 @@
+"""Guards of chains of runs, attributes, put-off starts, bounds on steps, heartbeats and streams."""
+
+# Mutants reach where no caller does.
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+from tests.simulate.mutants.switches import Patch, mutant
+
+from fencepost.engine import closing, tick
+from fencepost.engine.live import LiveRun
+from fencepost.engine.owed import Owed
+from fencepost.engine.pulse import Pulse
+from fencepost.engine.shell import Shell
+from fencepost.engine.streams import AttemptChannel
+from fencepost.records import RunCreated, pack, unpack
+from fencepost.replay.asking import AskingFace
+from fencepost.replay.asks import Ask
+from fencepost.replay.divergence import asking
+from fencepost.replay.fold import OpenWork
+from fencepost_queue.protocol import Entry
+from fencepost_store import attributes
+from fencepost_store.events import EventType
+from fencepost_store.memory import MemoryStore
+from fencepost_store.streams import StreamOutcome, StreamVerdict, StreamWrite
+
+
+@mutant("engine/test_children.py::test_a_chain_is_one_run_to_its_client")
+def who_goes_on_forgets_attributes(patch: Patch) -> None:
+    """A run that goes on for another begins without what that one has said of itself."""
+    real = closing.successor_run
+
+    def successor_run(run: Any, created: Any, ended: Any, grace: int) -> Any:
+        made = real(run, created, ended, grace)
+        forgetful = replace(unpack(made.payload, RunCreated), attributes={})
+        return replace(made, payload=pack(forgetful), attributes={})
+
+    patch.set(closing, "successor_run", successor_run)
+
+
+@mutant("engine/test_features_meet.py::test_a_full_backlog_is_left_behind_by_continue_as_new")
+def nobody_goes_on(patch: Patch) -> None:
+    """F9: whoever ends a run by continue_as_new leaves the next one to those who ask for it."""
+
+    async def close(shell: Shell, live: LiveRun, owed: Owed, work: OpenWork) -> list[Entry]:
+        assert work.ended is not None
+        if work.ended.type is not EventType.run_continued:
+            return await real(shell, live, owed, work)
+        verdict = await shell.store.touch(live.run_id, work.fence, work.seen, None)
+        shell.clock.read(verdict.now)
+        return []
+
+    real = closing._close
+    patch.set(closing, "_close", close)
+
+
+@mutant("engine/test_attributes.py::test_attributes_are_seen_as_set_and_stay")
+def attributes_are_written_again(patch: Patch) -> None:
+    """What is set already is asked for once more."""
+
+    def set_attributes(self: AskingFace, changes: Mapping[str, str | None]) -> None:
+        self.refuse_when_closed()
+        self._attributes = attributes.changed(self._attributes, changes)
+        packed = attributes.packed(changes)
+        self._outstanding.add(Ask(EventType.attributes_set, self.new_id("attributes"), packed, asking(2)))
+
+    patch.set(AskingFace, "set_attributes", set_attributes)
+
+
+@mutant("engine/test_start_later.py::test_a_far_start_is_looked_at_once_when_it_comes_near")
+def a_start_is_not_put_off(patch: Patch) -> None:
+    """The first turn does not look at the time of the start."""
+    patch.set(tick, "put_off", lambda events, now: None)
+
+
+@mutant("engine/test_hazards_step_time.py::test_h120_a_start_lands_while_the_turn_times_the_step_out")
+def a_steps_time_is_never_over(patch: Patch) -> None:
+    """Turns do not look for steps that have not ended in time."""
+
+    def time_out(live: Any, owed: Any, token: str, now: int, bytes_max: int) -> None:
+        live.instance.fire_due(now)
+
+    patch.set(tick, "time_out", time_out)
+
+
+@mutant("engine/test_found_by_simulation.py::test_h125_the_last_heartbeat_before_an_error_waits_for_the_one_under_way")
+def a_heartbeat_is_cut_off(patch: Patch) -> None:
+    """The last details do not wait for those that are under way (pointed 84)."""
+
+    async def flush(self: Pulse) -> None:
+        await self._stop()
+        await self._write_newest()
+
+    patch.set(Pulse, "flush", flush)
+
+
+@mutant("engine/test_heartbeats.py::test_the_next_attempt_receives_the_last_details_after_an_error")
+def a_failed_attempt_leaves_old_details(patch: Patch) -> None:
+    """What was given within the last second before an error is not kept."""
+
+    async def flush(self: Pulse) -> None:
+        await self._stop()
+
+    patch.set(Pulse, "flush", flush)
+
+
+@mutant("engine/test_streams_writing.py::test_all_is_written_before_the_step_s_end_is_in_the_log")
+def a_step_ends_before_its_chunks(patch: Patch) -> None:
+    """Its end is told before what it wrote is there."""
+
+    async def at_rest(self: AttemptChannel) -> None:
+        return
+
+    patch.set(AttemptChannel, "_at_rest", at_rest)
+
+
+@mutant("store/test_streams.py::test_h113_a_write_that_is_sent_again_lands_once[memory]")
+def chunks_that_are_sent_again_land_again(patch: Patch) -> None:
+    """The store does not know a write that it has carried out before."""
+    real = MemoryStore.write_stream
+
+    async def write_stream(self: MemoryStore, write: StreamWrite) -> StreamVerdict:
+        stream = self._streams.get((write.run_id, write.name))
+        writer = stream.writers.get(write.writer) if stream is not None else None
+        if stream is not None and writer is not None and writer.attempt == write.attempt and not stream.closed_by:
+            writer.sent = write.first
+        return await real(self, write)
+
+    patch.set(MemoryStore, "write_stream", write_stream)
+
+
+@mutant("store/test_streams.py::test_h114_a_zombie_is_refused_once_the_next_attempt_has_started[memory]")
+def streams_are_not_fenced(patch: Patch) -> None:
+    """An attempt that was given up writes on behind the one that was begun in its place."""
+    real = MemoryStore._judge
+
+    def judge(self: MemoryStore, write: StreamWrite, *rest: Any) -> StreamOutcome | None:
+        found = real(self, write, *rest)
+        return None if found is StreamOutcome.fenced else found
+
+    patch.set(MemoryStore, "_judge", judge)
