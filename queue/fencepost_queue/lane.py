@@ -59,8 +59,6 @@ class Kind(enum.Enum):
     tick = "tick"
     step = "step"
 
-    __hash__ = object.__hash__  # an enum's own is a call into Python
-
 
 class Settling(msgspec.Struct, frozen=True):
     """The arguments of a settle but for its follow-ups. ``tokens`` makes a fresh delivery token."""

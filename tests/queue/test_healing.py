@@ -112,7 +112,7 @@ async def test_a_runs_messages_are_in_one_shard_and_all_shards_are_claimed(on_va
         depths = await queue.depth()
         assert [d.shard for d in depths] == [0, 1, 2, 3]
         assert all(d.ready and d.ready % 2 == 0 for d in depths)
-        assert await queue.wait(["q"], 10)
+        assert await queue.wait(["q"], 5_000)
         claimed = await queue.claim("q", 100, LEASE_MS, steps=10)
         kinds = [d.key[0] for d in claimed.deliveries]
         assert (kinds.count("t"), kinds.count("s"), claimed.fresh) == (40, 10, True)

@@ -33,7 +33,7 @@ async def blocked(server: OnServer, count: int) -> None:
 async def test_a_ring_that_came_before_is_heard(server: Server) -> None:
     a = server.client("a")
     await place(a, "t:1")
-    assert await a.wait(["other", "q"], 10)
+    assert await a.wait(["other", "q"], LONG_MS)
     assert not await a.wait(["other", "q"], 10), "each ring is heard once"
 
 
@@ -62,7 +62,7 @@ async def test_a_worker_without_room_for_steps_leaves_their_rings_to_others(serv
     assert (await a.claim("q", 5, LEASE_MS, steps=0)).deliveries == ()
     assert await server.bells("q") == {Kind.tick: 0, Kind.step: 2}
     await place(a, "t:1")
-    assert await a.wait(["q"], 10, steps=False)
+    assert await a.wait(["q"], LONG_MS, steps=False)
     while await a.wait(["q"], 5):
         pass  # had it heard them after all, it would still not ring for itself
     assert [d.key for d in (await a.claim("q", 5, LEASE_MS, steps=0)).deliveries] == ["t:1"]
@@ -76,7 +76,7 @@ async def test_a_claim_that_leaves_work_rings_for_another(server: Server) -> Non
     while await a.wait(["q"], 5):
         pass  # somebody took all rings and died
     assert len((await a.claim("q", 1, LEASE_MS)).deliveries) == 1
-    assert await b.wait(["q"], 10)
+    assert await b.wait(["q"], LONG_MS)
 
 
 async def test_a_claim_with_room_left_silences_the_bell(server: Server) -> None:
@@ -97,12 +97,12 @@ async def test_a_delay_that_is_next_to_come_due_wakes_somebody_who_will_remember
     """Else a worker that blocks for two seconds oversleeps a delay of one."""
     a = server.client("a")
     await place(a, "t:1", delay_ms=1000)
-    assert await a.wait(["q"], 10)
+    assert await a.wait(["q"], LONG_MS)
     assert (await a.claim("q", 9, LEASE_MS)).next_due_ms == 1000
     await place(a, "t:2", delay_ms=2000)
     assert not await a.wait(["q"], 10), "it comes later than what is known"
     await place(a, "t:2", delay_ms=300)
-    assert await a.wait(["q"], 10)
+    assert await a.wait(["q"], LONG_MS)
 
 
 async def test_who_takes_its_fill_hands_on_the_watch_over_what_comes_due(server: Server) -> None:
@@ -111,9 +111,9 @@ async def test_who_takes_its_fill_hands_on_the_watch_over_what_comes_due(server:
     await place(a, "t:1")
     assert [d.key for d in (await a.claim("q", 9, LEASE_MS)).deliveries] == ["t:1"]
     await place(a, "t:2")
-    assert await a.wait(["q"], 10)
+    assert await a.wait(["q"], LONG_MS)
     assert (await a.claim("q", 1, LEASE_MS)).next_due_ms == 1000
-    assert await server.client("b").wait(["q"], 10)
+    assert await server.client("b").wait(["q"], LONG_MS)
 
 
 async def test_a_ring_for_a_cancelled_wait_is_heard_by_the_next(on_valkey: OnServer) -> None:
@@ -177,7 +177,7 @@ async def test_h55_in_memory_a_ring_for_a_wait_that_is_cancelled_at_that_moment_
     waiting.cancel()
     await asyncio.wait({waiting})
     assert waiting.cancelled()
-    assert await b.wait(["q"], 10)
+    assert await b.wait(["q"], LONG_MS)
 
 
 async def test_two_waits_on_the_same_queues_are_refused(on_valkey: OnServer) -> None:

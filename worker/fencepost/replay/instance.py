@@ -37,6 +37,8 @@ class Instance(Core, Driven):
     be evicted.
     """
 
+    replaying: bool  # AskingFace's; who assigns it has to say its type, or `pyright --verifytypes` infers one
+
     @property
     def ended(self) -> bool:
         """True when the code has returned or failed (whether or not the log knows)."""
