@@ -266,3 +266,46 @@ def test_h81_trouble_with_the_store_is_not_the_steps_failure() -> None:
             assert not [line for line in shape if "failed" in line or "retrying" in line]
 
     run(main)
+
+
+def test_h62_a_lease_that_was_lost_before_the_body_began_begins_none() -> None:
+    """A freezes when its start of attempt 2 has landed, for longer than the lease; B takes the step over. Nobody tells
+    A of a loss that came before its body: it finds out by itself.
+    """
+
+    async def main() -> None:
+        world = World()
+        began: list[str] = []
+
+        @step(registry=world.registry, retries=5, first_delay=1.0)
+        async def work() -> str:
+            began.append("")
+            if len(began) == 1:
+                raise ValueError("once more")
+            return "done"
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            return await work()
+
+        real = world.memory.last_beat
+        async with world.worker("A") as a:
+
+            async def last_beat(run_id: str, entity: str) -> bytes | None:
+                found = await real(run_id, entity)
+                if a.store.frozen is None:
+                    a.store.frozen = a.queue.frozen = asyncio.Event()
+                    a.crashed.set()
+                return found
+
+            world.memory.last_beat = last_beat  # type: ignore[method-assign]
+            started = await world.start(flow)
+            await a.crashed.wait()
+            async with world.worker("B"):
+                assert await started.result(60) == "done"
+                assert len(began) == 2
+                a.thaw()
+                await asyncio.sleep(5)
+        assert len(began) == 2, "A has begun a body under a lease that it had lost"
+
+    run(main)

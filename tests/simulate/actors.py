@@ -120,6 +120,7 @@ class Actors:
 
     async def _deliver(self, client: Client, told: Accepted) -> str:
         pause = 0.1
+        heard = True
         for _ in range(PATIENCE):
             try:
                 told.began_at = told.began_at or self.world.loop.now
@@ -131,8 +132,9 @@ class Actors:
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 1.4)
             except errors.ServerUnavailable:
+                heard = False  # it may have landed: who gives up now does not know
                 await asyncio.sleep(0.1)
-        return "refused"
+        return "refused" if heard else "unknown"
 
     async def _read(self, client: Client, reader: Reader) -> None:
         await asyncio.sleep(reader.at)

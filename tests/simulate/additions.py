@@ -162,9 +162,9 @@ def _beats(record: Record) -> Generator[str]:
     for body in record.bodies:
         by_step[body.run, body.entity].append(body)
     for (index, entity), bodies in by_step.items():
-        newest: list[int] = []
         log = record.runs[index][1]
         retried = {event.attempt for event in log if event.entity == entity and event.type is T.step_retrying}
+        seen: list[tuple[int, list[int]]] = []
         for at, body in enumerate(bodies):
             given = {(one.attempt, place) for one in bodies[:at] for place in range(len(one.beats))}
             if body.found is None:
@@ -173,10 +173,12 @@ def _beats(record: Record) -> Generator[str]:
                 found = body.found
                 if tuple(found) not in given:
                     yield f"beat: attempt {body.attempt} of {entity} in run {index} found {found}, which none has given"
+            # A body of an older attempt that begins late, on a worker that was frozen, knows what its start knew.
+            newest = max((one for attempt, one in seen if attempt < body.attempt), default=[])
             if found < newest:
                 yield f"beat: attempt {body.attempt} of {entity} in run {index} found {found} after {newest}"
-            newest = found
-            if at and not set(record.hits) - NO_TROUBLE:
+            seen.append((body.attempt, found))
+            if at and bodies[at - 1].attempt < body.attempt and not set(record.hits) - NO_TROUBLE:
                 least = _kept(bodies[at - 1], retried)
                 if found < least:
                     yield f"beat: attempt {body.attempt} of {entity} in run {index} found {found}, {least} was kept"

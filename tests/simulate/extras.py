@@ -1,5 +1,5 @@
 """What is added to a share of the plans: runs that continue as new, attributes, put-off starts, bounds on a step's
-time, heartbeats with details, streams and their readers.
+time, heartbeats with details, streams and their readers; and somebody else's transactions that hold the rows of runs.
 
 All of it is drawn from a stream of chance of its own, and the rest of a plan stays what its seed has always made of it:
 whatever a seed without additions has found, it still finds.
@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 
 from msgspec.structs import replace
-from tests.simulate.plan import Node, Plan, Program, Reader
+from tests.simulate.plan import Fault, Node, Plan, Program, Reader
 from tests.simulate.programs import nodes_of
 
 SHARE = 0.4
@@ -32,6 +32,10 @@ def add(plan: Plan, ids: int) -> None:
     for index, program in enumerate(plan.programs):
         for kind in dict.fromkeys(chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=chance.choice((1, 2, 3)))):
             adding.kinds[kind](index, program)
+    for _ in range(chance.choice((0, 0, 1, 3))):
+        fault = Fault("rows", chance.randrange(plan.workers), chance.randrange(1, 80), chance.randrange(6))
+        fault.seconds = chance.choice((0.01, 0.1, 1.0))
+        plan.faults.append(fault)
 
 
 class _Adding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -124,6 +125,10 @@ class Faults:
                 self._roll_back(fault)
             case "outage" | "slow_server":
                 self._all_wires(fault)
+            case "rows":
+                self._lasting("rows", fault.seconds)
+                for run_id in self.world.servers.store._tables.ledgers:
+                    loop.create_task(self._hold(run_id, fault.seconds), context=SERVER.copy())
             case "cut":
                 wire = self.wire(who)
                 if wire is not None:
@@ -233,6 +238,11 @@ class Faults:
             else:
                 wire.slow[fault.op] = (until, 0.5)
         self._lasting(fault.kind, fault.seconds)
+
+    async def _hold(self, run_id: str, seconds: float) -> None:
+        """A transaction of somebody else's, as that of a step that writes, keeps the run's row."""
+        async with self.world.servers.store._locks.setdefault(run_id, asyncio.Lock()):
+            await asyncio.sleep(seconds)
 
     def _lasting(self, kind: str, seconds: float) -> None:
         self.hits[kind] += 1

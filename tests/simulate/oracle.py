@@ -28,7 +28,7 @@ from fencepost_store.protocol import Run, RunStatus
 DISRUPTIVE = frozenset(
     {
         *("crash", "poison", "child_crash", "rollout_crash", "freeze", "drain", "expire", "flush", "rollback"),
-        *("lost", "refused", "late", "slow", "rolled_back", "cut", "outage", "slow_server"),
+        *("lost", "refused", "late", "slow", "rolled_back", "cut", "outage", "slow_server", "rows"),
     }
 )
 """What may make a body run again: its process, its lease or the connection to its log was lost."""

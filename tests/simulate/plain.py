@@ -23,7 +23,7 @@ from fencepost.authoring.child import outcome
 from fencepost.failure import exception_of
 from fencepost.records import CancelRequested, ChildCreated, ChildEnded, StepCreated, StepEnded, unpack
 from fencepost_store.attributes import changes_in
-from fencepost_store.events import Event, EventType
+from fencepost_store.events import KINDS, Event, EventType
 
 Key = tuple[int, ...]
 """A call of a step: its node, and which visit of it; of a chunk that the workflow writes, also the how manieth."""
@@ -123,10 +123,8 @@ class Plain:
         rest = self._log[self._at :]
         if any(event.entity == marker for event in self._log):
             return True
-        later = [event for event in rest if event.type is EventType.step_created and _key(event) not in self._steps]
-        later += [event for event in rest if event.type is EventType.child_created and self._called(event) is None]
-        ends = (EventType.run_completed, EventType.run_failed, EventType.run_cancelled, EventType.run_continued)
-        return not later and not any(event.type in ends for event in rest)
+        # A batch is whole or not there: whatever was decided from here on would have the marker beside it.
+        return not any(KINDS[event.type].decision for event in rest)
 
     # Driving.
 

@@ -33,6 +33,7 @@ EXCUSES = {
     "client_call": 17.0,
     # What they leave behind may be healed by the run's deadline only: grace, recovery interval and slack.
     "late": 110.0,
+    "rows": 110.0,
     "slow": 110.0,
     "slow_server": 110.0,
     "cut": 110.0,

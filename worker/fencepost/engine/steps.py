@@ -219,8 +219,12 @@ def _catch_up(live: LiveRun, events: tuple[Event, ...]) -> None:
 
 async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt) -> None:
     """Run the body under its lease and deal with its message. A lost lease cancels the body and leaves the message to
-    its new owner.
+    its new owner; nobody would tell of one that was lost before, so it is looked at here.
     """
+    if not shell.keeper.fresh(delivery.token):
+        note("lease_lost", key=delivery.key)
+        shell.keeper.drop(delivery.token)
+        return
     aids = _aids(shell, delivery, attempt)
     try:
         await _run_body(shell, live, delivery, attempt, aids)
