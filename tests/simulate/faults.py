@@ -1,5 +1,8 @@
 """What goes wrong, and when: the plan's faults placed on the calls of the processes."""
 
+# The world looks into the reference model's tables, where a real server would be asked.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
