@@ -11,7 +11,8 @@ from typing import Any
 from msgspec.structs import replace
 from tests.simulate.mutants.switches import Patch, mutant
 
-from fencepost.engine import closing, tick
+from fencepost.engine import closing, steps, tick
+from fencepost.engine.bodies import Attempt
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.pulse import Pulse
@@ -22,7 +23,7 @@ from fencepost.replay.asking import AskingFace
 from fencepost.replay.asks import Ask
 from fencepost.replay.divergence import asking
 from fencepost.replay.fold import OpenWork
-from fencepost_queue.protocol import Entry
+from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store import attributes
 from fencepost_store.events import EventType
 from fencepost_store.memory import MemoryStore
@@ -143,3 +144,17 @@ def streams_are_not_fenced(patch: Patch) -> None:
         return None if found is StreamOutcome.fenced else found
 
     patch.set(MemoryStore, "_judge", judge)
+
+
+@mutant("engine/test_hazards_steps.py::test_h62_a_lease_that_was_lost_before_the_body_began_begins_none")
+def a_body_begins_under_a_lost_lease(patch: Patch) -> None:
+    """A worker that was frozen behind a step's start begins the body when it wakes up, and nobody stops it."""
+
+    async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt) -> None:
+        aids = steps._aids(shell, delivery, attempt)
+        try:
+            await steps._run_body(shell, live, delivery, attempt, aids)
+        finally:
+            await aids.close()
+
+    patch.set(steps, "run_body", run_body)
