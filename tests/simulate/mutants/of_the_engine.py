@@ -136,13 +136,16 @@ def settle_before_append(patch: Patch) -> None:
 
 @mutant("engine/test_hazards_steps.py::test_h92_a_follow_up_is_leased_only_if_its_key_is_absent")
 def bodies_begin_without_a_grant(patch: Patch) -> None:
-    """H92: a body starts because its turn decided so, whoever was given the message."""
+    """H92: a body starts because its turn decided so, whoever was given the message; its worker believes in a lease."""
 
     def start_granted(shell: Shell, live: LiveRun, what: Owed, settled: Any) -> None:
         granted = {delivery.key: delivery for delivery in settled.granted}
         for entity in sorted(what.inline):
             key = f"s:{live.run_id}:{entity}"
-            delivery = granted.get(key) or Delivery("default", key, f"{shell.worker}.0")
+            delivery = granted.get(key)
+            if delivery is None:
+                delivery = Delivery("default", key, f"{shell.worker}.0")
+                shell.keeper.hold(delivery, shell.ports.monotonic())
             shell.start_granted(delivery, live, entity, what.steps[entity])
 
     for module in (tick, hotpath):
