@@ -130,6 +130,14 @@ def _type_name(exc: BaseException) -> str:
     return _writable(f"{type(exc).__module__}.{type(exc).__qualname__}")
 
 
+def cut(text: str, room: int) -> str:
+    """The text without its middle, if it has more than ``room`` characters; it says so where it was cut."""
+    if len(text) <= room:
+        return text
+    half = room // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
+
+
 def _writable(text: str) -> str:
     """Lone surrogates cannot be written as UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
@@ -202,8 +210,7 @@ class _Writer:
     def text(self, text: str) -> str:
         text = _writable(text)
         room = max(TEXT_CHARS_LEAST, min(TEXT_CHARS_MAX, self.bytes_left))
-        if len(text) > room:
-            text = f"{text[: room // 2]}\n... {len(text) - room:,} characters left out ...\n{text[-(room // 2) :]}"
+        text = cut(text, room)
         self.bytes_left -= len(text)
         return text
 

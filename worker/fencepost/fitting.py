@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fencepost import payload_codecs
-from fencepost.failure import sealed, told
+from fencepost.failure import cut, sealed, told
 from fencepost.records import CancelRequested, ChildEnded, Failure, RunFailed, RunStopped, StepEnded, pack, unpack
 from fencepost_store.events import EventType, NewEvent
 
@@ -63,7 +63,7 @@ def _ever_shorter(error: Failure) -> Iterator[tuple[Failure, list[str]]]:
         yield error, gone
     for room in _CUTS[:2]:
         if len(error.traceback) > room:
-            error = _with(error, traceback=_cut(error.traceback, room))
+            error = _with(error, traceback=cut(error.traceback, room))
             yield error, [*gone, "the traceback's middle"]
     if error.attributes:
         gone.append("attributes")
@@ -82,7 +82,7 @@ def _ever_shorter(error: Failure) -> Iterator[tuple[Failure, list[str]]]:
     yield error, gone
     for room in _CUTS:
         if len(error.message) > room:
-            error = _with(error, message=_cut(error.message, room))
+            error = _with(error, message=cut(error.message, room))
             yield error, [*gone, "the message's middle"]
     yield _with(error, message="", type=error.type[:TYPE_CHARS_MAX]), [*gone, "the message"]
 
@@ -97,19 +97,12 @@ def _slight(error: Failure | None) -> Failure | None:
 def _bare(error: Failure) -> Failure:
     return Failure(
         error.type,
-        _cut(error.message, _CUTS[2]),
+        cut(error.message, _CUTS[2]),
         error.code,
         retryable=error.retryable,
         retry_after=error.retry_after,
         suppress_context=error.suppress_context,
     )
-
-
-def _cut(text: str, room: int) -> str:
-    if len(text) <= room:
-        return text
-    half = room // 2
-    return f"{text[:half]}\n... {len(text) - 2 * half:,} characters left out ...\n{text[-half:]}"
 
 
 def _opened(error: Failure) -> Failure:
@@ -164,7 +157,7 @@ def _fit_stop(data: bytes, bound: int) -> bytes:
 
 def _cut_bytes(text: str, room: int) -> str:
     """The text in at most about ``room`` bytes, whatever its characters are."""
-    return text if len(text.encode()) <= room else _cut(text, room // 8)
+    return text if len(text.encode()) <= room else cut(text, room // 8)
 
 
 _FITS: dict[EventType, Callable[[bytes, int], bytes]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,7 @@ import click
 from fencepost.cli.session import Session
 
 if TYPE_CHECKING:
+    from fencepost.dev.servers import EmbeddedServers
     from fencepost.engine.link import Ready
 
 POLL_SECONDS = 0.3
@@ -77,16 +79,16 @@ def dev(
             _tell_again(word)
             misfits.look()
 
-        async def lost() -> str:
-            while True:
-                await asyncio.sleep(SERVERS_SECONDS)
-                reason = await asyncio.to_thread(servers.gone)
-                if reason is not None:
-                    break
-            return f"{reason}\nstart `fencepost dev` again: the data is there"
+        watch, gone = None if no_reload else changed, partial(lost, servers)
+        supervise(config, modules, session, ready, restarted=again, changed=watch, lost=gone, own_builds=True)
 
-        watch = None if no_reload else changed
-        supervise(config, modules, session, ready, restarted=again, changed=watch, lost=lost, own_builds=True)
+
+async def lost(servers: EmbeddedServers) -> str:
+    """Return why a server is not there any more, and the way out."""
+    while True:
+        await asyncio.sleep(SERVERS_SECONDS)
+        if (reason := await asyncio.to_thread(servers.gone)) is not None:
+            return f"{reason}\nstart `fencepost dev` again: the data is there"
 
 
 async def changed(files: dict[str, int]) -> str:

@@ -56,21 +56,18 @@ def supervise(
     """
     order = Order(config, modules, session.log_format, session.log_level or "info", own_builds)
     expiry = Expiry(config)
-    preparing: list[asyncio.Task[None]] = []
 
     def all_ready(words: list[Ready]) -> None:
-        preparing.append(asyncio.create_task(expiry.prepare()))
+        expiry.begin()
         ready(words)
 
     hooks = Hooks(expiry.expire, all_ready, restarted, changed, lost)
-    outcome = asyncio.run(_supervise(config, order, hooks, expiry, preparing))
+    outcome = asyncio.run(_supervise(config, order, hooks, expiry))
     if outcome.code:
         raise Ended(outcome.message, outcome.code)
 
 
-async def _supervise(
-    config: Config, order: Order, hooks: Hooks, expiry: Expiry, preparing: list[asyncio.Task[None]]
-) -> Outcome:
+async def _supervise(config: Config, order: Order, hooks: Hooks, expiry: Expiry) -> Outcome:
     fault = os.environ.pop(FAULT_VARIABLE, None)  # for the first process of each place only, or none would ever stay
     supervisor = Supervisor(
         (sys.executable, "-m", "fencepost.cli.child"),
@@ -83,6 +80,4 @@ async def _supervise(
     try:
         return await supervisor.run()
     finally:
-        for task in preparing:
-            await task
         await expiry.close()

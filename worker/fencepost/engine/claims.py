@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias
 
-from fencepost.engine.handback import hand_back, hand_back_after_bug, release
+from fencepost.engine.handback import hand_back, release
 from fencepost.engine.live import LiveRun
 from fencepost.engine.shell import Shell
 from fencepost.engine.steps import handle_granted, handle_step
@@ -15,7 +15,6 @@ from fencepost.engine.tick import handle_tick
 from fencepost.records import StepCreated
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Claimed, Delivery, QueueTrouble
-from fencepost_store.protocol import StoreTrouble
 
 CLAIM_MAX = 64
 """Messages per claim: enough to amortise the call, few enough that other workers get their share."""
@@ -117,10 +116,8 @@ class Claims:
         except asyncio.CancelledError:
             await asyncio.shield(release(self._shell, delivery))
             raise
-        except (StoreTrouble, QueueTrouble) as trouble:
-            await hand_back(self._shell, delivery, trouble)
-        except Exception as bug:  # noqa: BLE001 - whatever it is
-            await hand_back_after_bug(self._shell, delivery, bug)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            await hand_back(self._shell, delivery, error)
         finally:
             if is_step:
                 self._shell.slots.give()

@@ -23,6 +23,11 @@ class Expiry:
         self._config = config
         self._queue: Queue | None = None
         self._lock = asyncio.Lock()
+        self._preparing: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Prepare, beside whatever else is going on; ``close`` waits for it."""
+        self._preparing = asyncio.create_task(self.prepare())
 
     async def prepare(self) -> None:
         """Connect now. A failure is left to the time of need."""
@@ -54,6 +59,8 @@ class Expiry:
 
     async def close(self) -> None:
         """Give back the connection. Idempotent."""
+        if self._preparing is not None:
+            await self._preparing
         queue, self._queue = self._queue, None
         if queue is not None:
             await queue.close()

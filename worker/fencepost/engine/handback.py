@@ -14,6 +14,7 @@ from fencepost.engine.owed import Owed
 from fencepost.engine.shell import Shell
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble, Settled, SettleOutcome, step_key
+from fencepost_store.protocol import StoreTrouble
 
 TROUBLE_DELAY_MS = 2_000
 """Upper end of the first jittered delay after trouble with a server: well under a lease, well over a reconnect."""
@@ -57,20 +58,20 @@ async def release(shell: Shell, delivery: Delivery, delay_ms: int = 0, *, proof:
         note("release_failed", key=delivery.key, error=str(trouble))
 
 
-async def hand_back(shell: Shell, delivery: Delivery, trouble: Exception) -> None:
-    """Trouble with a server: not a crash and nobody's failure. Release with jittered backoff."""
-    delay = shell.jitter_ms(TROUBLE_DELAY_MS)
-    note("server_trouble", key=delivery.key, error=f"{type(trouble).__name__}: {trouble}", delay_ms=delay)
-    await release(shell, delivery, delay)
+async def hand_back(shell: Shell, delivery: Delivery, error: Exception) -> None:
+    """What a handler could not deal with: trouble with a server, which is not a crash and nobody's failure, or a bug of
+    ours, which must cost neither the message nor the worker. Release with jittered backoff.
 
-
-async def hand_back_after_bug(shell: Shell, delivery: Delivery, bug: Exception) -> None:
-    """A bug of ours: it must cost neither the message nor the worker. Called where the exception is caught, with the
-    delivery that is held then: under another token nobody could give the lease back, and it would be renewed for ever.
+    Called where the exception is caught, with the delivery that is held then: under another token nobody could give the
+    lease back, and it would be renewed for ever.
     """
-    trace = "".join(traceback.format_exception(bug))
-    note("handler_failed", key=delivery.key, error=f"{type(bug).__name__}: {bug}", trace=trace)
-    await hand_back(shell, delivery, bug)
+    told = f"{type(error).__name__}: {error}"
+    if not isinstance(error, (StoreTrouble, QueueTrouble)):
+        trace = "".join(traceback.format_exception(error))
+        note("handler_failed", key=delivery.key, error=told, trace=trace)
+    delay = shell.jitter_ms(TROUBLE_DELAY_MS)
+    note("server_trouble", key=delivery.key, error=told, delay_ms=delay)
+    await release(shell, delivery, delay)
 
 
 def start_granted(shell: Shell, live: LiveRun, owed: Owed, settled: Settled) -> None:

@@ -16,7 +16,6 @@ from fencepost.engine.advance import Progress, advance
 from fencepost.engine.closing import duties
 from fencepost.engine.handback import (
     hand_back,
-    hand_back_after_bug,
     release,
     settle,
     settle_and_announce,
@@ -31,7 +30,7 @@ from fencepost.log import Landed, LimitExceeded, NotWritten, Written
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.telemetry import note
-from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store.admission import Unstorable
 from fencepost_store.events import NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, StoreTrouble
@@ -75,14 +74,10 @@ async def _deal(shell: Shell, live: LiveRun, dones: list[Done]) -> None:
         if fresh and not await _hot(shell, live, owed, fresh):
             live.drop()
             await _cold(shell, live, owed, fresh)
-    except (StoreTrouble, QueueTrouble) as trouble:
+    except Exception as error:  # noqa: BLE001 - whatever it is: all whose ends were here wait for their messages
         live.drop()
         for done in fresh:
-            await hand_back(shell, done.delivery, trouble)
-    except Exception as bug:  # noqa: BLE001 - whatever it is: all whose ends were here wait for their messages
-        live.drop()
-        for done in fresh:
-            await hand_back_after_bug(shell, done.delivery, bug)
+            await hand_back(shell, done.delivery, error)
     finally:
         if owed.inline:
             shell.slots.give(len(owed.inline))

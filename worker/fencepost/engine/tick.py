@@ -21,7 +21,6 @@ from fencepost.engine.endings import (
 )
 from fencepost.engine.handback import (
     hand_back,
-    hand_back_after_bug,
     release,
     settle_and_announce,
     start_granted,
@@ -40,9 +39,9 @@ from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
 from fencepost.replay.starting import put_off
 from fencepost.telemetry import note, note_lacking
-from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
+from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store.admission import Unstorable
-from fencepost_store.protocol import Batch, CorruptLog, Loaded, StoreTrouble, Verdict
+from fencepost_store.protocol import Batch, CorruptLog, Loaded, Verdict
 
 MISSING_CODE_DELAY_MS = 10_000
 """Upper end of the delay before a run whose code this worker lacks is offered again; other workers may take it
@@ -60,12 +59,9 @@ async def handle_tick(shell: Shell, delivery: Delivery) -> None:
             at_hand, current = current, None
             try:
                 current = await _turn(shell, live, at_hand)
-            except (StoreTrouble, QueueTrouble) as trouble:
+            except Exception as error:  # noqa: BLE001 - whatever it is: who comes next begins with the log
                 live.drop_idle()
-                await hand_back(shell, at_hand, trouble)
-            except Exception as bug:  # noqa: BLE001 - whatever it is: who comes next begins with the log
-                live.drop_idle()
-                await hand_back_after_bug(shell, at_hand, bug)
+                await hand_back(shell, at_hand, error)
     finally:
         shell.runs.leave(live)
         note("tick_handled", run=run_id)
