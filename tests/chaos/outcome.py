@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 from tests.chaos.faults import Fault
-from tests.ordeal.verdict import Judgement
+from tests.ordeal.verdict import Delay, Judgement
 
 LEASES_MAX = 2.0
 """After a worker's kill at default settings every run moves within two leases ..."""
@@ -35,10 +35,19 @@ class Outcome(msgspec.Struct):
 
     def recoveries(self) -> dict[str, list[float]]:
         """Seconds by kind of fault, one for each run that had something to do."""
-        found: dict[str, list[float]] = {fault.kind: [] for fault in self.faults}
+        return {kind: [delay.seconds for delay in delays] for kind, delays in self.delays().items()}
+
+    def delays(self) -> dict[str, list[Delay]]:
+        """The same with all that is known, the fastest first."""
+        found: dict[str, list[Delay]] = {fault.kind: [] for fault in self.faults}
         for delay in self.judgement.delays:
-            found[self.faults[delay.moment].kind].append(delay.seconds)
-        return {kind: sorted(seconds) for kind, seconds in found.items()}
+            found[self.faults[delay.moment].kind].append(delay)
+        return {kind: sorted(delays, key=lambda delay: delay.seconds) for kind, delays in found.items()}
+
+    def beside(self, delay: Delay) -> list[Fault]:
+        """Faults that began while a run was on its way to move again."""
+        moved = self.faults[delay.moment].at + int((delay.idle + delay.seconds) * 1e6)
+        return [fault for fault in self.faults[delay.moment + 1 :] if fault.since < moved]
 
 
 def percentile(ordered: list[float], share: float) -> float:
@@ -62,11 +71,13 @@ def told(outcome: Outcome) -> list[str]:
     judged = outcome.judgement
     times = Counter(fault.kind for fault in outcome.faults)
     lines = [f"seed {outcome.seed}: {len(outcome.faults)} faults, the fewest open runs at one {_fewest(outcome)}"]
-    for kind, seconds in sorted(outcome.recoveries().items()):
-        if seconds:
+    for kind, delays in sorted(outcome.delays().items()):
+        if delays:
+            seconds = [delay.seconds for delay in delays]
             middle, tail = percentile(seconds, 0.5), percentile(seconds, 0.99)
             moved = (
-                f"{len(seconds)} runs moved again after p50 {middle:.2f} s, p99 {tail:.2f} s, worst {seconds[-1]:.2f} s"
+                f"{len(seconds)} runs moved again after p50 {middle:.2f} s, p99 {tail:.2f} s, worst "
+                f"{_worst(outcome, delays[-1])}"
             )
         else:
             moved = "nobody had anything to do"
@@ -84,6 +95,14 @@ def told(outcome: Outcome) -> list[str]:
     lines += [f"WRONG: {what}" for what in outcome.wrong[:50]]
     lines += [f"SLOW: {what}" for what in outcome.slow]
     return lines
+
+
+def _worst(outcome: Outcome, delay: Delay) -> str:
+    """With what it takes to look into it: the run, and what else went wrong meanwhile."""
+    since = outcome.faults[delay.moment].at + int(delay.idle * 1e6)
+    beside = [f"{fault.kind} at {(fault.since - since) / 1e6:+.1f} s" for fault in outcome.beside(delay)]
+    also = f", beside {', '.join(beside)}" if beside else ""
+    return f"{delay.seconds:.2f} s ({delay.workflow} {delay.run}{also})"
 
 
 def _by_kind(counts: Counter[str]) -> str:

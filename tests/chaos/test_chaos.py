@@ -14,6 +14,7 @@ from tests.ordeal.verdict import Delay, Judgement
 
 from fencepost_store.protocol import RunStatus
 
+SECOND = 1_000_000
 KINDS = ("kill", "flush", "postgres")
 
 
@@ -100,6 +101,23 @@ def test_a_recovery_beyond_its_bound_is_told() -> None:
     assert too_slow(outcome(20.0, 7.0, 100.0)) == []
     assert too_slow(outcome(20.1, 7.0, 0.0)) == ["recovery after kill: p99 20.1 s, bound 20 s"]
     assert too_slow(outcome(1.0, 7.5, 0.0)) == ["recovery after flush: p99 7.5 s, bound 7 s"]
+
+
+def test_the_worst_recovery_names_its_run_and_the_faults_beside_it() -> None:
+    """A sleep that was due 4 s after the flush, and a cut network before it was told; the kill before has no part."""
+    faults = [
+        Fault("kill", at=1 * SECOND, since=1 * SECOND),
+        Fault("flush", at=5 * SECOND, since=5 * SECOND),
+        Fault("hole", at=23 * SECOND, since=11 * SECOND),
+        Fault("drain", at=40 * SECOND, since=40 * SECOND),
+    ]
+    delays = [Delay(1, "r1", "sleeper", 0.5), Delay(1, "r2", "sleeper", 28.5, 4.0), Delay(3, "r3", "tree", 0.1)]
+    lines = told(Outcome(1, 10.0, faults, Judgement(delays=delays), Counter()))
+    assert [line for line in lines if "p99" in line] == [
+        "  drain              1 times; 1 runs moved again after p50 0.10 s, p99 0.10 s, worst 0.10 s (tree r3)",
+        "  flush              1 times; 2 runs moved again after p50 0.50 s, p99 28.50 s, worst 28.50 s (sleeper r2, "
+        "beside hole at +2.0 s)",
+    ]
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.5, 50.0), (0.99, 99.0), (1.0, 100.0), (0.001, 1.0)])

@@ -99,9 +99,10 @@ def _judge(loaded: Loaded, checker: Checker, ran: Ran, question: Question, found
     if wrong is not None:
         problem("result", wrong)
     for index, (moment, horizon) in enumerate(question.moments):
-        seconds = recovery(log, owes, moment, horizon)
-        if seconds is not None:
-            found.delays.append(Delay(index, run.run_id, run.workflow, min(seconds, NEVER)))
+        took = recovery(log, owes, moment, horizon)
+        if took is not None:
+            idle, seconds = took
+            found.delays.append(Delay(index, run.run_id, run.workflow, min(seconds, NEVER), idle))
     for what in strange_bodies(run.run_id, log, ran):
         problem("body", what)
 

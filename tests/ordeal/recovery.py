@@ -12,8 +12,8 @@ from fencepost.replay.fold import OpenWork
 from fencepost_store.events import Event, EventType
 
 
-def recovery(log: Sequence[Event], owes: Sequence[bool], moment: int, horizon: int) -> float | None:
-    """Seconds from ``moment`` (or from when there was something to do after it, within ``horizon`` microseconds) to the
+def recovery(log: Sequence[Event], owes: Sequence[bool], moment: int, horizon: int) -> tuple[float, float] | None:
+    """Seconds from ``moment`` until there was something to do (within ``horizon`` microseconds), and from then to the
     next event. None: nothing was to be done. Infinite: it never moved. ``owes``: after each event, whether the code
     asked for what was not in the log.
     """
@@ -28,10 +28,11 @@ def recovery(log: Sequence[Event], owes: Sequence[bool], moment: int, horizon: i
     ready = _ready(work, owes[count - 1], moment)
     if ready is None or ready > moment + horizon:
         return None
+    idle = (ready - moment) / 1e6
     after = [event for event in log[count:] if moves(event)]
     if not after:
-        return float("inf")
-    return max(0.0, (after[0].at - ready) / 1e6)
+        return idle, float("inf")
+    return idle, max(0.0, (after[0].at - ready) / 1e6)
 
 
 def moves(event: Event) -> bool:

@@ -157,18 +157,18 @@ WAIT = [_event(1, E.run_created, 0), _event(2, E.wait_created, 1, "sleep#1", due
 @pytest.mark.parametrize(
     ("log", "owes", "moment", "expected"),
     [
-        ([*STEP, _event(4, E.step_completed, 7, "s#1", attempt=1)], [True, False, False, True], 2, 5.0),
-        (STEP, [True, False, False], 2, float("inf")),
-        ([*WAIT, _event(3, E.wait_completed, 9.5, "sleep#1")], [True, False, True], 5, 0.5),
+        ([*STEP, _event(4, E.step_completed, 7, "s#1", attempt=1)], [True, False, False, True], 2, (0.0, 5.0)),
+        (STEP, [True, False, False], 2, (0.0, float("inf"))),
+        ([*WAIT, _event(3, E.wait_completed, 9.5, "sleep#1")], [True, False, True], 5, (4.0, 0.5)),
         ([*WAIT, _event(3, E.wait_completed, 9.5, "sleep#1")], [True, False, True], 2, None),
-        ([*WAIT, _event(3, E.wait_completed, 9.5, "sleep#1")], [True, False, True], 0.5, 0.5),
+        ([*WAIT, _event(3, E.wait_completed, 9.5, "sleep#1")], [True, False, True], 0.5, (0.0, 0.5)),
         (WAIT, [True, False], -1, None),
         ([*WAIT, _event(3, E.run_terminated, 4)], [True, False, False], 5, None),
     ],
     ids=["open step", "never moved", "due soon", "due later", "a turn owed", "not there yet", "ended"],
 )
 def test_recovery_counts_from_when_there_was_something_to_do(
-    log: list[Event], owes: list[bool], moment: float, expected: float | None
+    log: list[Event], owes: list[bool], moment: float, expected: tuple[float, float] | None
 ) -> None:
     """Within five seconds after the moment."""
     assert recovery(log, owes, int(moment * SECOND), 5 * SECOND) == expected

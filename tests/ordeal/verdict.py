@@ -59,12 +59,15 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 class Delay(msgspec.Struct, frozen=True):
-    """How long a run took to move after a moment, see recovery.py. ``moment``: its index."""
+    """How long a run took to move after a moment, see recovery.py. ``moment``: its index. ``idle``: seconds after it
+    in which the run had nothing to do; ``seconds`` count from then.
+    """
 
     moment: int
     run: str
     workflow: str
     seconds: float
+    idle: float = 0.0
 
 
 class Judgement(msgspec.Struct):
