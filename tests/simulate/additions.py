@@ -179,7 +179,7 @@ def _beats(record: Record) -> Generator[str]:
                 yield f"beat: attempt {body.attempt} of {entity} in run {index} found {found} after {newest}"
             seen.append((body.attempt, found))
             if at and bodies[at - 1].attempt < body.attempt and not set(record.hits) - NO_TROUBLE:
-                least = _kept(bodies[at - 1], retried)
+                least = _kept(bodies[at - 1], retried, record.windows)
                 if found < least:
                     yield f"beat: attempt {body.attempt} of {entity} in run {index} found {found}, {least} was kept"
     if record.plan.calm() and not record.stuck:
@@ -190,11 +190,16 @@ def _beats(record: Record) -> Generator[str]:
                 yield f"beat: the details of {entity} in run {index}, which has ended, are kept"
 
 
-def _kept(body: Body, retried: set[int]) -> list[int]:
+def _kept(body: Body, retried: set[int], windows: Sequence[tuple[float, float, str]]) -> list[int]:
     """What an attempt has left at least: the last details if its error stands in the log, else those of a while before
-    it was heard of last.
+    it was heard of last, not counting what its process may have been frozen for.
     """
     if body.attempt in retried:
         return [body.attempt, len(body.beats) - 1] if body.beats else []
-    sure = [place for place, at in enumerate(body.beats) if at + BEATEN_SECONDS < body.beats[-1]]
+    last = body.beats[-1] if body.beats else 0.0
+
+    def frozen(at: float) -> float:
+        return sum(max(0.0, min(end, last) - max(begin, at)) for begin, end, kind in windows if kind == "freeze")
+
+    sure = [place for place, at in enumerate(body.beats) if at + BEATEN_SECONDS + frozen(at) < last]
     return [body.attempt, sure[-1]] if sure else []
