@@ -16,6 +16,7 @@ from oracle import check
 from structlog.testing import capture_logs
 
 from fencepost import hook, step, workflow
+from fencepost.engine.handback import BUG_DELAY_MAX_MS, BUGS_MAX, bug_delay_ms
 from fencepost.replay.instance import Instance
 from fencepost_queue.protocol import Entry, tick_key
 from fencepost_store.events import Event, EventType
@@ -28,8 +29,8 @@ def bug() -> None:
 
 @pytest.mark.parametrize("where", ["turn", "step"])
 def test_a_handler_that_fails_each_time_harms_nobody_else_and_goes_on_when_the_bug_is_gone(where: str) -> None:
-    """In turns, and in a step's handler, which gives back its only slot each time. Offered again about once a second,
-    and no suspect: nothing has died.
+    """In turns, and in a step's handler, which gives back its only slot each time. Offered again after pauses that
+    double up to a minute, and no suspect: nothing has died. When the bug is gone the next one is met by short pauses.
     """
 
     async def main() -> None:
@@ -64,14 +65,18 @@ def test_a_handler_that_fails_each_time_harms_nobody_else_and_goes_on_when_the_b
             with capture_logs() as logs:
                 for _ in range(5):
                     assert await (await world.start(flow)).result(10) == "done"
-                await asyncio.sleep(60)
+                await asyncio.sleep(600)
             failed = [line for line in logs if line["event"] == "handler_failed"]
-            assert 20 < len(failed) < 200
+            assert 10 < len(failed) < 40
+            pauses = [line["delay_ms"] for line in logs if line["event"] == "server_trouble"]
+            assert max(pauses[:2]) <= 4_000
+            assert 20_000 < max(pauses) <= BUG_DELAY_MAX_MS
             assert {line["error"] for line in failed} == {"AssertionError: a bug"}
             assert not (await bad.status()).ended
             broken.clear()
-            assert await bad.result(10) == "done"
+            assert await bad.result(BUG_DELAY_MAX_MS / 1000) == "done"
             assert a.suspects == []
+            assert a.shell.bugs == {}
         check(await world.log(bad))
 
     run(main)
@@ -156,5 +161,23 @@ def test_a_bug_in_the_replay_leaves_no_live_run_that_cannot_be_used(monkeypatch:
             assert await started.result(8) == "done"
         assert raised
         check(await world.log(started))
+
+    run(main)
+
+
+def test_the_table_of_messages_that_met_a_bug_is_bounded() -> None:
+    """The oldest is forgotten first, and the one that is met most often is not the oldest."""
+
+    async def main() -> None:
+        async with World().worker("A") as a:
+            shell = a.shell
+        assert [bug_delay_ms(shell, "often") for _ in range(7)] == [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000]
+        for n in range(BUGS_MAX + 5):
+            bug_delay_ms(shell, f"once {n}")
+            bug_delay_ms(shell, "often")
+        assert len(shell.bugs) == BUGS_MAX
+        assert "once 5" not in shell.bugs
+        assert bug_delay_ms(shell, "often") == 60_000
+        assert bug_delay_ms(shell, "once 0") == 2_000
 
     run(main)

@@ -17,7 +17,14 @@ from fencepost_queue.protocol import Delivery, Entry, QueueTrouble, Settled, Set
 from fencepost_store.protocol import StoreTrouble
 
 TROUBLE_DELAY_MS = 2_000
-"""Upper end of the first jittered delay after trouble with a server: well under a lease, well over a reconnect."""
+"""Upper end of the jittered delay after trouble with a server: well under a lease, well over a reconnect. Also of the
+first one after a bug of ours, which doubles from time to time."""
+
+BUG_DELAY_MAX_MS = 60_000
+"""Upper end of the delay after a bug of ours that does not go away."""
+
+BUGS_MAX = 1_000
+"""Messages that this worker remembers as having met one; of more it forgets the oldest, and begins with them anew."""
 
 
 async def settle(
@@ -34,6 +41,7 @@ async def settle(
     since = shell.ports.monotonic()
     shell.keeper.drop(delivery.token)
     shell.ports.fault("settle.before")
+    shell.bugs.pop(delivery.key, None)
     settled = await shell.queue.settle(
         delivery,
         entries,
@@ -60,18 +68,28 @@ async def release(shell: Shell, delivery: Delivery, delay_ms: int = 0, *, proof:
 
 async def hand_back(shell: Shell, delivery: Delivery, error: Exception) -> None:
     """What a handler could not deal with: trouble with a server, which is not a crash and nobody's failure, or a bug of
-    ours, which must cost neither the message nor the worker. Release with jittered backoff.
+    ours, which must cost neither the message nor the worker. Release with jittered backoff: after a bug it grows with
+    each time that this worker meets it, as the run cannot go on before somebody has mended the code.
 
     Called where the exception is caught, with the delivery that is held then: under another token nobody could give the
     lease back, and it would be renewed for ever.
     """
     told = f"{type(error).__name__}: {error}"
+    delay = shell.jitter_ms(TROUBLE_DELAY_MS)
     if not isinstance(error, (StoreTrouble, QueueTrouble)):
         trace = "".join(traceback.format_exception(error))
         note("handler_failed", key=delivery.key, error=told, trace=trace)
-    delay = shell.jitter_ms(TROUBLE_DELAY_MS)
+        delay = shell.jitter_ms(bug_delay_ms(shell, delivery.key))
     note("server_trouble", key=delivery.key, error=told, delay_ms=delay)
     await release(shell, delivery, delay)
+
+
+def bug_delay_ms(shell: Shell, key: str) -> int:
+    """How long a message that has met a bug of ours is left alone at most."""
+    met = shell.bugs[key] = shell.bugs.pop(key, 0) + 1
+    while len(shell.bugs) > BUGS_MAX:
+        del shell.bugs[next(iter(shell.bugs))]
+    return min(BUG_DELAY_MAX_MS, TROUBLE_DELAY_MS << min(met - 1, 10))
 
 
 def start_granted(shell: Shell, live: LiveRun, owed: Owed, settled: Settled) -> None:

@@ -62,8 +62,8 @@ def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepC
 @dataclass(slots=True, eq=False)
 class Shell:
     """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this
-    process runs one suspect and nothing else: no step is
-    run inline. ``join``: begins a transaction for a step's body (None: the store has none)."""
+    process runs one suspect and nothing else: no step is run inline. ``join``: begins a transaction for a step's body
+    (None: the store has none). ``bugs``: how often in a row a message has met a bug of ours here, by key."""
 
     settings: Settings
     ports: Ports
@@ -80,6 +80,7 @@ class Shell:
     stream_limits: StreamLimits = field(default_factory=StreamLimits)
     alone: bool = False
     join: Join | None = None
+    bugs: dict[str, int] = field(default_factory=dict)
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
 
     @property
