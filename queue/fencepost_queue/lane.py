@@ -81,15 +81,18 @@ def is_tick(key: str) -> bool:
 
 
 class Lane:
-    """All of one lane: messages by key, the enqueue counter, the generation, unheard rings."""
+    """All of one lane: messages by key, the enqueue counter, the generation, unheard rings, and until when somebody is
+    at the sweep that a new generation calls for (None: it is done).
+    """
 
-    __slots__ = ("bells", "counter", "generation", "messages", "queue")
+    __slots__ = ("bells", "counter", "generation", "messages", "queue", "swept_until")
 
     def __init__(self, queue: str) -> None:
         self.queue: str = queue
         self.messages: dict[str, Message] = {}
         self.counter: int = 0
         self.generation: str | None = None
+        self.swept_until: int | None = None
         self.bells: dict[Kind, int] = dict.fromkeys(Kind, 0)
 
     def enqueue(self, now: int, entry: Entry, *, conflicts: int = 0) -> EnqueueOutcome:
@@ -117,8 +120,11 @@ class Lane:
     def claim(
         self, now: int, limit: int, steps: int, lease_ms: int, tokens: Callable[[], str], new_generation: str
     ) -> Claimed:
-        """Promote, reclaim, pop. Each of the three is bounded."""
-        fresh = self.generation is None
+        """Promote, reclaim, pop. Each of the three is bounded. Who finds the data gone is to sweep, and after a silence
+        of a lease another is."""
+        sweep = self.generation is None or (self.swept_until is not None and self.swept_until <= now)
+        if sweep:
+            self.swept_until = now + lease_ms
         generation = self.generation or new_generation
         self.generation = generation
         for key in self._first(State.delayed, WORK_PER_CLAIM, until=now):
@@ -137,7 +143,7 @@ class Lane:
         if limit > 0:
             self._hand_on_the_watch(filled=len(taken) == limit, steps=steps, room=room)
         ends = [m.at for m in self.messages.values() if m.state is not State.ready]
-        return Claimed(taken, max(0, min(ends) - now) if ends else None, generation, fresh)
+        return Claimed(taken, max(0, min(ends) - now) if ends else None, generation, sweep)
 
     def renew(self, now: int, delivery: Delivery, lease_ms: int) -> tuple[bool, bool]:
         """(still the caller's, withdrawn). What a loss of the server's data took from its owner is taken back."""
@@ -214,6 +220,13 @@ class Lane:
             self.messages[key] = replace(self.messages[key], at=now)
             self.ring(kind_of(key))
         return len(mine)
+
+    def sweep(self, now: int, generation: str, lease_ms: int) -> bool:
+        """Somebody is at it, or is done with it: False if there is nothing to be done any more."""
+        if self.generation is None or self.swept_until is None or self.generation not in generation.split(","):
+            return False
+        self.swept_until = now + lease_ms if lease_ms > 0 else None
+        return True
 
     def withdraw(self, key: str) -> str | None:
         """What nobody has begun goes; what is leased is marked for its owner's next renewal, and its token answered."""

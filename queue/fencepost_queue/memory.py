@@ -38,6 +38,7 @@ class LaneSnapshot(msgspec.Struct, frozen=True):
     messages: dict[str, Message]
     counter: int
     generation: str | None
+    swept_until: int | None
     bells: dict[Kind, int]
 
 
@@ -66,7 +67,9 @@ class MemoryServer:
     def snapshot(self) -> dict[str, LaneSnapshot]:
         """The whole state; messages are immutable, so this copies no more than the tables."""
         return {
-            name: LaneSnapshot(dict(lane.messages), lane.counter, lane.generation, dict(lane.bells))
+            name: LaneSnapshot(
+                dict(lane.messages), lane.counter, lane.generation, lane.swept_until, dict(lane.bells)
+            )
             for name, lane in self.lanes.items()
         }
 
@@ -76,7 +79,8 @@ class MemoryServer:
         for name, kept in state.items():
             lane = self.lane(name)
             lane.messages = dict(kept.messages)
-            lane.counter, lane.generation, lane.bells = kept.counter, kept.generation, dict(kept.bells)
+            lane.counter, lane.bells = kept.counter, dict(kept.bells)
+            lane.generation, lane.swept_until = kept.generation, kept.swept_until
 
     def lane(self, queue: str) -> Lane:
         """The lane of a queue, made when first named."""
@@ -200,6 +204,10 @@ class MemoryQueue:
     async def expire(self, owner: str) -> int:
         now = self._server.clock_ms()
         return self._rung(sum(lane.expire(now, owner) for lane in self._server.lanes.values()))
+
+    async def sweep(self, queue: str, generation: str, lease_ms: int) -> bool:
+        lane = self._server.lanes.get(queue, Lane(queue))
+        return lane.sweep(self._server.clock_ms(), generation, lease_ms)
 
     async def withdraw(self, queue: str, keys: Sequence[str]) -> list[str]:
         lane = self._server.lanes.get(queue, Lane(queue))

@@ -62,14 +62,15 @@ class Delivery(msgspec.Struct, frozen=True):
 
 class Claimed(msgspec.Struct, frozen=True):
     """``next_due_ms``: until the earliest delayed message or lease end of the lane, None if there is none.
-    ``generation``: the lane's generation. ``fresh``: this call found no generation and set it anew, so its caller
-    runs the one full reconcile.
+    ``generation``: the lane's generation. ``sweep``: the caller is to run the one full reconcile, and says with
+    ``Queue.sweep`` that it is at it: this call found no generation and set it anew, or whoever was to do it has been
+    silent for a lease.
     """
 
     deliveries: tuple[Delivery, ...]
     next_due_ms: int | None
     generation: str
-    fresh: bool
+    sweep: bool
 
 
 class EnqueueOutcome(enum.Enum):
@@ -190,6 +191,13 @@ class Queue(Protocol):
     async def expire(self, owner: str) -> int:
         """A supervisor saw ``owner`` die: end its leases now (as expired ones: crashes + 1 at reclaim). Returns how
         many.
+        """
+        ...
+
+    async def sweep(self, queue: str, generation: str, lease_ms: int) -> bool:
+        """The caller is at the full reconcile that a claim of this ``generation`` asked of it, and goes on for up to
+        ``lease_ms``; 0: it is done. False: there is no such sweep any more, for another has done it or the data is lost
+        again.
         """
         ...
 

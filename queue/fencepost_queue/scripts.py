@@ -10,7 +10,7 @@ import msgspec
 
 from fencepost_queue.limits import BELL_TOKENS_MAX, EXPIRE_SCAN_COUNT, FRONT, ROUNDS_MAX, WORK_PER_CLAIM
 
-NAMES = ("claim", "depth", "enqueue", "expire", "inspect", "peek", "release", "renew", "settle", "withdraw")
+NAMES = ("claim", "depth", "enqueue", "expire", "inspect", "peek", "release", "renew", "settle", "sweep", "withdraw")
 
 LIMITS = (
     f"local ROUNDS_MAX, WORK_PER_CLAIM, FRONT = {ROUNDS_MAX}, {WORK_PER_CLAIM}, {FRONT}\n"

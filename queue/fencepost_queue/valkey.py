@@ -127,7 +127,7 @@ class ValkeyQueue:
             tuple(delivery for part in parts for delivery in part.deliveries),
             min(dues) if dues else None,
             ",".join(sorted(part.generation for part in parts)),
-            any(part.fresh for part in parts),
+            any(part.sweep for part in parts),
         )
 
     async def wait(self, queues: Sequence[str], timeout_ms: int, *, steps: bool = True) -> bool:
@@ -186,6 +186,10 @@ class ValkeyQueue:
                 if cursor == b"0":
                     break
         return ended
+
+    async def sweep(self, queue: str, generation: str, lease_ms: int) -> bool:
+        calls = [self._run("sweep", lane, lease_ms, generation) for lane in self._lanes(queue)]
+        return any(await asyncio.gather(*calls))
 
     async def withdraw(self, queue: str, keys: Sequence[str]) -> list[str]:
         begun: list[str] = []

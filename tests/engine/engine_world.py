@@ -244,7 +244,9 @@ class World:
         self.server = MemoryServer(lambda: int(loop.time() * 1000))
         self.clients = 0
         for queue in self.config.queues:  # this is not the first claim ever: no worker of a test sweeps without cause
-            at_once(self.server.client("before").claim(queue, 0, 1_000, steps=0))
+            before = self.server.client("before")
+            claimed = at_once(before.claim(queue, 0, 1_000, steps=0))
+            at_once(before.sweep(queue, claimed.generation, 0))
 
     @asynccontextmanager
     async def worker(self, name: str) -> AsyncGenerator[Member]:

@@ -30,8 +30,8 @@ TABLE = {(row.operation, row.before, row.after) for row in TRANSITIONS}
 OUTCOMES: set[object] = {
     *EnqueueOutcome,
     *SettleOutcome,
-    *((name, True) for name in ("fresh", "withdrawn", "begun", "lost", "expired", "recover", "released")),
-    *(("released", False), ("crashes", 0), ("crashes", 2)),
+    *((name, True) for name in ("sweep", "swept", "withdrawn", "begun", "lost", "expired", "recover", "released")),
+    *(("released", False), ("swept", False), ("crashes", 0), ("crashes", 2)),
 }
 
 
@@ -63,6 +63,7 @@ class Differential:
         self.model_server = MemoryServer(self.clock)
         self.clients: list[tuple[Queue, Queue]] = [(self.model_server.client(o), real.client(o)) for o in ("a", "b")]
         self.names = Names()
+        self.generations: dict[str, list[tuple[str, str]]] = {lane: [] for lane in LANES}
         self.pairs: list[Pair] = []
         self.seen: set[tuple[Operation, Standing, Standing]] = set()
         self.outcomes: set[object] = set()
@@ -72,7 +73,7 @@ class Differential:
         self.clock.pass_ms(self.random.choice((0, 0, 1, 37, 99, 150)))
         operations: list[tuple[Callable[[], Any], int]] = [
             (self.enqueue, 10), (self.claim, 10), (self.settle, 9), (self.renew, 7), (self.release, 4),
-            (self.withdraw, 3), (self.expire, 1), (self.flush, 1), (self.look, 2), (self.flood, 1), (self.grant, 4),
+            (self.withdraw, 3), (self.expire, 1), (self.sweep, 2), (self.flush, 1), (self.look, 2), (self.flood, 1), (self.grant, 4),
         ]  # fmt: skip
         chosen = self.random.choices([o for o, _ in operations], [w for _, w in operations])[0]
         await chosen()
@@ -96,11 +97,12 @@ class Differential:
         expected: Claimed = await model.claim(lane, limit, lease, steps=steps)
         found: Claimed = await real.claim(lane, limit, lease, steps=steps)
         assert self.names.same(expected.generation, found.generation)
-        assert (expected.fresh, expected.next_due_ms) == (found.fresh, found.next_due_ms)
+        assert (expected.sweep, expected.next_due_ms) == (found.sweep, found.next_due_ms)
         assert len(expected.deliveries) == len(found.deliveries)
         for mine, theirs in zip(expected.deliveries, found.deliveries, strict=True):
             self.handed(mine, theirs, owner)
-        self.outcomes.add(("fresh", expected.fresh))
+        self.outcomes.add(("sweep", expected.sweep))
+        self.generations[lane] = [*self.generations[lane][-2:], (expected.generation, found.generation)]
         await self.compare(Operation.claim, LANES)
 
     async def settle(self) -> None:
@@ -187,6 +189,18 @@ class Differential:
         assert len(mine) == len(theirs)
         self.outcomes.add(("begun", bool(told)))
         await self.compare(Operation.withdraw, [Entry(lane, key)])
+
+    async def sweep(self) -> None:
+        """Of a generation that is, or of one that was."""
+        lane = self.random.choice(LANES)
+        if not self.generations[lane]:
+            return
+        mine, theirs = self.random.choice(self.generations[lane])
+        lease = self.random.choice((0, *LEASES_MS))
+        model, real = self.client()
+        goes_on = await model.sweep(lane, mine, lease)
+        assert await real.sweep(lane, theirs, lease) is goes_on
+        self.outcomes.add(("swept", goes_on))
 
     async def expire(self) -> None:
         owner = self.random.choice(("a", "b"))

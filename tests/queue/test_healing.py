@@ -100,7 +100,7 @@ async def test_h48_nothing_in_a_lane_has_a_time_to_live(on_valkey: OnServer) -> 
     await a.enqueue([Entry("q", "t:1"), Entry("q", "s:1:a"), Entry("q", "t:2", delay_ms=50), Entry("q", "t:3")])
     await a.claim("q", 1, LEASE_MS)
     keys = [key async for key in on_valkey.raw.scan_iter(match=f"fp:*{on_valkey.namespace}*")]
-    assert len(keys) == 10, "messages, four sets, two bells, counter, generation, lanes: no more and no less"
+    assert len(keys) == 11, "messages, four sets, two bells, counter, generation, sweep, lanes: no more and no less"
     assert {await on_valkey.raw.ttl(key) for key in keys} == {-1}
 
 
@@ -115,7 +115,8 @@ async def test_a_runs_messages_are_in_one_shard_and_all_shards_are_claimed(on_va
         assert await queue.wait(["q"], 5_000)
         claimed = await queue.claim("q", 100, LEASE_MS, steps=10)
         kinds = [d.key[0] for d in claimed.deliveries]
-        assert (kinds.count("t"), kinds.count("s"), claimed.fresh) == (40, 10, True)
+        assert (kinds.count("t"), kinds.count("s"), claimed.sweep) == (40, 10, True)
+        assert [await queue.sweep("q", claimed.generation, lease) for lease in (LEASE_MS, 0, 0)] == [True, True, False]
         tick = claimed.deliveries[0]
         step = Entry("q", tick.key.replace("t:", "s:") + ":new", lease=True)
         far = Entry("q", "s:another run:a")

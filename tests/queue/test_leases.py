@@ -156,12 +156,42 @@ async def test_h55_exactly_one_claim_is_told_that_the_generation_is_new(server: 
     """Whoever is told runs the one full reconcile."""
     clients = [server.client(name) for name in "abc"]
     first = [await client.claim("q", 1, LEASE_MS) for client in clients]
-    assert [c.fresh for c in first] == [True, False, False]
+    assert [c.sweep for c in first] == [True, False, False]
     assert len({c.generation for c in first}) == 1
     await server.flush()
     second = [await client.claim("q", 1, LEASE_MS) for client in clients]
-    assert [c.fresh for c in second] == [True, False, False]
+    assert [c.sweep for c in second] == [True, False, False]
     assert {c.generation for c in second} != {c.generation for c in first}
+
+
+async def test_h127_a_sweep_that_nobody_says_to_be_at_is_asked_of_another_after_a_lease(server: Server) -> None:
+    """Its worker died, or the answer that asked it was lost. While it says that it is at it nobody is asked, and when it
+    is done nobody ever is.
+    """
+    a, b = server.client("a"), server.client("b")
+    generation = (await a.claim("q", 1, LEASE_MS)).generation
+    for _ in range(3):
+        server.clock.pass_ms(LEASE_MS - 1)
+        assert not (await b.claim("q", 1, LEASE_MS)).sweep
+        assert await a.sweep("q", generation, LEASE_MS)
+    server.clock.pass_ms(LEASE_MS)
+    assert [(await one.claim("q", 1, LEASE_MS)).sweep for one in (b, a)] == [True, False]
+    assert await b.sweep("q", generation, 0)
+    assert not await a.sweep("q", generation, LEASE_MS)
+    server.clock.pass_ms(100 * LEASE_MS)
+    assert not (await a.claim("q", 1, LEASE_MS)).sweep
+
+
+async def test_h127_a_sweep_for_data_that_is_lost_again_ends_no_later_one(server: Server) -> None:
+    a, b = server.client("a"), server.client("b")
+    older = (await a.claim("q", 1, LEASE_MS)).generation
+    await server.flush()
+    assert not await a.sweep("q", older, 0)
+    newer = (await b.claim("q", 1, LEASE_MS)).generation
+    assert not await a.sweep("q", older, 0)
+    server.clock.pass_ms(LEASE_MS)
+    assert (await a.claim("q", 1, LEASE_MS)).sweep
+    assert await a.sweep("q", newer, 0)
 
 
 async def test_h104_one_of_many_claims_sweeps_after_a_flush(server: Server) -> None:
@@ -171,7 +201,7 @@ async def test_h104_one_of_many_claims_sweeps_after_a_flush(server: Server) -> N
     for _ in range(3):
         await server.flush()
         claimed = await asyncio.gather(*(client.claim("q", 1, LEASE_MS) for client in clients))
-        assert sum(one.fresh for one in claimed) == 1
+        assert sum(one.sweep for one in claimed) == 1
         assert len({one.generation for one in claimed}) == 1
 
 
@@ -186,7 +216,7 @@ async def test_h104_after_a_flush_renewals_take_leases_back(server: Server, reco
     if reconciled:
         for key in (TICK, STEP):
             await place(b, key, recover=True)
-        assert (await b.claim("q", 0, LEASE_MS)).fresh
+        assert (await b.claim("q", 0, LEASE_MS)).sweep
     assert (await a.renew(held, LEASE_MS)).lost == ()
     assert (await b.claim("q", 9, LEASE_MS)).deliveries == (), "no body runs twice"
     assert (await a.renew(held, LEASE_MS)).lost == ()

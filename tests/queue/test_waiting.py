@@ -165,7 +165,7 @@ async def test_h55_a_blocked_worker_survives_a_flush(on_valkey: OnServer) -> Non
     await place(on_valkey.client("p"), "t:1")
     assert await waiting
     claimed = await a.claim("q", 1, LEASE_MS)
-    assert (claimed.fresh, [d.key for d in claimed.deliveries]) == (True, ["t:1"])
+    assert (claimed.sweep, [d.key for d in claimed.deliveries]) == (True, ["t:1"])
 
 
 async def test_h55_in_memory_a_ring_for_a_wait_that_is_cancelled_at_that_moment_is_rung_again() -> None:

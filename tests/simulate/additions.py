@@ -182,7 +182,7 @@ def _beats(record: Record) -> Generator[str]:
                 least = _kept(bodies[at - 1], retried, record.windows)
                 if found < least:
                     yield f"beat: attempt {body.attempt} of {entity} in run {index} found {found}, {least} was kept"
-    if record.plan.calm() and not record.stuck:
+    if record.plan.calm() and not record.hits and not record.stuck:  # a body may end its process all the same
         for index, entity in record.details:
             last = [event.type for event in record.runs[index][1] if event.entity == entity][-1]
             # Of a step that was given up while it waited for its retry they stay until the run is pruned.

@@ -42,8 +42,8 @@ def answered(op: str, args: tuple[Any, ...], value: Any) -> Iterator[str]:
             for outcome in value:
                 yield f"enqueue {outcome.name}"
         case "claim":
-            if value.fresh:
-                yield "claim fresh"
+            if value.sweep:
+                yield "claim sweep"
             for delivery in value.deliveries:
                 kind = "tick" if delivery.key.startswith("t:") else "step"
                 yield f"claim {kind}{' recover' if delivery.recover else ''}"
@@ -88,7 +88,7 @@ COMMON = frozenset(
         *(f"settle {outcome.name}" for outcome in SettleOutcome),
         *("settle granted", "settle not granted"),
         *(f"enqueue {outcome.name}" for outcome in EnqueueOutcome if outcome is not EnqueueOutcome.delayed),
-        *("claim fresh", "claim tick", "claim tick recover", "claim tick crashed", "claim step", "claim step recover"),
+        *("claim sweep", "claim tick", "claim tick recover", "claim tick crashed", "claim step", "claim step recover"),
         *("claim step crashed", "claim conflicts", "release True", "release False", "withdraw leased"),
         *("withdraw waiting", "renew", "renew lost", "renew withdrawn", "due run ticked", "full reconcile"),
         *("touch ok", "park ok", "parked run taken up", "step looked up after the run's end"),

@@ -68,10 +68,12 @@ class Faults:
         now = self.world.loop.now
         self.windows.append((now, now + seconds, kind))
 
-    def hit(self, kind: str) -> None:
-        """A fault has happened."""
+    def hit(self, kind: str, seconds: float = 0.0) -> None:
+        """A fault has happened, on a call that is under way for so long yet."""
         self.hits[kind] += 1
         self.window(kind, 0.0)
+        if seconds:
+            self.busy_until = max(self.busy_until, self.world.loop.now + seconds)
 
     def beat(self, who: int, proc: Proc) -> None:
         """A process makes a call that counts."""

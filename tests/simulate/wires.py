@@ -70,7 +70,7 @@ class Wire:
         self.slow: dict[str, tuple[float, float]] = {}
         self.branches: Counter[str] = Counter()
         self.landed: dict[tuple[str, int], float] = {}
-        self.hit: Callable[[str], None] = lambda kind: None
+        self.hit: Callable[[str, float], None] = lambda kind, seconds: None
         self.loaded: Callable[[str], None] = lambda run_id: None
 
     def _one_way(self, server: str) -> float:
@@ -89,7 +89,7 @@ class Wire:
         if server == "store" and op == "now":
             return None
         self.fault = None
-        self.hit(fault.kind)
+        self.hit(fault.kind, fault.seconds)
         return fault
 
     async def call(

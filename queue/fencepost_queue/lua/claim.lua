@@ -1,14 +1,18 @@
 -- Why: a hand-over must leave no moment in which a message is in nobody's hands, and only the server knows what is due.
 -- ARGV: now, limit, steps, lease, new generation, token prefix.
--- Answers generation, fresh, next due (-1: none), then one array per delivery.
+-- Answers generation, sweep, next due (-1: none), then one array per delivery.
 local limit, steps, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
-local generation = redis.call('GET', GENERATION)
-local fresh = 0
+-- Who finds the data gone is to sweep. That is leased as a message is: if it dies, or never heard of it, another is (H127).
+local generation, swept_until = unpack(redis.call('MGET', GENERATION, SWEEP))
+local sweep = 0
 if not generation then
-  generation, fresh = ARGV[5], 1
+  generation, sweep = ARGV[5], 1
   redis.call('SET', GENERATION, generation)
+elseif swept_until and tonumber(swept_until) <= now then
+  sweep = 1
 end
+if sweep == 1 then redis.call('SET', SWEEP, now + lease) end
 
 -- Entries whose score has come, by score: what is earliest due is never behind what is not (H64).
 local function due(set, state, act)
@@ -31,7 +35,7 @@ due(LEASES, 'l', function(key, message)
   make_ready_first(key, message)
 end)
 
-local answer = {generation, fresh, -1}
+local answer = {generation, sweep, -1}
 local taken, room, stale = 0, {[TICKS] = limit, [STEPS] = math.min(steps, limit)}, 0
 
 -- Leases the message of a ready entry; false if there is none, and the entry is gone (F13).

@@ -27,14 +27,14 @@ Handler: TypeAlias = Callable[[], Awaitable[None]]
 
 class Claims:
     """Claim loops and the handlers they started. ``alone``: runs a suspect in a child process of its own.
-    ``reconcile``: the full reconcile, run by
-    whoever finds that the queue was lost."""
+    ``reconcile``: the full reconcile, which a
+    claim asks for when the queue was lost."""
 
     def __init__(
         self,
         shell: Shell,
         alone: Callable[[Delivery], Awaitable[None]],
-        reconcile: Callable[[], Coroutine[Any, Any, None]],
+        reconcile: Callable[[str, str], Coroutine[Any, Any, None]],
     ) -> None:
         self._shell = shell
         self._alone = alone
@@ -64,8 +64,8 @@ class Claims:
         since = shell.ports.monotonic()
         room = max(0, shell.slots.free)
         claimed = await shell.queue.claim(queue, CLAIM_MAX, shell.keeper.lease_ms, steps=room)
-        if claimed.fresh:
-            self._start(self._reconcile(), "full reconcile")
+        if claimed.sweep:
+            self._start(self._reconcile(queue, claimed.generation), "full reconcile")
         for delivery in claimed.deliveries:
             shell.keeper.hold(delivery, since)
             if delivery.crashes:

@@ -50,9 +50,9 @@ class Reconciler:
             note("reconciled", count=placed, full=False)
         return placed
 
-    async def full(self) -> None:
-        """All runs that have a deadline, due or not, by cursor: the queue was lost, and this worker is the one that
-        found it (H104).
+    async def full(self, queue: str, generation: str) -> None:
+        """All runs that have a deadline, due or not, by cursor: the queue was lost, and a claim has asked this worker
+        (H104). Nobody else is at it while we say that we are; if we do not get to its end, a claim asks again (H127).
 
         Those who have work under way come first: with their next renewals they take their leases back. Swept before
         that, every step under way would look as if nobody had it, and its body would be begun a second time.
@@ -62,14 +62,18 @@ class Reconciler:
         placed = 0
         cursor: str | None = None
         try:
-            while page := await shell.store.scan_deadlines(cursor, shell.settings.reconcile_batch):
+            while await shell.queue.sweep(queue, generation, shell.keeper.lease_ms):
+                page = await shell.store.scan_deadlines(cursor, shell.settings.reconcile_batch)
+                if not page:
+                    await shell.queue.sweep(queue, generation, 0)
+                    note("reconciled", count=placed, full=True)
+                    return
                 await self._tick(page)
                 placed += len(page)
                 cursor = page[-1].run_id
+            # Another has swept meanwhile, or the data is lost again and somebody has to sweep anew.
         except (StoreTrouble, QueueTrouble) as trouble:
-            # The deadlines themselves cover an unfinished sweep.
             note("reconcile_failed", error=f"{type(trouble).__name__}: {trouble}")
-        note("reconciled", count=placed, full=True)
 
     async def _tick(self, due: Sequence[DueRun]) -> None:
         await self._shell.queue.enqueue([Entry(queue=run.queue, key=tick_key(run.run_id), recover=True) for run in due])
