@@ -135,3 +135,52 @@ def test_h125_the_last_heartbeat_before_an_error_waits_for_the_one_under_way(mon
         assert found == [None, [2]]
 
     run(main)
+
+
+@pytest.mark.parametrize("slots", [2, 3], ids=["all taken by the first batch", "one left for the second"])
+def test_h128_a_turn_that_walks_away_keeps_no_slots(slots: int) -> None:
+    """Seed 539448: the first batch has landed with two steps that are to run here, and before the turn's next batch the
+    worker was frozen for longer than its lease. Its slots are free again, and it runs bodies as before.
+    """
+
+    async def main() -> None:
+        world = World(concurrency=slots)
+
+        @step(registry=world.registry)
+        async def work() -> int:
+            return 1
+
+        @workflow(registry=world.registry)
+        async def owner() -> None:
+            async with hook(int, token="t") as numbers:
+                await numbers
+
+        @workflow(registry=world.registry)
+        async def flow() -> int:
+            async def third() -> int:
+                async with hook(int, token="t") as mine:  # the refusal is in the same batch, what follows in the next one
+                    assert await mine.conflict() is not None
+                return await work()
+
+            return sum(await asyncio.gather(work(), work(), third()))
+
+        async with world.worker("A") as a:
+            await world.start(owner)
+            await asyncio.sleep(1)
+            a.seen.clear()
+            keeper = a.shell.keeper
+
+            def run_out() -> None:
+                for delivery in keeper.all():
+                    keeper.drop(delivery.token)
+
+            a.at("append.after", 1, run_out)
+            started = await world.start(flow)
+            await asyncio.sleep(1)
+            assert a.seen["append.after"] == 1
+            assert a.shell.slots.taken == 0
+            assert await started.result(60) == 3
+            await asyncio.sleep(1)
+            assert a.shell.slots.taken == 0
+
+    run(main)

@@ -82,6 +82,7 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
                 verdict = await _outcome(shell, live, owed, _play(shell, live, owed, delivery))
             if verdict is Progress.stale:
                 _walk_away(shell, live, delivery)
+                _give_back(shell, owed)
                 return None
             entries = await _entries(shell, live, owed, delivery, verdict)
     except BaseException:
@@ -149,6 +150,7 @@ def _walk_away(shell: Shell, live: LiveRun, delivery: Delivery) -> None:
 
 
 def _give_back(shell: Shell, owed: Owed) -> None:
+    """The slots of steps that have landed as started here, and whose bodies will not run here."""
     if owed.inline:
         shell.slots.give(len(owed.inline))
         owed.inline.clear()
