@@ -67,9 +67,7 @@ class MemoryServer:
     def snapshot(self) -> dict[str, LaneSnapshot]:
         """The whole state; messages are immutable, so this copies no more than the tables."""
         return {
-            name: LaneSnapshot(
-                dict(lane.messages), lane.counter, lane.generation, lane.swept_until, dict(lane.bells)
-            )
+            name: LaneSnapshot(dict(lane.messages), lane.counter, lane.generation, lane.swept_until, dict(lane.bells))
             for name, lane in self.lanes.items()
         }
 

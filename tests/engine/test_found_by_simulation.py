@@ -158,8 +158,8 @@ def test_h128_a_turn_that_walks_away_keeps_no_slots(slots: int) -> None:
         @workflow(registry=world.registry)
         async def flow() -> int:
             async def third() -> int:
-                async with hook(int, token="t") as mine:  # the refusal is in the same batch, what follows in the next one
-                    assert await mine.conflict() is not None
+                async with hook(int, token="t") as mine:
+                    assert await mine.conflict() is not None  # which is in the first batch
                 return await work()
 
             return sum(await asyncio.gather(work(), work(), third()))

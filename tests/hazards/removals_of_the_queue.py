@@ -70,7 +70,7 @@ def entries_are_believed(patch: pytest.MonkeyPatch) -> None:
 )
 def nobody_notices_a_flush(patch: pytest.MonkeyPatch) -> None:
     """An empty server is taken for a quiet one."""
-    without_lua(patch, "claim", "generation, fresh = ARGV[5], 1", "generation, fresh = ARGV[5], 0")
+    without_lua(patch, "claim", "generation, sweep = ARGV[5], 1", "generation, sweep = ARGV[5], 0")
 
 
 @removal(
@@ -81,6 +81,27 @@ def nobody_notices_a_flush(patch: pytest.MonkeyPatch) -> None:
 def everybody_sweeps(patch: pytest.MonkeyPatch) -> None:
     """Nobody writes the new generation down."""
     without_lua(patch, "claim", "  redis.call('SET', GENERATION, generation)\n", "")
+
+
+@removal(
+    "H127",
+    guard="whoever is to sweep and is silent for a lease is followed by another",
+    tests=[f"{LEASES}::test_h127_a_sweep_that_nobody_says_to_be_at_is_asked_of_another_after_a_lease"],
+)
+def a_sweep_is_asked_for_once(patch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of it."""
+    without_lua(patch, "claim", "elseif swept_until and tonumber(swept_until) <= now then\n  sweep = 1\n", "")
+
+
+@removal(
+    "H127",
+    guard="a sweep is ended by who sweeps for this loss of the data, not for one before",
+    tests=[f"{LEASES}::test_h127_a_sweep_for_data_that_is_lost_again_ends_no_later_one"],
+)
+def any_sweep_will_do(patch: pytest.MonkeyPatch) -> None:
+    """One that began before the loss ends the one that is owed since."""
+    generations = "if not string.find(',' .. ARGV[3] .. ',', ',' .. generation .. ',', 1, true) then return 0 end\n"
+    without_lua(patch, "sweep", generations, "")
 
 
 @removal(

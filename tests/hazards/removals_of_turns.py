@@ -20,12 +20,14 @@ from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Shell
 from fencepost.engine.slots import Slots
 from fencepost_queue.lane import Lane, Message, is_tick
+from fencepost_queue.memory import MemoryQueue
 from fencepost_queue.protocol import Delivery, EnqueueOutcome, Entry, Settled, step_key, tick_key
 from fencepost_store.events import NewEvent
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import DueRun, FactOutcome, FactVerdict, Reason
 
 RECOVERY, TURNS = "engine/test_hazards_recovery.py", "engine/test_hazards_turns.py"
+SWEEP = "engine/test_hazards_sweep.py"
 STEPS, PARKING = "engine/test_hazards_steps.py", "engine/test_hazards_parking.py"
 CLOCKS = "docs/test_hazards_of_clocks_and_rounds.py"
 
@@ -83,10 +85,45 @@ def wakes_of_leased_ticks_are_lost(patch: pytest.MonkeyPatch) -> None:
 def no_full_reconcile(patch: pytest.MonkeyPatch) -> None:
     """Nobody sweeps after a flush (H44)."""
 
-    async def full(self: Reconciler) -> None:
+    async def full(self: Reconciler, queue: str, generation: str) -> None:
         return
 
     patch.setattr(Reconciler, "full", full)
+
+
+@removal("H127", guard="who sweeps says that it is at it, and when it is done", tests=[
+    f"{SWEEP}::test_h127_a_sweep_that_takes_longer_than_a_lease_is_nobody_elses",
+    f"{SWEEP}::test_h127_a_sweep_that_did_not_get_to_its_end_is_done_within_a_lease",
+])  # fmt: skip
+def a_sweep_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """Others are asked to sweep as well, again and again."""
+
+    async def sweep(self: MemoryQueue, queue: str, generation: str, lease_ms: int) -> bool:
+        return True
+
+    patch.setattr(MemoryQueue, "sweep", sweep)
+
+
+@removal("H127", guard="who is told that its sweep is nobody's any more stops", tests=[
+    f"{SWEEP}::test_h127_a_sweep_of_data_that_is_lost_again_leaves_it_to_the_next_one",
+])  # fmt: skip
+def a_sweep_goes_on_whatever_it_is_told(patch: pytest.MonkeyPatch) -> None:
+    """It sweeps for a loss for which another sweeps."""
+    real = MemoryQueue.sweep
+
+    async def sweep(self: MemoryQueue, queue: str, generation: str, lease_ms: int) -> bool:
+        await real(self, queue, generation, lease_ms)
+        return True
+
+    patch.setattr(MemoryQueue, "sweep", sweep)
+
+
+@removal("H128", guard="who walks away gives back the slots of what it was to run", tests=[
+    "engine/test_found_by_simulation.py::test_h128_a_turn_that_walks_away_keeps_no_slots",
+])  # fmt: skip
+def who_walks_away_keeps_slots(patch: pytest.MonkeyPatch) -> None:
+    """Until the process ends."""
+    patch.setattr(tick, "_give_back", lambda shell, owed: None)
 
 
 @removal("H45", guard="the reconciler ticks what is overdue", tests=[

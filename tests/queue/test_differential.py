@@ -73,7 +73,8 @@ class Differential:
         self.clock.pass_ms(self.random.choice((0, 0, 1, 37, 99, 150)))
         operations: list[tuple[Callable[[], Any], int]] = [
             (self.enqueue, 10), (self.claim, 10), (self.settle, 9), (self.renew, 7), (self.release, 4),
-            (self.withdraw, 3), (self.expire, 1), (self.sweep, 2), (self.flush, 1), (self.look, 2), (self.flood, 1), (self.grant, 4),
+            (self.withdraw, 3), (self.expire, 1), (self.sweep, 2), (self.flush, 1), (self.look, 2), (self.flood, 1),
+            (self.grant, 4),
         ]  # fmt: skip
         chosen = self.random.choices([o for o, _ in operations], [w for _, w in operations])[0]
         await chosen()

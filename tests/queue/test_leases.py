@@ -165,8 +165,8 @@ async def test_h55_exactly_one_claim_is_told_that_the_generation_is_new(server: 
 
 
 async def test_h127_a_sweep_that_nobody_says_to_be_at_is_asked_of_another_after_a_lease(server: Server) -> None:
-    """Its worker died, or the answer that asked it was lost. While it says that it is at it nobody is asked, and when it
-    is done nobody ever is.
+    """Its worker died, or the answer that asked it was lost. While it says that it is at it nobody is asked, and when
+    it is done nobody ever is.
     """
     a, b = server.client("a"), server.client("b")
     generation = (await a.claim("q", 1, LEASE_MS)).generation

@@ -101,10 +101,16 @@ def no_reconciler(patch: Patch) -> None:
 def no_full_reconcile(patch: Patch) -> None:
     """H44: nobody sweeps after a flush."""
 
-    async def full(self: Reconciler) -> None:
+    async def full(self: Reconciler, queue: str, generation: str) -> None:
         return
 
     patch.set(Reconciler, "full", full)
+
+
+@mutant("engine/test_found_by_simulation.py::test_h128_a_turn_that_walks_away_keeps_no_slots")
+def who_walks_away_keeps_slots(patch: Patch) -> None:
+    """H128: steps that landed as started here are given up, and their slots are not."""
+    patch.set(tick, "_give_back", lambda shell, owed: None)
 
 
 @mutant("engine/test_hazards_waits.py::test_h46_a_wake_that_comes_early_or_twice_is_armed_again")

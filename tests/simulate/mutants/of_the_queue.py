@@ -207,7 +207,20 @@ def the_generation_check(patch: Patch) -> None:
     real = Lane.claim
 
     def claim(self: Lane, *rest: Any) -> Claimed:
-        return replace(real(self, *rest), fresh=False)
+        return replace(real(self, *rest), sweep=False)
+
+    patch.set(Lane, "claim", claim)
+
+
+@mutant("queue/test_leases.py::test_h127_a_sweep_that_nobody_says_to_be_at_is_asked_of_another_after_a_lease[memory]")
+def a_sweep_is_asked_for_once(patch: Patch) -> None:
+    """H127: whoever finds the queue's data gone dies before it has swept, and nobody follows."""
+    real = Lane.claim
+
+    def claim(self: Lane, *rest: Any) -> Claimed:
+        if self.generation is not None:
+            self.swept_until = None
+        return real(self, *rest)
 
     patch.set(Lane, "claim", claim)
 

@@ -80,7 +80,7 @@ class Shell:
     stream_limits: StreamLimits = field(default_factory=StreamLimits)
     alone: bool = False
     join: Join | None = None
-    bugs: dict[str, int] = field(default_factory=dict)
+    bugs: dict[str, int] = field(default_factory=dict[str, int])
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
 
     @property
