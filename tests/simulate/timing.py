@@ -44,6 +44,12 @@ EXCUSES = {
 }
 """Seconds after the end of a fault for which it excuses what is late."""
 
+SWEPT_SECONDS = 10.0
+"""By then a worker that was asked to sweep after a flush is done with it ..."""
+
+SWEPT_ANEW = 26.0
+"""... and another one, if the first has drained meanwhile: a lease, an idle block and a renewal more."""
+
 DECISIONS = frozenset(
     {
         *(T.run_started, T.step_created, T.step_cancelled, T.wait_created, T.wait_cancelled, T.hook_created),
@@ -90,8 +96,12 @@ def check_timing(record: Record) -> Generator[str]:
 def _excused(record: Record, start: float, end: float, allowed: float) -> bool:
     """Whether all of the lateness lies in the shadow of faults."""
     at = start
-    shadows = sorted((begin, until + EXCUSES.get(kind, 24.0)) for begin, until, kind in record.windows)
-    for begin, until in shadows:
+    drains = [begin for begin, _, kind in record.windows if kind == "drain"]
+    shadows: list[tuple[float, float]] = []
+    for begin, until, kind in record.windows:
+        anew = kind == "flush" and any(begin <= drain <= begin + SWEPT_SECONDS for drain in drains)
+        shadows.append((begin, until + (SWEPT_ANEW if anew else EXCUSES.get(kind, 24.0))))
+    for begin, until in sorted(shadows):
         if begin <= at + allowed:
             at = max(at, until)
     return end <= at + allowed
