@@ -34,6 +34,7 @@ def check_additions(record: Record) -> Generator[str]:
     yield from _streams(record)
     yield from _reads(record)
     yield from _beats(record)
+    yield from _joints(record)
 
 
 def _chains(record: Record) -> Generator[str]:
@@ -188,6 +189,25 @@ def _beats(record: Record) -> Generator[str]:
             # Of a step that was given up while it waited for its retry they stay until the run is pruned.
             if last in (T.step_completed, T.step_failed):
                 yield f"beat: the details of {entity} in run {index}, which has ended, are kept"
+
+
+def _joints(record: Record) -> Generator[str]:
+    """Of a completed step there is the row of the body that gave its result; of any other there is none."""
+    bodies = {body.number: body for body in record.bodies}
+    wanted: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for index, (_, log) in record.runs.items():
+        joint = {e.entity for e in log if e.type is T.step_created and unpack(e.payload, StepCreated).name == "joint"}
+        for event in log:
+            if event.entity in joint and event.type is T.step_completed:
+                wanted[index, event.entity].append(payload.decode(event.payload)[2])
+    there: dict[tuple[int, str], list[int]] = defaultdict(list)
+    for row in record.table:
+        there[row.run, row.entity].append(row.body)
+        if bodies[row.body].attempt != row.attempt:
+            yield f"joint: {row} is not of the attempt that wrote it"
+    for place in sorted({*wanted, *there}):
+        if wanted[place] != there[place]:
+            yield f"joint: of {place[1]} in run {place[0]} there are rows of {there[place]}, and not of {wanted[place]}"
 
 
 def _kept(body: Body, retried: set[int], windows: Sequence[tuple[float, float, str]]) -> list[int]:

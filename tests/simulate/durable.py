@@ -25,6 +25,7 @@ MORE: dict[str, dict[str, Any]] = {
     "beat": {"first_delay": 0.3, "cap": 4.0},
     "append": {"first_delay": 0.3, "cap": 4.0},
     "resume": {"first_delay": 0.3, "cap": 4.0},
+    "joint": {"first_delay": 0.3, "cap": 4.0},
 }
 """Steps of the additions, with their options."""
 

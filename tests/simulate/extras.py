@@ -23,12 +23,23 @@ SHARED = "all"
 _WEIGHTS = {"again": 3, "attributes": 3, "delay": 3, "bound": 4, "beat": 4, "write": 4, "tell": 2}
 
 
+JOINT_SHARE = 0.12
+"""Of all plans, those with transactional steps; drawn apart from the rest, as they came later."""
+
+
 def add(plan: Plan, ids: int) -> None:
     """Changes the plan in place. ``ids``: the highest id of a node so far."""
     chance = random.Random(f"extras {plan.seed}")
-    if chance.random() >= SHARE:
-        return
     adding = _Adding(plan, ids, chance)
+    if chance.random() < SHARE:
+        _additions(plan, adding, chance)
+    adding.chance = random.Random(f"joints {plan.seed}")
+    if adding.chance.random() < JOINT_SHARE:
+        for program in plan.programs:
+            adding.joint(program)
+
+
+def _additions(plan: Plan, adding: _Adding, chance: random.Random) -> None:
     for index, program in enumerate(plan.programs):
         for kind in dict.fromkeys(chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=chance.choice((1, 2, 3)))):
             adding.kinds[kind](index, program)
@@ -105,6 +116,12 @@ class _Adding:
                 node.fails = chance.choice((0, 0, 1, 2))
                 node.token = chance.choice(("", "", SHARED))
                 self.read(index, node.token or f"s{node.id}.1")
+
+    def joint(self, program: Program) -> None:
+        for node in self.some(program):
+            if node.fails >= 0:
+                node.flavour, node.seconds = "joint", self.chance.choice((0.0, 0.0, 0.5, 4.0))
+                node.fails = self.chance.choice((0, 0, 1))
 
     def tell(self, index: int, program: Program) -> None:
         self.into(program, self.node("tell", count=self.chance.choice((1, 3)), token=SHARED))

@@ -47,6 +47,7 @@ RETRIES = {
     "beat": 3,
     "append": 3,
     "resume": 3,
+    "joint": 3,
 }
 """Of the steps of ``durable.py``."""
 
@@ -231,7 +232,11 @@ def _from_a_body(index: int, event: Event, bodies: list[Any], node: Node) -> Gen
             yield f"body: {event.entity} in run {index} has the result {result}, which no body gave"
     elif b"STEP_CRASHED" in event.payload and node.fails >= 0:
         yield f"body: {event.entity} in run {index} is blamed for a crash that was not its own"
-    elif event.type is EventType.step_failed and 0 <= node.fails < event.attempt and node.flavour != "brief":
+    elif (
+        event.type is EventType.step_failed
+        and 0 <= node.fails < event.attempt
+        and node.flavour not in ("brief", "joint")
+    ):
         yield f"body: {event.entity} in run {index} failed, and its body did not"
 
 

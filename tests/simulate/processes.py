@@ -7,9 +7,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from tests.simulate.durable import Code
+from tests.simulate.joints import Booked, SimJoint
 from tests.simulate.scheduler import Proc, SimLoop
 from tests.simulate.wires import SERVER, QueueWire, StoreWire, Wire
 
@@ -42,6 +44,11 @@ class Servers:
         self.point = point
         self.run_ids = 0
         self.shells: list[Shell] = []
+        self.table: list[Booked] = []
+
+    def join(self, wire: Wire) -> Any:
+        """Where the steps of a process have their transactions from."""
+        return partial(SimJoint.begin, wire, self.store, self.table)
 
     def new_id(self) -> str:
         """Ids in order of creation, as UUIDv7 are."""
@@ -92,7 +99,7 @@ class SimWorker(Worker):
         config = self.config
         store = StoreWire(self.wire, self.servers.store)
         queue = QueueWire(self.wire, self.servers.queue, self.proc.name)
-        shell, coalescer = build_shell(config, self.registry, store, queue, self._ports)  # type: ignore[arg-type]
+        shell, coalescer = build_shell(config, self.registry, store, queue, self._ports, self.servers.join(self.wire))  # type: ignore[arg-type]
         self._closers.append(coalescer.close)
         self.shell = shell
         self.servers.shells.append(shell)
@@ -163,7 +170,7 @@ async def _suspect(worker: SimWorker, proc: Proc, wire: Wire, order: Order) -> R
     store = StoreWire(wire, servers.store)
     recorder: Any = Recorder(order.delivery.token.rpartition(".")[0])
     ports = ports_of(servers, proc, worker.seed)
-    shell, _ = build_shell(order.config, worker.registry, store, recorder, ports)  # type: ignore[arg-type]
+    shell, _ = build_shell(order.config, worker.registry, store, recorder, ports, servers.join(wire))  # type: ignore[arg-type]
     shell.alone = True
     servers.shells.append(shell)
     shell.clock.read(await store.now())

@@ -34,7 +34,7 @@ SERVER = contextvars.Context()
 COUNTED = frozenset(
     {
         *("append", "load", "load_entity", "touch", "park", "start", "settle", "enqueue", "release", "withdraw"),
-        *("publish", "write_stream", "beat"),
+        *("publish", "write_stream", "beat", "commit"),
     }
 )
 """Calls that move something, by which faults are placed. Of claims, those that bring something."""
@@ -206,7 +206,7 @@ class StoreWire:
     @asynccontextmanager
     async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[_LockedWire]:
         """A transaction at the server."""
-        held = _Transaction(self._wire, self._store, run_id, budget_seconds)
+        held = Transaction(self._wire, self._store, run_id, budget_seconds)
         await held.begin()
         try:
             yield _LockedWire(self._wire, held)
@@ -217,7 +217,7 @@ class StoreWire:
 
 
 class _LockedWire:
-    def __init__(self, wire: Wire, held: _Transaction) -> None:
+    def __init__(self, wire: Wire, held: Transaction) -> None:
         self._wire = wire
         self._held = held
 
@@ -228,7 +228,7 @@ class _LockedWire:
         return await self._held.ask(lambda locked: locked.append(batch))
 
 
-class _Transaction:
+class Transaction:
     """The server's side is one task: it holds the lock, does what it is asked, and ends on its own when the budget is
     used up or the owner is dead.
     """
@@ -240,6 +240,7 @@ class _Transaction:
         self._budget = budget
         self._asked: asyncio.Queue[tuple[Any, asyncio.Future[Any]] | bool] = asyncio.Queue()
         self._over = False
+        self.on_commit: Callable[[], None] = lambda: None
 
     async def begin(self) -> None:
         self._wire.on_beat()
@@ -283,6 +284,7 @@ class _Transaction:
                         _answer(last, await what(locked), None)
                     except StoreTrouble as error:
                         _answer(last, None, error)
+            self.on_commit()
             _answer(last, None, None)
         except _GivenUp:
             return

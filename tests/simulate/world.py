@@ -18,6 +18,7 @@ from tests.simulate.actors import Accepted, Actors, Read
 from tests.simulate.bodies import Body, beat, write
 from tests.simulate.durable import Stage, code
 from tests.simulate.faults import Faults, Slot
+from tests.simulate.joints import Booked, book
 from tests.simulate.patching import replaced
 from tests.simulate.plan import Node, Plan
 from tests.simulate.processes import Servers, SimWorker
@@ -67,6 +68,7 @@ class Record(msgspec.Struct):
     ``landed``: when the store took an event in, by run id and seq, whatever time it bears. ``programs``: of each run,
     which of the plan's it plays, and how many have gone before it. ``attributes``, ``streams``: as the store has them.
     ``details``: steps whose heartbeats it still keeps. ``reads``: what the plan's readers have read.
+    ``table``: what steps' transactions have written.
     """
 
     plan: Plan
@@ -92,6 +94,7 @@ class Record(msgspec.Struct):
     streams: dict[tuple[int, str], Written]
     details: list[tuple[int, str]]
     reads: list[Read]
+    table: list[Booked]
     overrun: str = ""
 
 
@@ -237,6 +240,8 @@ class World:
                 await write(body, what)
             elif what.flavour == "beat":
                 await beat(body, what, self.loop.time)
+            elif what.flavour == "joint":
+                await book(Booked(body.run, entity, attempt, body.number), what)
             else:
                 await asyncio.sleep(what.seconds)
         except asyncio.CancelledError:
@@ -302,6 +307,7 @@ class World:
             },
             details=[(self._numbers[run_id], entity) for run_id, entity in self.servers.store._details],
             reads=self.actors.reads,
+            table=self.servers.table,
             overrun=overrun,
         )
 

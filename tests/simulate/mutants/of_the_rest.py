@@ -13,11 +13,13 @@ from tests.simulate.mutants.switches import Patch, mutant
 
 from fencepost.engine import closing, steps, tick
 from fencepost.engine.bodies import Attempt
+from fencepost.engine.joining import Joining
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.pulse import Pulse
 from fencepost.engine.shell import Shell
 from fencepost.engine.streams import AttemptChannel
+from fencepost.log import RunLog, only_fact
 from fencepost.records import RunCreated, pack, unpack
 from fencepost.replay.asking import AskingFace
 from fencepost.replay.asks import Ask
@@ -27,6 +29,7 @@ from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store import attributes
 from fencepost_store.events import EventType
 from fencepost_store.memory import MemoryStore
+from fencepost_store.protocol import Batch, FactVerdict
 from fencepost_store.streams import StreamOutcome, StreamVerdict, StreamWrite
 
 
@@ -97,6 +100,20 @@ def a_heartbeat_is_cut_off(patch: Patch) -> None:
         await self._write_newest()
 
     patch.set(Pulse, "flush", flush)
+
+
+@mutant("engine/test_transactional_steps.py::test_h122_writes_of_a_run_that_has_ended_are_rolled_back")
+def a_refused_end_is_committed(patch: Patch) -> None:
+    """H122: what the body wrote stays, though its step was ended by another."""
+
+    async def end(self: Joining, log: RunLog, batch: Batch) -> tuple[FactVerdict, int]:
+        joint = self._joint
+        assert joint is not None
+        written = await log.append(batch, via=joint.append)
+        await joint.commit()
+        return only_fact(written), written.now
+
+    patch.set(Joining, "end", end)
 
 
 @mutant("engine/test_heartbeats.py::test_the_next_attempt_receives_the_last_details_after_an_error")
