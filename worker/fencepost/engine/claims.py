@@ -27,8 +27,8 @@ Handler: TypeAlias = Callable[[], Awaitable[None]]
 
 class Claims:
     """Claim loops and the handlers they started. ``alone``: runs a suspect in a child process of its own.
-    ``reconcile``: the full reconcile, which a
-    claim asks for when the queue was lost."""
+    ``reconcile``: the full reconcile of a queue and its generation, which a claim asks for when the queue was lost.
+    """
 
     def __init__(
         self,
