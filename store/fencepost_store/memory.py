@@ -156,9 +156,7 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
             try:
                 yield held
                 held.check()
-            except BaseException:
-                held.roll_back()
-                raise
+                held.commit()
             finally:
                 held.leave()
 
@@ -292,19 +290,22 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
 
 
 class _MemoryLocked:
-    """The transaction of MemoryStore.locked: writes at once, keeps what is needed to take it back."""
+    """The transaction of MemoryStore.locked: what it writes is in tables of its own, and nobody reads them before the
+    commit. Nothing else of those tables changes meanwhile, for all writers wait at the gate.
+    """
 
     def __init__(self, tables: Tables, gate: asyncio.Lock, run_id: str, deadline: int) -> None:
         self._tables = tables
         self._gate = gate
         self._run_id = run_id
         self._deadline = deadline
-        self._before: tuple[Ledger, dict[str, tuple[str, str]]] | None = None
+        self._mine: Tables | None = None
 
     async def load(self, after_seq: int) -> Loaded:
         """See Locked.load."""
         self.check()
-        return self._tables.loaded(self._tables.ledgers[self._run_id], after_seq)
+        tables = self._mine or self._tables
+        return tables.loaded(tables.ledgers[self._run_id], after_seq)
 
     async def append(self, batch: Batch) -> Verdict:
         """See Locked.append."""
@@ -312,23 +313,26 @@ class _MemoryLocked:
         admit(batch)
         if batch.run_id != self._run_id:
             raise ValueError(f"the lock is for run {self._run_id}, the batch for run {batch.run_id}")
-        if self._before is None:
+        if self._mine is None:
             await self._gate.acquire()
-            self._before = (self._tables.ledgers[self._run_id].copy(), dict(self._tables.tokens))
-        return self._tables.append(batch)
+            tables = self._tables
+            ledgers = {**tables.ledgers, self._run_id: tables.ledgers[self._run_id].copy()}
+            self._mine = Tables(tables.clock, ledgers, dict(tables.tokens))
+        return self._mine.append(batch)
 
     def check(self) -> None:
         """Raise StoreTrouble once the budget is used up."""
         if self._tables.clock() > self._deadline:
             raise StoreTrouble(f"the lock on run {self._run_id} was held beyond its budget and has been ended")
 
-    def roll_back(self) -> None:
-        """Undo the appends."""
-        if self._before is not None:
-            self._tables.ledgers[self._run_id], self._tables.tokens = self._before
+    def commit(self) -> None:
+        """Show the appends."""
+        if self._mine is not None:
+            self._tables.ledgers[self._run_id] = self._mine.ledgers[self._run_id]
+            self._tables.tokens = self._mine.tokens
 
     def leave(self) -> None:
         """Open the gate again."""
-        if self._before is not None:
-            self._before = None
+        if self._mine is not None:
+            self._mine = None
             self._gate.release()

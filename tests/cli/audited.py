@@ -49,7 +49,9 @@ class Patient:
     async def _begin_generation(self) -> None:
         """A worker that found the queue new would tick every run a little later, and leave ticks behind."""
         queue = self.queue()
-        assert (await queue.claim("default", 1, 1_000)).fresh
+        claimed = await queue.claim("default", 1, 1_000)
+        assert claimed.sweep
+        assert await queue.sweep("default", claimed.generation, 0)
         await queue.close()
 
     def log(self, name: str) -> str:

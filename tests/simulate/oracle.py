@@ -198,8 +198,10 @@ def _bodies(record: Record) -> Generator[str]:
         log = [event for event in record.runs[index][1] if event.entity == entity]
         retried = sum(event.type is EventType.step_retrying for event in log)
         ended = [event for event in log if event.type in (EventType.step_completed, EventType.step_failed)]
-        # Of a step that writes to a stream, a start that comes late (H14) ends the body that is at work.
-        beyond = len(bodies) - retried - 1 - sum(body.fenced for body in bodies)
+        # An error that comes behind the start of another attempt is refused, and tried again all the same. Of a step
+        # that writes to a stream, a start that comes late (H14) ends the body that is at work.
+        tried_again = max(retried, sum(body.erred for body in bodies))
+        beyond = len(bodies) - tried_again - 1 - sum(body.fenced for body in bodies)
         if beyond > disruptions and nodes[index][bodies[0].node].fails >= 0:
             yield f"body: {entity} in run {index} ran {len(bodies)} times, {retried} retries, {disruptions} disruptions"
         node = nodes[index][bodies[0].node]

@@ -145,7 +145,7 @@ async def append_locked(pair: Pair) -> None:
     for world in (pair.model, pair.real):
         try:
             async with world.store.locked(run_id, 60) as locked:
-                answers.append((await locked.load(0), await locked.append(batch)))
+                answers.append((await locked.load(0), await locked.append(batch), await world.store.load(run_id)))
                 if give_up:
                     raise InterruptedError
         except InterruptedError:

@@ -107,6 +107,14 @@ def no_full_reconcile(patch: Patch) -> None:
     patch.set(Reconciler, "full", full)
 
 
+@mutant(
+    "engine/test_found_by_simulation.py::test_h62_two_attempts_of_a_step_that_end_together_on_one_worker_are_no_bug"
+)
+def attempts_that_end_together_are_told_apart_by_nobody(patch: Patch) -> None:
+    """H62: the second one of them is anticipated, and its step has ended by the first."""
+    patch.set(hotpath, "_of_one_step", lambda dones: False)
+
+
 @mutant("engine/test_found_by_simulation.py::test_h128_a_turn_that_walks_away_keeps_no_slots")
 def who_walks_away_keeps_slots(patch: Patch) -> None:
     """H128: steps that landed as started here are given up, and their slots are not."""
