@@ -68,6 +68,26 @@ async def test_h61_a_loop_that_is_blocked_for_longer_than_a_lease_is_renewed_for
     assert "blocked_by_the_user" in warnings[0]["stack"]
 
 
+def test_h62_a_message_that_is_given_out_again_has_lost_its_older_lease() -> None:
+    """Whoever works under it is told at once; dropping it then takes nothing from the newer one."""
+    keeper = LeaseKeeper(lambda: 0.0, 10.0)
+    told: list[str] = []
+    keeper.hold(Delivery("q", "s:run:a#1", "A.1"), 0.0)
+    keeper.watch("A.1", told.append)
+    keeper.hold(Delivery("q", "s:run:b#1", "A.2"), 0.0)
+    keeper.hold(Delivery("r", "s:run:a#1", "A.3"), 0.0)
+    assert told == []
+    keeper.hold(Delivery("q", "s:run:a#1", "A.4"), 0.0)
+    assert told == ["lost"]
+    assert [keeper.fresh(f"A.{n}") for n in (1, 2, 3, 4)] == [False, True, True, True]
+    keeper.drop("A.1")
+    assert keeper.fresh("A.4")
+    keeper.drop("A.4")
+    keeper.hold(Delivery("q", "s:run:a#1", "A.5"), 0.0)
+    assert keeper.fresh("A.5")
+    assert told == ["lost"]
+
+
 def blocked_by_the_user(queue: Renewals, logs: Sequence[object], least: float) -> None:
     """Hold the loop for longer than a lease, and until there were three renewals and a warning."""
     until = time.monotonic() + PATIENCE_SECONDS

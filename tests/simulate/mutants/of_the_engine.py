@@ -16,6 +16,7 @@ from fencepost.engine import advance, alone, endings, handback, hotpath, owed, s
 from fencepost.engine.advance import Progress
 from fencepost.engine.bodies import Attempt
 from fencepost.engine.claims import Claims
+from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.reconciler import Reconciler
@@ -108,11 +109,17 @@ def no_full_reconcile(patch: Patch) -> None:
 
 
 @mutant(
-    "engine/test_found_by_simulation.py::test_h62_two_attempts_of_a_step_that_end_together_on_one_worker_are_no_bug"
+    "engine/test_found_by_simulation.py::test_h62_a_worker_that_is_given_a_step_which_it_is_running_stops_the_older_body"
 )
-def attempts_that_end_together_are_told_apart_by_nobody(patch: Patch) -> None:
-    """H62: the second one of them is anticipated, and its step has ended by the first."""
-    patch.set(hotpath, "_of_one_step", lambda dones: False)
+def an_older_lease_of_the_same_message_is_kept(patch: Patch) -> None:
+    """H62: a body goes on beside the one that its own worker has begun anew."""
+    real = LeaseKeeper.hold
+
+    def hold(self: LeaseKeeper, delivery: Delivery, since: float) -> None:
+        self._tokens.clear()
+        real(self, delivery, since)
+
+    patch.set(LeaseKeeper, "hold", hold)
 
 
 @mutant("engine/test_found_by_simulation.py::test_h128_a_turn_that_walks_away_keeps_no_slots")

@@ -91,8 +91,6 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
     instance = live.instance
     if instance is None or any(done.event.entity not in instance.work.steps for done in dones):
         return False
-    if _of_one_step(dones):
-        return False  # the store judges them
     now = shell.clock.now()
     try:
         with shell.guard.turn(live.run_id):
@@ -115,13 +113,6 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
     entries += await duties(shell, live, owed, recover=False)
     await _settle_all(shell, live, owed, [(done.delivery, []) for done in dones], entries)
     return True
-
-
-def _of_one_step(dones: list[Done]) -> bool:
-    """Whether two attempts of a step have ended together, as when a lease was ended under its owner, who was then given
-    the step again.
-    """
-    return len({done.event.entity for done in dones}) < len(dones)
 
 
 async def _settle_all(

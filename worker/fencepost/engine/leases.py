@@ -19,9 +19,9 @@ from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
 @dataclass(slots=True, eq=False)
 class Held:
     """A lease of ours. ``renewed_at``: monotonic seconds, taken before the call that granted it was sent.
-    ``on_lost(why)``: called once, in the keeper's
-    thread, when the lease is gone or the work is not wanted any more. ``until``: no renewal beyond this (the step's
-    own deadline). ``unwanted``: a hint said so before anybody watched."""
+    ``on_lost(why)``: called once, in whatever thread finds that the lease is gone or the work is not wanted any more.
+    ``until``: no renewal beyond this (the step's own deadline). ``unwanted``: a hint said so before anybody watched.
+    """
 
     delivery: Delivery
     renewed_at: float
@@ -38,6 +38,7 @@ class LeaseKeeper:
         self._lease = lease_seconds
         self._lock = threading.Lock()
         self._held: dict[str, Held] = {}
+        self._tokens: dict[tuple[str, str], str] = {}
 
     @property
     def lease_ms(self) -> int:
@@ -48,9 +49,19 @@ class LeaseKeeper:
         return len(self._held)
 
     def hold(self, delivery: Delivery, since: float) -> None:
-        """Keep this lease from now on. ``since``: monotonic, before the claim or settle that granted it was sent."""
+        """Keep this lease from now on. ``since``: monotonic, before the claim or settle that granted it was sent.
+
+        An older one on the same message is lost, as it would not have been given out again otherwise: whoever works
+        under it is told at once, and not by the next renewal, or one process would run one body twice (a machine that
+        was suspended takes its own messages back).
+        """
+        place = (delivery.queue, delivery.key)
         with self._lock:
+            older = self._held.pop(self._tokens.get(place, ""), None)
             self._held[delivery.token] = Held(delivery, since)
+            self._tokens[place] = delivery.token
+        if older is not None:
+            self._tell(older, "lost")
 
     def watch(self, token: str, on_lost: Callable[[str], None] | None, until: float | None = None) -> None:
         """Tell ``on_lost`` when this lease is lost or withdrawn: at once, if a hint has said so already."""
@@ -77,7 +88,7 @@ class LeaseKeeper:
     def drop(self, token: str) -> None:
         """Forget the lease: settled, released, or walked away from."""
         with self._lock:
-            self._held.pop(token, None)
+            self._forget(token)
 
     def fresh(self, token: str) -> bool:
         """False if the lease may have run out by our own clock, or is known to be lost: then walk away, without settle
@@ -114,17 +125,26 @@ class LeaseKeeper:
                     held.renewed_at = started
                     continue
                 if why == "lost":
-                    current = self._held.pop(held.delivery.token, None)
-                    if current is None:
+                    if self._forget(held.delivery.token) is None:
                         continue  # settled while the renewal was under way: not a loss
                 else:
                     held.renewed_at = started
                 told.append((held, why))
         for held, why in told:
-            with self._lock:
-                callback, held.on_lost = held.on_lost, None
-                held.unwanted = held.unwanted or why == "withdrawn"
-            if callback is not None:
-                callback(why)
-            if callback is not None or why == "lost":
-                note("lease_" + why, key=held.delivery.key)
+            self._tell(held, why)
+
+    def _forget(self, token: str) -> Held | None:
+        """The caller has the lock."""
+        held = self._held.pop(token, None)
+        if held is not None and self._tokens.get(place := (held.delivery.queue, held.delivery.key)) == token:
+            del self._tokens[place]
+        return held
+
+    def _tell(self, held: Held, why: str) -> None:
+        with self._lock:
+            callback, held.on_lost = held.on_lost, None
+            held.unwanted = held.unwanted or why == "withdrawn"
+        if callback is not None:
+            callback(why)
+        if callback is not None or why == "lost":
+            note("lease_" + why, key=held.delivery.key)
