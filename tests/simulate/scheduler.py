@@ -24,6 +24,12 @@ from typing import Any
 
 import msgspec
 
+START = 1_000.0
+"""What a virtual clock begins with, seconds."""
+
+IDLE_CALLBACKS = 100
+"""What the workers of a world that has nothing to do may come to in a virtual second."""
+
 LOOK_SECONDS = 0.1
 """Virtual seconds between two looks at whether all is over."""
 
@@ -90,7 +96,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def __init__(self, seed: int, *, sticky: float = 0.5, callbacks_max: int = 400_000) -> None:
         self.random = random.Random(seed)
         self.server = Proc("servers")
-        self.now = 1_000.0
+        self.now = START
         self.callbacks = 0
         self.errors: list[dict[str, Any]] = []
         self.tasks: list[SimTask] = []
@@ -125,7 +131,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def _run_ready(self) -> None:
         active, draw = self._active, self.random.random
         sticky, proc = self._sticky, self._last
-        before = left = self._callbacks_max - self.callbacks
+        before = left = self._callbacks_max + int(IDLE_CALLBACKS * (self.now - START)) - self.callbacks
         try:
             while active:
                 if proc is None or not proc.listed or draw() >= sticky:
@@ -138,7 +144,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                     continue
                 left -= 1
                 if left < 0:
-                    raise Overrun(f"{self._callbacks_max - left} callbacks by {self.now:.3f}")
+                    raise Overrun(f"{self.callbacks + before - left} callbacks by {self.now:.3f}")
                 try:
                     handle.context.run(handle.callback, *handle.args)
                 except (KeyboardInterrupt, SystemExit):
