@@ -199,7 +199,8 @@ async def _checked(options: Options, stage: Scene, load: Load, faults: list[Faul
     outcome.doctor, healthy = await _doctor(stage.config)
     if not healthy:
         wrong.append(f"doctor: {outcome.doctor}")
-    outcome.slow = too_slow(outcome)
+    names = {owner: worker.name for worker in stage.fleet.all for owner in worker.log.owners}
+    outcome.slow = [" ".join(names.get(word, word) for word in line.split(" ")) for line in too_slow(outcome)]
     return outcome
 
 

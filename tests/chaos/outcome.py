@@ -61,8 +61,13 @@ def too_slow(outcome: Outcome) -> list[str]:
     found: list[str] = []
     for kind, bound in bounds.items():
         seconds = outcome.recoveries().get(kind, [])
-        if seconds and percentile(seconds, 0.99) > bound:
-            found.append(f"recovery after {kind}: p99 {percentile(seconds, 0.99):.1f} s, bound {bound:g} s")
+        if not seconds or percentile(seconds, 0.99) <= bound:
+            continue
+        found.append(f"recovery after {kind}: p99 {percentile(seconds, 0.99):.1f} s, bound {bound:g} s")
+        for delay in outcome.delays()[kind]:
+            if delay.seconds > bound:
+                found.append(f"  {_worst(outcome, delay)}")
+                found += [f"    {line}" for line in delay.story]
     return found
 
 

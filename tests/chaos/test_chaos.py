@@ -92,15 +92,19 @@ def test_bookings_are_compared_with_the_log(
 
 def test_a_recovery_beyond_its_bound_is_told() -> None:
     """The 99th percentile after a kill or a flush; other kinds have no bound."""
-    faults = [Fault("kill", 1), Fault("flush", 2), Fault("reset", 3)]
+    faults = [Fault("kill", 1), Fault("flush", 2), Fault("reset", 99 * SECOND, since=99 * SECOND)]
 
     def outcome(*seconds: float) -> Outcome:
-        delays = [Delay(moment, "r", "w", delay) for moment, delay in enumerate(seconds)]
+        delays = [Delay(moment, "r", "w", delay, story=["+7.5 x"]) for moment, delay in enumerate(seconds)]
         return Outcome(1, 10.0, faults, Judgement(delays=delays), Counter())
 
     assert too_slow(outcome(20.0, 7.0, 100.0)) == []
-    assert too_slow(outcome(20.1, 7.0, 0.0)) == ["recovery after kill: p99 20.1 s, bound 20 s"]
-    assert too_slow(outcome(1.0, 7.5, 0.0)) == ["recovery after flush: p99 7.5 s, bound 7 s"]
+    assert too_slow(outcome(20.1, 7.0, 0.0))[:1] == ["recovery after kill: p99 20.1 s, bound 20 s"]
+    assert too_slow(outcome(1.0, 7.5, 0.0)) == [
+        "recovery after flush: p99 7.5 s, bound 7 s",
+        "  7.50 s (w r)",
+        "    +7.5 x",
+    ]
 
 
 def test_the_worst_recovery_names_its_run_and_the_faults_beside_it() -> None:

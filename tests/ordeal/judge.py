@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 from tests.engine import oracle
 from tests.ordeal import bodies
-from tests.ordeal.recovery import recovery
+from tests.ordeal.recovery import recovery, story
 from tests.ordeal.verdict import Delay, Judgement, Problem, Question, Repeat
 
 from fencepost.authoring import registry
@@ -37,6 +37,9 @@ SAMPLES = 12
 
 NEVER = 1e9
 """Seconds, where a run did not move any more: JSON has no infinity."""
+
+SLOW_SECONDS = 7.0
+"""Of a run that moved later than that, its log around that time is told."""
 
 Checker = Callable[[Run, Sequence[Event]], str | None]
 Ran = Counter[tuple[str, str, int]]
@@ -102,7 +105,8 @@ def _judge(loaded: Loaded, checker: Checker, ran: Ran, question: Question, found
         took = recovery(log, owes, moment, horizon)
         if took is not None:
             idle, seconds = took
-            found.delays.append(Delay(index, run.run_id, run.workflow, min(seconds, NEVER), idle))
+            told = story(log, moment) if seconds > SLOW_SECONDS else []
+            found.delays.append(Delay(index, run.run_id, run.workflow, min(seconds, NEVER), idle, told))
     for what in strange_bodies(run.run_id, log, ran):
         problem("body", what)
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fencepost.records import StepStarted, unpack
 from fencepost.replay.fold import OpenWork
 from fencepost_store.events import Event, EventType
+
+STORY_SECONDS = 60
+"""What is told of a run that was slow to move reaches back so far."""
 
 
 def recovery(log: Sequence[Event], owes: Sequence[bool], moment: int, horizon: int) -> tuple[float, float] | None:
@@ -33,6 +37,19 @@ def recovery(log: Sequence[Event], owes: Sequence[bool], moment: int, horizon: i
     if not after:
         return idle, float("inf")
     return idle, max(0.0, (after[0].at - ready) / 1e6)
+
+
+def story(log: Sequence[Event], moment: int) -> list[str]:
+    """What the log has of the time around a moment, seconds from it, up to the first sign of a worker after it."""
+    since = moment - STORY_SECONDS * 1_000_000
+    after = next((at for at, event in enumerate(log) if event.at > moment and moves(event)), len(log) - 1)
+    lines: list[str] = []
+    for event in log[: after + 1]:
+        if event.at >= since:
+            who = unpack(event.payload, StepStarted).worker if event.type is EventType.step_started else ""
+            words = (event.type.name, event.entity, str(event.attempt or ""), who)
+            lines.append(f"{(event.at - moment) / 1e6:+.3f} " + " ".join(word for word in words if word))
+    return lines
 
 
 def moves(event: Event) -> bool:

@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 from tests.ordeal.fleet import Fleet
 from tests.ordeal.judge import repeats
-from tests.ordeal.recovery import recovery
+from tests.ordeal.recovery import recovery, story
 from tests.ordeal.verdict import Judgement, Question, judge
 
 from fencepost.client import Client
@@ -152,6 +152,18 @@ STEP = [
     _event(3, E.step_started, 1, "s#1", attempt=1),
 ]
 WAIT = [_event(1, E.run_created, 0), _event(2, E.wait_created, 1, "sleep#1", due=9)]
+
+
+def test_the_story_of_a_slow_run_ends_with_the_first_sign_of_a_worker() -> None:
+    """What is older than a minute is left out, and who a step was started by is told."""
+    log = [*STEP, _event(4, E.hook_received, 63, "h#1"), _event(5, E.step_completed, 65, "s#1", attempt=1)]
+    late = [*log, _event(6, E.run_completed, 66)]
+    assert story(late, 62 * SECOND) == ["+1.000 hook_received h#1", "+3.000 step_completed s#1 1"]
+    assert story(log[:3], 2 * SECOND) == [
+        "-2.000 run_created",
+        "-1.000 step_created s#1",
+        "-1.000 step_started s#1 1 w1",
+    ]
 
 
 @pytest.mark.parametrize(

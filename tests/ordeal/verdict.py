@@ -60,7 +60,7 @@ class Repeat(msgspec.Struct, frozen=True):
 
 class Delay(msgspec.Struct, frozen=True):
     """How long a run took to move after a moment, see recovery.py. ``moment``: its index. ``idle``: seconds after it
-    in which the run had nothing to do; ``seconds`` count from then.
+    in which the run had nothing to do; ``seconds`` count from then. ``story``: of a slow one, its log around that time.
     """
 
     moment: int
@@ -68,6 +68,7 @@ class Delay(msgspec.Struct, frozen=True):
     workflow: str
     seconds: float
     idle: float = 0.0
+    story: list[str] = []
 
 
 class Judgement(msgspec.Struct):
