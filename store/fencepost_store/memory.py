@@ -290,8 +290,8 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
 
 
 class _MemoryLocked:
-    """The transaction of MemoryStore.locked: what it writes is in tables of its own, and nobody reads them before the
-    commit. Nothing else of those tables changes meanwhile, for all writers wait at the gate.
+    """The transaction of MemoryStore.locked: what it writes is in tables of its own, with this run alone, and nobody
+    reads them before the commit. The tokens stay true meanwhile, for all writers wait at the gate.
     """
 
     def __init__(self, tables: Tables, gate: asyncio.Lock, run_id: str, deadline: int) -> None:
@@ -315,9 +315,8 @@ class _MemoryLocked:
             raise ValueError(f"the lock is for run {self._run_id}, the batch for run {batch.run_id}")
         if self._mine is None:
             await self._gate.acquire()
-            tables = self._tables
-            ledgers = {**tables.ledgers, self._run_id: tables.ledgers[self._run_id].copy()}
-            self._mine = Tables(tables.clock, ledgers, dict(tables.tokens))
+            mine = {self._run_id: self._tables.ledgers[self._run_id].copy()}
+            self._mine = Tables(self._tables.clock, mine, dict(self._tables.tokens))
         return self._mine.append(batch)
 
     def check(self) -> None:
@@ -328,7 +327,7 @@ class _MemoryLocked:
     def commit(self) -> None:
         """Show the appends."""
         if self._mine is not None:
-            self._tables.ledgers[self._run_id] = self._mine.ledgers[self._run_id]
+            self._tables.ledgers.update(self._mine.ledgers)
             self._tables.tokens = self._mine.tokens
 
     def leave(self) -> None:

@@ -33,12 +33,8 @@ class Outcome(msgspec.Struct):
     wrong: list[str] = []
     slow: list[str] = []
 
-    def recoveries(self) -> dict[str, list[float]]:
-        """Seconds by kind of fault, one for each run that had something to do."""
-        return {kind: [delay.seconds for delay in delays] for kind, delays in self.delays().items()}
-
     def delays(self) -> dict[str, list[Delay]]:
-        """The same with all that is known, the fastest first."""
+        """By kind of fault, one for each run that had something to do, the fastest first."""
         found: dict[str, list[Delay]] = {fault.kind: [] for fault in self.faults}
         for delay in self.judgement.delays:
             found[self.faults[delay.moment].kind].append(delay)
@@ -59,14 +55,16 @@ def too_slow(outcome: Outcome) -> list[str]:
     """The promised bounds that were not kept."""
     bounds = {"kill": LEASES_MAX * outcome.lease_seconds, "flush": SWEEP_SECONDS}
     found: list[str] = []
+    by_kind = outcome.delays()
     for kind, bound in bounds.items():
-        seconds = outcome.recoveries().get(kind, [])
+        delays = by_kind.get(kind, [])
+        seconds = [delay.seconds for delay in delays]
         if not seconds or percentile(seconds, 0.99) <= bound:
             continue
         found.append(f"recovery after {kind}: p99 {percentile(seconds, 0.99):.1f} s, bound {bound:g} s")
-        for delay in outcome.delays()[kind]:
+        for delay in delays:
             if delay.seconds > bound:
-                found.append(f"  {_worst(outcome, delay)}")
+                found.append(f"  {_traceable(outcome, delay)}")
                 found += [f"    {line}" for line in delay.story]
     return found
 
@@ -82,7 +80,7 @@ def told(outcome: Outcome) -> list[str]:
             middle, tail = percentile(seconds, 0.5), percentile(seconds, 0.99)
             moved = (
                 f"{len(seconds)} runs moved again after p50 {middle:.2f} s, p99 {tail:.2f} s, worst "
-                f"{_worst(outcome, delays[-1])}"
+                f"{_traceable(outcome, delays[-1])}"
             )
         else:
             moved = "nobody had anything to do"
@@ -102,7 +100,7 @@ def told(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _worst(outcome: Outcome, delay: Delay) -> str:
+def _traceable(outcome: Outcome, delay: Delay) -> str:
     """With what it takes to look into it: the run, and what else went wrong meanwhile."""
     since = outcome.faults[delay.moment].at + int(delay.idle * 1e6)
     beside = [f"{fault.kind} at {(fault.since - since) / 1e6:+.1f} s" for fault in outcome.beside(delay)]

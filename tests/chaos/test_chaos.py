@@ -99,7 +99,11 @@ def test_a_recovery_beyond_its_bound_is_told() -> None:
         return Outcome(1, 10.0, faults, Judgement(delays=delays), Counter())
 
     assert too_slow(outcome(20.0, 7.0, 100.0)) == []
-    assert too_slow(outcome(20.1, 7.0, 0.0))[:1] == ["recovery after kill: p99 20.1 s, bound 20 s"]
+    assert too_slow(outcome(20.1, 7.0, 0.0)) == [
+        "recovery after kill: p99 20.1 s, bound 20 s",
+        "  20.10 s (w r, beside flush at -0.0 s)",
+        "    +7.5 x",
+    ]
     assert too_slow(outcome(1.0, 7.5, 0.0)) == [
         "recovery after flush: p99 7.5 s, bound 7 s",
         "  7.50 s (w r)",

@@ -32,14 +32,15 @@ def add(plan: Plan, ids: int) -> None:
     chance = random.Random(f"extras {plan.seed}")
     adding = _Adding(plan, ids, chance)
     if chance.random() < SHARE:
-        _additions(plan, adding, chance)
+        _additions(adding)
     adding.chance = random.Random(f"joints {plan.seed}")
     if adding.chance.random() < JOINT_SHARE:
         for program in plan.programs:
             adding.joint(program)
 
 
-def _additions(plan: Plan, adding: _Adding, chance: random.Random) -> None:
+def _additions(adding: _Adding) -> None:
+    plan, chance = adding.plan, adding.chance
     for index, program in enumerate(plan.programs):
         for kind in dict.fromkeys(chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=chance.choice((1, 2, 3)))):
             adding.kinds[kind](index, program)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from tests.simulate.bodies import Body
 from tests.simulate.plan import Node
 from tests.simulate.wires import Transaction, Wire
 
@@ -111,18 +112,13 @@ async def _nothing() -> None:
     """What the server does then changes nothing that anybody sees."""
 
 
-async def book(row: Booked, node: Node) -> bool:
-    """One row. False: the attempt is to fail, and its row is not to be seen."""
-    fails = row.attempt <= node.fails
-    try:
-        async with transaction() as connection:
-            session: Any = connection
-            await asyncio.sleep(node.seconds / 2)
-            session.write(row)
-            await asyncio.sleep(node.seconds / 2)
-            if fails:
-                raise ValueError(f"attempt {row.attempt} fails with its row written")
-    except ValueError:
-        if not fails:
-            raise
-    return not fails
+async def book(body: Body, node: Node) -> None:
+    """One row; that of an attempt that fails is not to be seen."""
+    async with transaction() as connection:
+        session: Any = connection
+        await asyncio.sleep(node.seconds / 2)
+        session.write(Booked(body.run, body.entity, body.attempt, body.number))
+        await asyncio.sleep(node.seconds / 2)
+        if body.attempt <= node.fails:
+            body.erred = True
+            raise ValueError(f"attempt {body.attempt} fails with its row written")

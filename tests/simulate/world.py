@@ -241,7 +241,7 @@ class World:
             elif what.flavour == "beat":
                 await beat(body, what, self.loop.time)
             elif what.flavour == "joint":
-                await book(Booked(body.run, entity, attempt, body.number), what)
+                await book(body, what)
             else:
                 await asyncio.sleep(what.seconds)
         except asyncio.CancelledError:

@@ -75,11 +75,12 @@ async def hand_back(shell: Shell, delivery: Delivery, error: Exception) -> None:
     lease back, and it would be renewed for ever.
     """
     told = f"{type(error).__name__}: {error}"
-    delay = shell.jitter_ms(TROUBLE_DELAY_MS)
+    longest_ms = TROUBLE_DELAY_MS
     if not isinstance(error, (StoreTrouble, QueueTrouble)):
         trace = "".join(traceback.format_exception(error))
         note("handler_failed", key=delivery.key, error=told, trace=trace)
-        delay = shell.jitter_ms(bug_delay_ms(shell, delivery.key))
+        longest_ms = bug_delay_ms(shell, delivery.key)
+    delay = shell.jitter_ms(longest_ms)
     note("server_trouble", key=delivery.key, error=told, delay_ms=delay)
     await release(shell, delivery, delay)
 

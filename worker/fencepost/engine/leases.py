@@ -57,7 +57,7 @@ class LeaseKeeper:
         """
         place = (delivery.queue, delivery.key)
         with self._lock:
-            older = self._held.pop(self._tokens.get(place, ""), None)
+            older = self._forget(self._tokens.get(place, ""))
             self._held[delivery.token] = Held(delivery, since)
             self._tokens[place] = delivery.token
         if older is not None:
