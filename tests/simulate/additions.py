@@ -167,6 +167,8 @@ def _beats(record: Record) -> Generator[str]:
         retried = {event.attempt for event in log if event.entity == entity and event.type is T.step_retrying}
         seen: list[tuple[int, list[int]]] = []
         for at, body in enumerate(bodies):
+            if body.late:
+                continue
             given = {(one.attempt, place) for one in bodies[:at] for place in range(len(one.beats))}
             if body.found is None:
                 found: list[int] = []

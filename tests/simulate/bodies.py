@@ -14,10 +14,11 @@ from fencepost import StreamFenced, current, stream
 
 
 class Body(msgspec.Struct):
-    """One execution of a step's body. ``logged``: whether its start stood in the log when it began. ``wrote``: chunks
-    that it has given to its stream. ``found``: the details of heartbeats that it found, None if there were none.
-    ``beats``: when it has given details. ``erred``: it ended in an error of its own. ``fenced``: by that of a stream
-    which is a later attempt's, whoever began that one.
+    """One execution of a step's body. ``logged``: whether its start stood in the log when it began. ``late``: the step
+    had ended by then, and what its heartbeats had left may be gone. ``wrote``: chunks that it has given to its stream.
+    ``found``: the details of heartbeats that it found, None if there were none. ``beats``: when it has given details.
+    ``erred``: it ended in an error of its own. ``fenced``: by that of a stream which is a later attempt's, whoever
+    began that one.
     """
 
     run: int
@@ -29,6 +30,7 @@ class Body(msgspec.Struct):
     at: float
     number: int
     logged: bool
+    late: bool
     ended: float | None = None
     stopped: bool = False
     wrote: int = 0
