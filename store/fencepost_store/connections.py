@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 from fencepost_store.driver import (
-    CONNECT_SECONDS,
+    CLOSE_SECONDS,
     Connection,
     InterfaceError,
     InvalidCachedStatementError,
@@ -24,6 +24,12 @@ from fencepost_store.driver import (
 from fencepost_store.protocol import StoreTrouble
 from fencepost_store.translation import translated, translating, where
 
+SURE_SECONDS = 10.0
+"""A connection that was idle for less is taken as it is. Balancers and firewalls forget an idle one after minutes; that
+is found by a question, or the call that comes next would wait for its whole time (H130)."""
+ANSWER_SECONDS = 5.0
+"""What the answer to that question may take."""
+
 
 class Held:
     """One connection, whose driver's errors come out as the store's. ``prepared`` False: every statement runs in a
@@ -32,6 +38,7 @@ class Held:
     def __init__(self, connection: Connection, dsn: str, *, prepared: bool) -> None:
         self.connection = connection
         self.healthy: bool = True
+        self.idle_since: float = 0.0
         self._dsn = dsn
         self._prepared = prepared
         self._statements: dict[str, Statement] = {}
@@ -88,10 +95,10 @@ class Held:
 
 
 class Connections:
-    """At most ``size`` connections to one database. ``command_timeout_seconds`` None: calls are not bounded. Raises
+    """At most ``size`` connections to one database, each of whose statements has ``command_timeout_seconds``. Raises
     what ``trouble.translated`` makes of a driver's errors."""
 
-    def __init__(self, dsn: str, size: int, *, prepared: bool, command_timeout_seconds: float | None) -> None:
+    def __init__(self, dsn: str, size: int, *, prepared: bool, command_timeout_seconds: float) -> None:
         assert size >= 1, f"connections must be at least 1, not {size}"
         self.dsn = dsn
         self._prepared = prepared
@@ -132,19 +139,20 @@ class Connections:
         for held in list(self._busy):
             held.connection.terminate()
         idle, self._idle = self._idle, []
-        for held in idle:
-            try:
-                await held.connection.close(timeout=CONNECT_SECONDS)
-            except (OSError, PostgresError, InterfaceError):
-                held.connection.terminate()
+        await asyncio.gather(*(_closed(held.connection) for held in idle))
 
     async def _take(self) -> Held:
         if self._closed:
             raise StoreTrouble(f"the store's connections to {where(self.dsn)} are closed")
         while self._idle:
             held = self._idle.pop()
-            if not held.connection.is_closed():
+            if held.connection.is_closed():
+                continue
+            if _now() - held.idle_since < SURE_SECONDS or await _answers(held.connection):
                 return held
+            for one in [one for one in self._idle if one.idle_since <= held.idle_since]:  # the same has met them
+                self._idle.remove(one)
+                one.connection.terminate()
         async with translating(self.dsn):
             connection = await connect(self.dsn, prepared=self._prepared, command_timeout_seconds=self._timeout)
         return Held(connection, self.dsn, prepared=self._prepared)
@@ -154,8 +162,35 @@ class Connections:
         self._free.release()
         self._busy.discard(held)
         if held.healthy and not self._closed and not held.connection.is_in_transaction():
+            held.idle_since = _now()
             self._idle.append(held)
         else:
             # A statement that was cancelled, timed out or lost may still run; its outcome is unknown and its session
             # not ours any more.
             held.connection.terminate()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _answers(connection: Connection) -> bool:
+    """Whether it is still one; else it is cut. A network may have dropped it, and told nobody."""
+    answered = False
+    try:
+        await connection.execute(";", timeout=ANSWER_SECONDS)  # no statement, and yet it is answered
+        answered = True
+    except (OSError, PostgresError, InterfaceError):
+        pass  # the next connection will say what is wrong, if anything is
+    finally:
+        if not answered:
+            connection.terminate()
+    return answered
+
+
+async def _closed(connection: Connection) -> None:
+    """In good order, if the server hears of it."""
+    try:
+        await connection.close(timeout=CLOSE_SECONDS)
+    except (OSError, PostgresError, InterfaceError):
+        connection.terminate()

@@ -11,7 +11,10 @@ Row = Any
 """A Record: untyped in the driver, and taken apart in ``rows.py`` and ``wire.py`` only."""
 
 CONNECT_SECONDS = 10.0
-"""How long a server may take to let us in, or to say good-bye, before that is trouble with the server."""
+"""How long a server may take to let us in before that is trouble with the server."""
+
+CLOSE_SECONDS = 2.0
+"""How long it may take to say good-bye: no worker's drain waits long for a network that has lost its server."""
 
 if TYPE_CHECKING:
 
@@ -43,6 +46,7 @@ else:
     )
 
 __all__ = [
+    "CLOSE_SECONDS",
     "CONNECT_SECONDS",
     "Connection",
     "InterfaceError",
@@ -94,7 +98,7 @@ class Connection(Protocol):
         """Execute a query and return its rows."""
         ...
 
-    async def execute(self, query: str, *args: object) -> str:
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:  # noqa: ASYNC109 (as above)
         """Execute a command."""
         ...
 

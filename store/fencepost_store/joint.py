@@ -44,15 +44,16 @@ class Joint:
         try:
             async with joint._ours():
                 await joint._transaction.start()
+                await joint.connection.execute(sql["begin"])
         except BaseException:
             joint.close()
             raise
         return joint
 
     @property
-    def broken(self) -> bool:
-        """The connection is gone, and the transaction with it."""
-        return self.connection.is_closed()
+    def timeout_seconds(self) -> float:
+        """What each statement has, the user's too unless it is given a timeout of its own."""
+        return self._timeout
 
     async def seal(self) -> None:
         """The user's part is over: deferred constraints are checked, time limits begin. Raises TransactionEnded, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -90,18 +91,16 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         joint_connections: int,
     ) -> None:
         self._sql = Statements(namespace)
-        self._shared = Connections(
-            dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
-        )
+
+        def pool(size: int) -> Connections:
+            return Connections(dsn, size, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds)
+
+        self._shared = pool(connections)
         self._timeout = command_timeout_seconds
-        # What the user's statements may take is the user's business, and the step's timeout's.
-        self._joints = Connections(dsn, joint_connections, prepared=prepared_statements, command_timeout_seconds=None)
-        self._own = Connections(
-            dsn, OWN_CONNECTIONS, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
-        )
-        self._for_streams = Connections(
-            dsn, connections, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds
-        )
+        # Bounded as well: a body that waits for an answer that was lost keeps its lease, and nobody takes over (H129).
+        self._joints = pool(joint_connections)
+        self._own = pool(OWN_CONNECTIONS)
+        self._for_streams = pool(connections)
         PostgresStreams.__init__(self, self._sql, self._for_streams)
         PostgresPruning.__init__(self, self._sql, self._shared)
 
@@ -257,10 +256,8 @@ class PostgresStore(PostgresStreams, PostgresPruning):
 
     async def close(self) -> None:
         """See Store.close."""
-        await self._shared.close()
-        await self._joints.close()
-        await self._own.close()
-        await self._for_streams.close()
+        pools = (self._shared, self._joints, self._own, self._for_streams)
+        await asyncio.gather(*(pool.close() for pool in pools))
 
     async def _one(self, statement: str, *args: object) -> Row | None:
         rows = await self._shared.fetch(self._sql[statement], *args)

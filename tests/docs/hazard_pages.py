@@ -17,7 +17,7 @@ IDS = (
     *(f"H{n}" for n in range(60, 77)),
     *(f"H{n}" for n in range(80, 87)),
     *(f"H{n}" for n in range(90, 116)),
-    *(f"H{n}" for n in range(120, 129)),
+    *(f"H{n}" for n in range(120, 131)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

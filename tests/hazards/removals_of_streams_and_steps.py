@@ -13,8 +13,10 @@ from fencepost.engine import tick
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.streaming import StreamSource
+from fencepost_store import connections
 from fencepost_store.joint import Joint
 from fencepost_store.memory_beats import Beats
+from fencepost_store.postgres import PostgresStore
 
 STREAMS, TIME = "store/test_streams.py", "engine/test_hazards_step_time.py"
 
@@ -161,3 +163,35 @@ def zombies_beat_on(patch: pytest.MonkeyPatch) -> None:
     """A start is a start."""
     later = "n.ordinal = $3 + 1)"
     without_statement(patch, "beat", later, "n.ordinal = $3 + 1 AND n.ordinal < 0)")
+
+
+@removal(
+    "H129",
+    guard="a user's statement has a call's time",
+    tests=["engine/test_transactional_network.py::test_h129_a_statement_without_an_answer_ends_with_a_calls_time"],
+)
+def users_statements_wait_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """However long it takes."""
+    join = PostgresStore.join
+
+    async def unbounded(self: PostgresStore) -> Joint:
+        self._joints._timeout = 600.0
+        return await join(self)
+
+    patch.setattr(PostgresStore, "join", unbounded)
+
+
+@removal(
+    "H130",
+    guard="a connection that was idle for long is asked before it is used",
+    tests=[
+        "store/test_connections.py::test_h130_a_connection_that_was_dropped_while_it_was_idle_is_found_by_a_question"
+    ],
+)
+def idle_connections_are_trusted(patch: pytest.MonkeyPatch) -> None:
+    """The call will show."""
+
+    async def answers(connection: Any) -> bool:
+        return True
+
+    patch.setattr(connections, "_answers", answers)

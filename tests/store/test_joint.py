@@ -53,7 +53,7 @@ async def here(postgres_url: str, namespace: str) -> AsyncIterator[Place]:
     await store.append([Batch(run_id, 1, (NewEvent(E.run_started), STEP[0]), seen=1, grace=GRACE)])
     await store.append([Batch(run_id, None, STEP[1:], grace=GRACE)])
     usual = f"{postgres_url}&default_transaction_isolation=serializable"
-    pool = Connections(usual, 1, prepared=True, command_timeout_seconds=None)
+    pool = Connections(usual, 1, prepared=True, command_timeout_seconds=30)
     admin = await asyncpg.connect(postgres_url)
     try:
         yield Place(pool, Statements(namespace), admin, run_id, namespace)

@@ -20,6 +20,9 @@ async def transaction() -> AsyncGenerator[Any]:
     Return from inside the block, or soon after it: the transaction is open until then. An exception that leaves the
     block rolls back at once, and another block may follow.
 
+    A statement has ``call_timeout_seconds`` for its answer, or the ``timeout`` (seconds) that it is given. Then
+    TimeoutError is raised, and one that leaves the block cuts the connection.
+
     READ COMMITTED. The fencepost tables are in a schema of their own; yours are found by your role's search_path.
 
     Raises NotInWorkflow outside a step that runs for a workflow, NotSupportedHere in a ``def`` or ``process=True``

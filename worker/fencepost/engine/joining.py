@@ -50,6 +50,15 @@ class Joining:
         self._fault("joint.begun")
         try:
             yield joint.connection
+        except TimeoutError as error:  # perhaps of a statement whose answer is lost, and then every other's would be
+            self.close()
+            if error.args:
+                raise
+            raise TimeoutError(
+                "inside transaction(): a statement has call_timeout_seconds"
+                f" ({joint.timeout_seconds:g} s) for its answer; give one that takes longer a timeout of its own,"
+                " as in connection.execute(..., timeout=300)"
+            ) from error
         except Exception:
             await self._give_up(joint)
             raise

@@ -1,0 +1,6 @@
+-- At the start of a transaction of the user's: a worker whose machine has vanished loses the session, and the user's locks with it, within
+-- about 30 s and not after the system's two hours; the last line is for what it has not acknowledged. On a unix socket this does nothing.
+SET LOCAL tcp_keepalives_idle = 15;
+SET LOCAL tcp_keepalives_interval = 5;
+SET LOCAL tcp_keepalives_count = 3;
+SET LOCAL tcp_user_timeout = 30000
