@@ -22,6 +22,7 @@ from fencepost_store.driver import (
     connect,
 )
 from fencepost_store.protocol import StoreTrouble
+from fencepost_store.statements import of_no_namespace
 from fencepost_store.translation import translated, translating, where
 
 SURE_SECONDS = 10.0
@@ -178,7 +179,7 @@ async def _answers(connection: Connection) -> bool:
     """Whether it is still one; else it is cut. A network may have dropped it, and told nobody."""
     answered = False
     try:
-        await connection.execute(";", timeout=ANSWER_SECONDS)  # no statement, and yet it is answered
+        await connection.execute(of_no_namespace("ping"), timeout=ANSWER_SECONDS)
         answered = True
     except (OSError, PostgresError, InterfaceError):
         pass  # the next connection will say what is wrong, if anything is

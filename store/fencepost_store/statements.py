@@ -42,6 +42,11 @@ class Statements:
         return text
 
 
+def of_no_namespace(name: str) -> str:
+    """A statement of ``sql/statements`` that names nothing of ours."""
+    return _read("statements", name)
+
+
 def valid_namespace(namespace: str) -> str:
     """The namespace, if it can be a Postgres schema of its own; else ValueError with the rule."""
     if NAMESPACE_PATTERN.fullmatch(namespace) is None or namespace in _RESERVED or namespace.startswith("pg_"):

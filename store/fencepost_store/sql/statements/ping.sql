@@ -1,0 +1,2 @@
+-- Whether there is somebody at the other end.
+SELECT 1
