@@ -12,13 +12,16 @@ from tests.simulate.programs import told
 
 from fencepost import StreamFenced, current, stream
 
+BRIEF_SECONDS = 2.0
+"""What a body of a step of flavour brief may take."""
+
 
 class Body(msgspec.Struct):
     """One execution of a step's body. ``logged``: whether its start stood in the log when it began. ``late``: the step
     had ended by then, and what its heartbeats had left may be gone. ``wrote``: chunks that it has given to its stream.
     ``found``: the details of heartbeats that it found, None if there were none. ``beats``: when it has given details.
-    ``erred``: it ended in an error of its own. ``fenced``: by that of a stream which is a later attempt's, whoever
-    began that one.
+    ``erred``: it ended in an error of its own, or by its time. ``fenced``: by that of a stream which is a later
+    attempt's, whoever began that one.
     """
 
     run: int

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Protocol
 
+from tests.simulate.bodies import BRIEF_SECONDS
 from tests.simulate.plan import Node
 from tests.simulate.programs import play, said, told
 
@@ -85,7 +86,7 @@ def _steps(registry: Registry) -> dict[str, Step[..., Any]]:
         context = current()
         return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)
 
-    @step(registry=registry, retries=1, timeout=2.0, first_delay=0.1)
+    @step(registry=registry, retries=1, timeout=BRIEF_SECONDS, first_delay=0.1)
     async def brief(run: int, node: int, visit: int) -> Any:
         context = current()
         return await Stage.scene.body(context.run_id, node, visit, context.step_id, context.attempt)

@@ -200,7 +200,8 @@ def _bodies(record: Record) -> Generator[str]:
         ended = [event for event in log if event.type in (EventType.step_completed, EventType.step_failed)]
         # An error that comes behind the start of another attempt is refused, and tried again all the same. Of a step
         # that writes to a stream, a start that comes late (H14) ends the body that is at work.
-        tried_again = max(retried, sum(body.erred for body in bodies))
+        last = {event.attempt for event in ended}
+        tried_again = max(retried, sum(body.erred and body.attempt not in last for body in bodies))
         beyond = len(bodies) - tried_again - 1 - sum(body.fenced for body in bodies)
         if beyond > disruptions and nodes[index][bodies[0].node].fails >= 0:
             yield f"body: {entity} in run {index} ran {len(bodies)} times, {retried} retries, {disruptions} disruptions"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 
+from tests.simulate.bodies import BRIEF_SECONDS
 from tests.simulate.programs import nodes_of
 from tests.simulate.world import EPOCH, Record
 
@@ -122,7 +123,7 @@ def _bodies(record: Record, index: int) -> dict[str, float]:
         if body.run == index and nodes[body.node].fails >= 0:
             seconds = nodes[body.node].seconds
             flavour = nodes[body.node].flavour
-            taken[body.entity] = min(seconds, 2.0) if flavour == "brief" else seconds + THREAD_SECONDS
+            taken[body.entity] = min(seconds, BRIEF_SECONDS) if flavour == "brief" else seconds + THREAD_SECONDS
     return taken
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 from tests.simulate.actors import Accepted, Actors, Read
-from tests.simulate.bodies import Body, beat, write
+from tests.simulate.bodies import BRIEF_SECONDS, Body, beat, write
 from tests.simulate.durable import Stage, code
 from tests.simulate.faults import Faults, Slot
 from tests.simulate.joints import Booked, book
@@ -248,6 +248,7 @@ class World:
                 await asyncio.sleep(what.seconds)
         except asyncio.CancelledError:
             body.stopped = True
+            body.erred = what.flavour == "brief" and self.loop.now - body.at >= BRIEF_SECONDS - 0.01
             raise
         return self._end(body, what)
 
