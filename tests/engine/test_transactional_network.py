@@ -35,3 +35,28 @@ async def test_h129_a_statement_without_an_answer_ends_with_a_calls_time(postgre
         assert await here.notes() == [2]
         assert "call_timeout_seconds (1 s)" in told[0]
         assert (await shape(run))[1:] == ["step_retrying 1", "step_started 2", "step_completed 2"]
+
+
+async def test_a_timeout_of_the_bodys_own_keeps_its_words(postgres_url: str, valkey_url: str) -> None:
+    """It cuts the connection all the same, as it may have been a statement's; another block is another connection."""
+    async with place(postgres_url, valkey_url) as here:
+        sessions: list[int] = []
+
+        async def body() -> str:
+            try:
+                async with transaction() as connection:
+                    sessions.append(connection.get_server_pid())
+                    await connection.execute(f"INSERT INTO {here.table} VALUES (1, '')")
+                    raise TimeoutError("the bank is closed")
+            except TimeoutError as error:
+                said = str(error)
+            async with transaction() as connection:
+                sessions.append(connection.get_server_pid())
+                await connection.execute(f"INSERT INTO {here.table} VALUES (2, '')")
+            return said
+
+        flow = flow_of(here, body)
+        async with here.worker():
+            assert await (await here.client.start(flow)).result(20) == "the bank is closed"
+        assert await here.notes() == [2]
+        assert len(set(sessions)) == 2

@@ -62,3 +62,30 @@ async def test_a_connection_that_was_just_used_is_taken_as_it_is(
     for n in range(3):
         assert [row[0] for row in await pool.fetch(f"SELECT {n}")] == [n]
     await pool.close()
+
+
+async def test_a_good_bye_that_nobody_hears_is_said_to_all_at_once(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A drain over a network that has lost its server waits for one of them, not for one after the other."""
+    monkeypatch.setattr(connections, "CLOSE_SECONDS", 0.2)
+    closing = most = 0
+    closed = connections._closed
+
+    async def counted(connection: connections.Connection) -> None:
+        nonlocal closing, most
+        closing += 1
+        most = max(most, closing)
+        await closed(connection)
+        closing -= 1
+
+    monkeypatch.setattr(connections, "_closed", counted)
+    async with relay(postgres_url) as (network, url):
+        pool = Connections(url, 3, prepared=True, command_timeout_seconds=LONG)
+        async with AsyncExitStack() as stack:
+            old = [await stack.enter_async_context(pool.use()) for _ in range(3)]
+        network.hole()
+        async with asyncio.timeout(20):
+            await pool.close()
+        assert most == 3
+        assert all(one.connection.is_closed() for one in old)
