@@ -32,7 +32,7 @@ from fencepost.config import Config
 from fencepost.records import RunCreated, unpack
 from fencepost_queue.lane import State
 from fencepost_queue.memory import MemoryServer
-from fencepost_store.events import Event, EventType
+from fencepost_store.events import TERMINAL_ORDINAL, Event
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Run
 from fencepost_store.streams import Chunk
@@ -48,8 +48,6 @@ QUIET_SECONDS = 14.0
 
 WAITED_OUT = 16
 """Of so many seeds, the quiet time of one is waited out though all is at rest."""
-
-STEP_ENDS = frozenset({EventType.step_completed, EventType.step_failed, EventType.step_cancelled})
 
 CHILDREN = 1_000
 """From here on runs are children."""
@@ -264,7 +262,7 @@ class World:
         self.rows()
         run = self._numbers[run_id]
         logged = (entity, attempt) in ledger.places
-        late = any(event.entity == entity and event.type in STEP_ENDS for event in ledger.events)
+        late = (entity, TERMINAL_ORDINAL) in ledger.places
         name, number = PROC.get().name, len(self.bodies)
         body = Body(run, node, visit, entity, attempt, name, self.loop.now, number, logged, late)
         self.bodies.append(body)
