@@ -312,14 +312,20 @@ class MemorySubscription:
 
 
 def _depth(now: int, lane: Lane) -> Depth:
-    ready = lane.in_order(State.ready)
+    """A delay that is over and a lease that has ended count as ready, since then: with no worker alive nobody claims
+    them.
+    """
+    ready = {key: lane.messages[key].since for key in lane.in_order(State.ready)}
+    leased, delayed = lane.in_order(State.leased), lane.in_order(State.delayed)
+    over = {key: lane.messages[key].at for key in (*leased, *delayed) if lane.messages[key].at <= now}
+    since = (*ready.values(), *over.values())
     return Depth(
         queue=lane.queue,
         shard=0,
-        ready=len(ready),
-        leased=len(lane.in_order(State.leased)),
-        delayed=len(lane.in_order(State.delayed)),
-        oldest_ready_ms=now - min(lane.messages[key].since for key in ready) if ready else None,
+        ready=len(since),
+        leased=sum(key not in over for key in leased),
+        delayed=sum(key not in over for key in delayed),
+        oldest_ready_ms=now - min(since) if since else None,
     )
 
 

@@ -110,7 +110,9 @@ class Renewal(msgspec.Struct, frozen=True):
 
 
 class Depth(msgspec.Struct, frozen=True):
-    """One lane's figures; oldest_ready_ms is the age of the oldest ready message, None if there is none."""
+    """One lane's figures. A delay that is over and a lease that has ended count as ready from that moment on.
+    ``oldest_ready_ms``: for how long the oldest ready message has been ready, None if there is none.
+    """
 
     queue: str
     shard: int

@@ -75,6 +75,14 @@ class Disagreement(msgspec.Struct, frozen=True):
     found: str
 
 
+class Late(msgspec.Struct, frozen=True):
+    """A run that no reconciler has looked at. ``age``: microseconds since its deadline passed."""
+
+    run_id: str
+    queue: str
+    age: int
+
+
 class Owner(msgspec.Struct, frozen=True):
     """A run that has rows in a table. ``stray``: it does not exist."""
 
@@ -133,6 +141,11 @@ class Inspection:
         """Runs above an id that have rows in ``heartbeats``, ``streams`` or ``run_attributes``, by id."""
         rows = await self._connections.fetch(self._sql[f"inspect_{table}"], after, limit)
         return [Owner(str(row["run_id"]), row["stray"]) for row in rows]
+
+    async def late(self, by: int, limit: int) -> list[Late]:
+        """Runs whose deadline passed more than ``by`` microseconds ago, longest ago first."""
+        rows = await self._connections.fetch(self._sql["inspect_late"], by, limit)
+        return [Late(str(row["run_id"]), row["queue"], row["now"] - row["wake_at"]) for row in rows]
 
     async def now(self) -> int:
         """The database clock, microseconds since the epoch."""

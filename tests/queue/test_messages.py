@@ -201,6 +201,28 @@ async def test_depth_and_peek_show_what_there_is(server: Server) -> None:
     assert [m.key for m in await a.peek("q", 2)] == ["t:1", "t:2"]
 
 
+async def test_what_is_due_counts_as_ready_with_no_worker_alive_to_claim_it(server: Server) -> None:
+    """A delay that is over and a lease that has ended: to an autoscaler at 0 workers both are work."""
+    a = server.client("a")
+    await place(a, "t:1", delay_ms=500)
+    await place(a, "t:2", delay_ms=90_000)
+    await place(a, STEP)
+    await take(a)
+    server.clock.pass_ms(499)
+    (depth,) = await a.depth()
+    assert (depth.ready, depth.leased, depth.delayed, depth.oldest_ready_ms) == (0, 1, 2, None)
+    server.clock.pass_ms(1)
+    (depth,) = await a.depth()
+    assert (depth.ready, depth.leased, depth.delayed, depth.oldest_ready_ms) == (1, 1, 1, 0)
+    server.clock.pass_ms(LEASE_MS)
+    (depth,) = await a.depth()
+    assert (depth.ready, depth.leased, depth.delayed, depth.oldest_ready_ms) == (2, 0, 1, LEASE_MS)
+    await place(a, "t:3")
+    server.clock.pass_ms(7)
+    (depth,) = await a.depth()
+    assert (depth.ready, depth.leased, depth.delayed, depth.oldest_ready_ms) == (3, 0, 1, LEASE_MS + 7)
+
+
 async def test_h71_namespaces_and_queues_do_not_see_each_other(on_valkey: OnServer, namespace: str) -> None:
     a = on_valkey.client("a")
     other = ValkeyQueue(on_valkey.url, f"{namespace}_b", owner="b", clock_ms=on_valkey.clock)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +14,10 @@ from fencepost.cli.output import coloured, emit, span, table
 from fencepost.cli.session import Session, json_option
 
 if TYPE_CHECKING:
+    from fencepost.config import Config
     from fencepost_queue.protocol import Depth, Peeked
+    from fencepost_queue.valkey import ValkeyQueue
+    from fencepost_store.inspection import Inspection
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -30,15 +35,19 @@ def queue() -> None:
 @json_option
 @click.pass_obj
 def depth(session: Session, watch: bool, interval: float, as_json: bool) -> None:
-    """Count the messages of each lane: ready, leased to workers, delayed, and how long the oldest ready one waits."""
+    """Count the messages of each lane: ready, leased to workers, delayed, and how long the oldest ready one waits.
+
+    What is due counts as ready whether or not a worker is alive to take it: delays that are over, leases that have
+    ended, and runs that are due in Postgres and have no message. Without Postgres the last of these are left out.
+    """
 
     async def look() -> None:
-        async with session.queue() as (connected, _):
+        async with session.queue() as (connected, config), _postgres(config) as postgres:
             while True:
-                lanes = await connected.depth()
+                lanes, complete = await _count(connected, postgres, config)
                 if watch and not as_json and coloured():
                     click.echo(CLEAR, nl=False)
-                _show_depth(lanes, as_json)
+                _show_depth(lanes, as_json, complete=complete)
                 if not watch:
                     return
                 await asyncio.sleep(interval)
@@ -46,10 +55,49 @@ def depth(session: Session, watch: bool, interval: float, as_json: bool) -> None
     session.run(look())
 
 
-def _show_depth(lanes: list[Depth], as_json: bool) -> None:
-    if as_json:
-        emit({"lanes": [msgspec.structs.asdict(lane) for lane in lanes]})
+@asynccontextmanager
+async def _postgres(config: Config) -> AsyncGenerator[Inspection | None]:
+    """The reading side of Postgres; None where it is not configured, or does not answer: Redis is shown alone then."""
+    from fencepost.connections import open_inspection
+    from fencepost_store.protocol import StoreTrouble
+
+    if not config.database_url:
+        yield None
         return
+    try:
+        inspection = await open_inspection(config)
+    except StoreTrouble as trouble:
+        click.echo(f"Postgres: {trouble}", err=True)
+        yield None
+        return
+    try:
+        yield inspection
+    finally:
+        await inspection.close()
+
+
+async def _count(queue: ValkeyQueue, postgres: Inspection | None, config: Config) -> tuple[list[Depth], bool]:
+    """The lanes, and whether the runs that only Postgres knows to be due are among what is ready."""
+    from fencepost.audit.depth import counted, unqueued
+    from fencepost_store.protocol import StoreTrouble
+
+    lanes = await queue.depth()
+    if postgres is None:
+        return lanes, False
+    try:
+        missing = await unqueued(postgres, queue, 2 * config.reconcile_period_seconds)
+    except StoreTrouble as trouble:
+        click.echo(f"Postgres: {trouble}", err=True)
+        return lanes, False
+    return counted(lanes, missing, config.shards), True
+
+
+def _show_depth(lanes: list[Depth], as_json: bool, *, complete: bool) -> None:
+    if as_json:
+        emit({"lanes": [msgspec.structs.asdict(lane) for lane in lanes], "complete": complete})
+        return
+    if not complete:
+        click.echo("without Postgres: runs that are due and have no message are not counted", err=True)
     if not lanes:
         click.echo("no queue of this namespace has ever been used")
         return

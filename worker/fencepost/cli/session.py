@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from fencepost.client import Client
     from fencepost.config import Config
-    from fencepost_queue.protocol import Queue
+    from fencepost_queue.valkey import ValkeyQueue
     from fencepost_store.protocol import Store
 
 T = TypeVar("T")
@@ -92,8 +92,8 @@ class Session:
             await store.close()
 
     @asynccontextmanager
-    async def queue(self) -> AsyncGenerator[tuple[Queue, Config]]:
-        """Redis alone."""
+    async def queue(self) -> AsyncGenerator[tuple[ValkeyQueue, Config]]:
+        """Redis alone. The configuration may lack Postgres."""
         from fencepost.connections import open_queue
 
         config = self.config()
