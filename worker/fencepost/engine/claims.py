@@ -105,9 +105,14 @@ class Claims:
         self._start(self._guarded(handler, delivery, is_step), delivery.key)
 
     def start_granted(self, delivery: Delivery, live: LiveRun, entity: str, created: StepCreated) -> None:
-        """Start the body of a step whose message a settle leased to us; its slot is reserved."""
+        """Start the body of a step whose message a settle leased to us; its slot is reserved. The caller's entry of
+        the run is kept for it.
+        """
+        runs = self._shell.runs
+        runs.keep(live)
         handler = partial(handle_granted, self._shell, live, delivery, entity, created)
-        self._start(self._guarded(handler, delivery, True), delivery.key)
+        task = self._start(self._guarded(handler, delivery, True), delivery.key)
+        task.add_done_callback(lambda _: runs.leave(live))  # also of a task that is ended before it has begun
 
     async def _guarded(self, handler: Handler, delivery: Delivery, is_step: bool) -> None:
         """``handler`` is called here, so a task that is ended before it has begun leaves no coroutine behind."""
@@ -122,7 +127,8 @@ class Claims:
             if is_step:
                 self._shell.slots.give()
 
-    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = self._shell.ports.spawn(coroutine, name)
         self.handlers.add(task)
         task.add_done_callback(self.handlers.discard)
+        return task

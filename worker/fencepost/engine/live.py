@@ -89,13 +89,26 @@ class LiveRuns:
         live.users += 1
         return live
 
+    def keep(self, live: LiveRun) -> None:
+        """One more user of an entry that the caller has entered; this one leaves too. For what goes on with the run
+        after the caller: a body that the turn's settle was granted begins when the turn has left, and entering anew
+        could find another entry by then, with a lock of its own (H147).
+        """
+        self._assert_in_use(live)
+        live.users += 1
+
     def leave(self, live: LiveRun) -> None:
         """Done with the entry for now. An entry without an instance and without users is forgotten."""
+        self._assert_in_use(live)
         live.users -= 1
         if live.users == 0 and live.instance is None:
             self._runs.pop(live.run_id, None)
         while len(self._runs) > self._max and self._evict_one():
             pass
+
+    def _assert_in_use(self, live: LiveRun) -> None:
+        if live.users < 1 or self._runs.get(live.run_id) is not live:
+            raise AssertionError(f"this entry of run {live.run_id} is not in use: it was not entered, or left already")
 
     def _evict_one(self) -> bool:
         for live in self._runs.values():

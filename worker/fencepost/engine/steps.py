@@ -62,9 +62,8 @@ async def handle_step(shell: Shell, delivery: Delivery) -> None:
 
 async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity: str, created: StepCreated) -> None:
     """A step whose message was leased to us by a settle and whose start stands in the log already. The caller has
-    reserved the slot.
+    reserved the slot, and keeps the run's entry.
     """
-    shell.runs.enter(live.run_id)
     try:
         state = live.instance.work.steps.get(entity) if live.instance is not None else None
         # Without it: created a moment ago, in the batch before the settle that granted this.
@@ -73,8 +72,6 @@ async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity
     except (StoreTrouble, QueueTrouble) as trouble:
         live.drop_idle()
         await hand_back(shell, delivery, trouble)
-    finally:
-        shell.runs.leave(live)
 
 
 def _attempt(
