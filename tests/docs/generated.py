@@ -15,7 +15,7 @@ from tests.docs.markdown import ROOT
 from fencepost import errors
 from fencepost.audit.findings import CATALOGUE as CATALOGUE_OF_FINDINGS
 from fencepost.config import Config, field_names
-from fencepost.telemetry import CATALOGUE
+from fencepost.telemetry import CATALOGUE, LOGGER_OF
 from fencepost_queue.states import TRANSITIONS, mermaid
 from fencepost_store.events import KINDS, TERMINAL_ORDINAL, EventType, Role
 
@@ -80,8 +80,8 @@ def codes() -> str:
 def catalogue() -> str:
     """Every log line."""
     return _table(
-        ("event", "level", "meaning"),
-        [(f"`{name}`", level, meaning) for name, (level, meaning) in sorted(CATALOGUE.items())],
+        ("event", "level", "logger", "meaning"),
+        [(f"`{name}`", level, f"`{LOGGER_OF[name]}`", meaning) for name, (level, meaning) in sorted(CATALOGUE.items())],
     )
 
 

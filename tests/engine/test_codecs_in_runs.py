@@ -8,7 +8,7 @@ import base64
 import pytest
 from engine_virtual import run
 from engine_world import World
-from structlog.testing import capture_logs
+from tests.log_lines import captured
 
 from fencepost import Fatal, RunFailed, StartConflict, hook, step, workflow
 from fencepost.config import Config
@@ -165,7 +165,7 @@ def test_a_worker_without_a_codec_of_yours_leaves_the_run_to_one_that_has_it(ins
         install(whole)
         started = await world.client().start(flow, "a")
         install(Codecs(inside, keys))
-        with capture_logs() as logs:
+        with captured() as logs:
             async with world.worker("without"):
                 await asyncio.sleep(30)
                 assert (await started.status()).events == 1

@@ -8,7 +8,7 @@ import pytest
 from engine_virtual import run
 from engine_world import World, at_once
 from msgspec.structs import replace
-from structlog.testing import capture_logs
+from tests.log_lines import captured
 
 from fencepost import current, errors, hook, step, workflow
 from fencepost.records import Failure, StepEnded, pack
@@ -215,7 +215,7 @@ def test_h62_a_worker_that_is_given_a_step_which_it_is_running_stops_the_older_b
             return await work()
 
         async with world.worker("A") as a:
-            with capture_logs() as logs:
+            with captured() as logs:
                 started = await world.start(flow)
                 await asyncio.sleep(1.2)
                 lane = world.server.lane("default")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import structlog
 from engine_virtual import run
 from engine_world import Member, World
 from oracle import check
+from tests.log_lines import captured
 
 from fencepost import hook, step, workflow
 from fencepost.authoring.workflow import Workflow
@@ -117,7 +117,7 @@ def test_trouble_of_one_message_leaves_the_instance_to_whoever_is_at_work_with_i
         go: asyncio.Event = asyncio.Event()
         bodies: Counter[str] = Counter()
         flow = _two_steps(world, go, bodies)
-        with structlog.testing.capture_logs() as said:
+        with captured() as said:
             async with world.worker("A") as a:
                 await asyncio.sleep(10)
                 started = await world.start(flow)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import cast
 
-import structlog.testing
+from tests.log_lines import captured
 
 from fencepost.engine.keeper_thread import KeeperThread
 from fencepost.engine.leases import LeaseKeeper
@@ -54,7 +54,7 @@ async def test_h61_a_loop_that_is_blocked_for_longer_than_a_lease_is_renewed_for
         replay_budget_seconds=100,
         blocked_seconds=lease,
     )
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         thread.start()
         keeper.hold(Delivery("q", "s:run:a#1", "A.1"), time.monotonic())
         blocked_by_the_user(queue, logs, time.monotonic() + lease)

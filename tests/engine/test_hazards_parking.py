@@ -6,11 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
-import structlog.testing
 from engine_flows import land_signal, race_flow
 from engine_virtual import run
 from engine_world import World
 from oracle import check
+from tests.log_lines import captured
 
 from fencepost import errors, hook, sleep, step, workflow
 from fencepost.authoring.registry import Registry
@@ -244,7 +244,7 @@ def test_h84_early_warnings_come_once_before_a_limit() -> None:
             return n
 
         async with world.worker("A"):
-            with structlog.testing.capture_logs() as logs:
+            with captured() as logs:
                 assert await (await world.start(wide, 8)).result(60) == 8
                 assert await (await world.start(wide, 9)).result(60) == 9
         near = [line for line in logs if line["event"] == "limit_near"]
@@ -281,7 +281,7 @@ def test_h36_changed_arguments_are_logged_and_not_parked() -> None:
             started = await world.start(flow)
             await asyncio.sleep(3)
         build(2)
-        with structlog.testing.capture_logs() as logs:
+        with captured() as logs:
             async with world.worker("B"):
                 await client.resume("t", 1)
                 assert await started.result(30) == 2

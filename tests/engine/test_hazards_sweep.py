@@ -12,7 +12,7 @@ import pytest
 from engine_virtual import run
 from engine_world import Member, World
 from oracle import check
-from structlog.testing import capture_logs
+from tests.log_lines import captured
 
 from fencepost import sleep, step, workflow
 from fencepost_queue.protocol import QueueTrouble
@@ -101,7 +101,7 @@ def test_h127_a_sweep_that_did_not_get_to_its_end_is_done_within_a_lease(how: An
             assert lane.swept_until is not None
             if how is not None:
                 await how(world, a)
-            with capture_logs() as logs:
+            with captured() as logs:
                 await stack.enter_async_context(world.worker("B"))
                 begun = await started.result(300)
                 await asyncio.sleep(LEASE)
@@ -175,7 +175,7 @@ def test_h127_a_sweep_of_data_that_is_lost_again_leaves_it_to_the_next_one() -> 
 
             world.memory.scan_deadlines = one  # type: ignore[method-assign]
             world.server.flush()
-            with capture_logs() as logs:
+            with captured() as logs:
                 await asyncio.sleep(3 * LEASE)
             firsts = [at for at, cursor in enumerate(pages) if cursor is None]
             assert firsts == [0, 2]

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-import structlog
 from engine_flows import land_signal, race_flow
 from engine_virtual import run
 from engine_world import Member, World, at_once
 from oracle import check
+from tests.log_lines import captured
 
 from fencepost import hook, step, workflow
 from fencepost_queue.protocol import Entry, tick_key
@@ -58,7 +58,7 @@ def test_h08_h20_what_did_not_land_is_not_believed() -> None:
             land_signal(world, "t", 7)
             raise StoreTrouble("the store is away")
 
-        with structlog.testing.capture_logs() as said:
+        with captured() as said:
             async with world.worker("A") as a:
                 await asyncio.sleep(1)
                 started = await world.start(flow)

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-import structlog
 from engine_virtual import run
 from engine_world import Member, World
+from tests.log_lines import captured
 from tests.web.asgi import request
 
 from fencepost import errors, hook, sleep, step, workflow
@@ -161,7 +161,7 @@ def test_a_backlog_is_warned_of_and_ends_that_run_alone_with_the_limit_s_name() 
             client = world.client()
             one, other = await world.start(deaf), await world.start(hears)
             await asyncio.sleep(1)
-            with structlog.testing.capture_logs() as logs:
+            with captured() as logs:
                 for n in range(10):
                     await client.resume("deaf", n)
                     await asyncio.sleep(0.1)
@@ -230,7 +230,7 @@ def test_a_large_payload_is_warned_of() -> None:
 
         async with world.worker("A"):
             started = await world.start(flow)
-            with structlog.testing.capture_logs() as logs:
+            with captured() as logs:
                 await started.result(60)
         near = [line["limit"] for line in logs if line["event"] == "limit_near"]
         assert near == ["payload_bytes_max"]

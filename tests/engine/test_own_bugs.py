@@ -13,7 +13,7 @@ from engine_flows import land_signal
 from engine_virtual import run
 from engine_world import World, at_once
 from oracle import check
-from structlog.testing import capture_logs
+from tests.log_lines import captured
 
 from fencepost import hook, step, workflow
 from fencepost.engine.handback import BUG_DELAY_MAX_MS, BUGS_MAX, bug_delay_ms
@@ -62,7 +62,7 @@ def test_a_handler_that_fails_each_time_harms_nobody_else_and_goes_on_when_the_b
         async with world.worker("A") as a:
             bad = await world.start(flow)
             broken.add(bad.id)
-            with capture_logs() as logs:
+            with captured() as logs:
                 for _ in range(5):
                     assert await (await world.start(flow)).result(10) == "done"
                 await asyncio.sleep(600)

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import structlog
 from engine_virtual import run
 from engine_world import World, at_once
 from oracle import check
+from tests.log_lines import captured
 
 from fencepost import hook, patched, payload_codecs, sleep, step, workflow
 from fencepost.authoring.workflow import Workflow
@@ -176,7 +176,7 @@ def test_two_workers_trace_the_same_of_the_same_log() -> None:
     async def main() -> list[tuple[int, str, str, tuple[str, ...]]]:
         world = World(trace=True)
         made = deterministic(world)
-        with structlog.testing.capture_logs() as said:
+        with captured() as said:
             async with world.worker("A"):
                 started = await world.start(made)
                 await asyncio.sleep(60)

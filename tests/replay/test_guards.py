@@ -13,6 +13,7 @@ import anyio
 import anyio.to_thread
 import pytest
 from replay_world import Bench, Flow, Script, W, completed, created
+from tests.log_lines import captured
 
 from fencepost.replay.instance import Instance
 from fencepost.replay.limits import ReplayLimit, WorkflowRestriction
@@ -273,7 +274,7 @@ def test_the_root_task_starts_in_a_fresh_context() -> None:
     assert bench.output() == "clean"
 
 
-def test_an_error_that_nobody_awaits_is_logged_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_that_nobody_awaits_is_logged_once() -> None:
     """A callback's error and a forgotten task's: once when it is new, not while the log is replayed."""
 
     async def flow(w: W) -> object:
@@ -284,14 +285,17 @@ def test_an_error_that_nobody_awaits_is_logged_once(capsys: pytest.CaptureFixtur
         await w.step("a")
         return await w.step("b")
 
-    bench = Bench(flow)
-    bench.turn()
-    assert capsys.readouterr().out.count("Exception in callback") == 1
-    bench.land(completed("a#1"))
-    bench.turn()
-    replayed = Instance("run-1", Script(flow))
-    replayed.deliver(bench.log.events)
-    assert capsys.readouterr().out == ""
+    with captured() as lines:
+        bench = Bench(flow)
+        bench.turn()
+        [line] = lines
+        assert (line["event"], line["run"], line["message"]) == ("unawaited_error", "run-1", "Exception in callback")
+        assert str(line["exc_info"]) == "callback"
+        bench.land(completed("a#1"))
+        bench.turn()
+        replayed = Instance("run-1", Script(flow))
+        replayed.deliver(bench.log.events)
+        assert len(lines) == 1
     replayed.evict()
     bench.live.evict()
 

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class _Notes:
-    """Stands in for structlog: counts."""
+    """Stands in for logging: counts."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def get_logger(self, name: str) -> _Notes:
+    def getLogger(self, name: str) -> _Notes:
         return self
 
-    def __getattr__(self, level: str) -> Any:
-        return self._note
+    def isEnabledFor(self, level: int) -> bool:
+        return True
 
-    def _note(self, event: str, **fields: Any) -> None:
-        world = self._world
+    def log(self, level: int, *_: object, extra: dict[str, Any], **__: object) -> None:
+        world, event, fields = self._world, extra["event"], extra["fields"]
         world.notes[event] += 1
         if event == "handler_failed":
             world.errors.append(f"handler_failed {fields['key']}: {fields['error']}\n{fields['trace']}")
@@ -65,14 +65,14 @@ def replaced(world: World) -> Generator[None]:
     reads it.
     """
     numbers = iter(range(1, 1 << 30))
-    before = uuid_utils.uuid7, secrets.token_hex, telemetry.structlog, failure._traceback, streaming.random
+    before = uuid_utils.uuid7, secrets.token_hex, telemetry.logging, failure._traceback, streaming.random
     uuid_utils.uuid7 = world.servers.new_id  # type: ignore[assignment]
     secrets.token_hex = lambda nbytes=None: f"{next(numbers):032x}"
-    telemetry.structlog = _Notes(world)  # type: ignore[assignment]
+    telemetry.logging = _Notes(world)  # type: ignore[assignment]
     streaming.random = random.Random(world.plan.seed)  # type: ignore[assignment]
     failure._traceback = lambda exc: "Traceback"
     try:
         with unregistered():
             yield
     finally:
-        uuid_utils.uuid7, secrets.token_hex, telemetry.structlog, failure._traceback, streaming.random = before
+        uuid_utils.uuid7, secrets.token_hex, telemetry.logging, failure._traceback, streaming.random = before

@@ -1,14 +1,24 @@
 """The one catalogue of what fencepost says in its logs: every event's name, level and meaning. ``note`` refuses a name
 that is not here.
+
+The library logs through ``logging`` and configures nothing: it has loggers below ``fencepost``, and a handler on it
+that drops every record, so that an application which configures no logging sees nothing on its streams. Only the
+commands send the lines somewhere (``engine/logs.py``).
 """
 
 from __future__ import annotations
 
+import json
+import logging
 from typing import Any
 
-import structlog
-
 from fencepost.errors import PayloadCodecMissing, PayloadKeyMissing, PayloadUnreadable
+
+ROOT = "fencepost"
+"""The logger above all of ours: what an application sets a level or a handler on."""
+WORKER, RUNS, SUPERVISOR, CLIENT = (f"{ROOT}.{name}" for name in ("worker", "runs", "supervisor", "client"))
+"""What a worker process does with messages and servers; what becomes of runs and steps; what the supervisor does with
+its worker processes; what a client cannot do beside its calls."""
 
 CATALOGUE: dict[str, tuple[str, str]] = {
     "worker_started": ("info", "the worker is ready and consumes: owner, queues, build"),
@@ -35,6 +45,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "turn_traced": ("info", "trace: what a turn saw and decided: run, seq, log, decision (digests), events"),
     "run_failed": ("info", "a run ended in failure: run, code, message"),
+    "unawaited_error": (
+        "error",
+        "a task of workflow code ended in an error that nobody awaits: run, workflow, message",
+    ),
     "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
     "limit_near": ("warning", "a run comes near one of its limits: run, limit, value, bound"),
     "log_corrupt": ("error", "a run's log is not dense; the run is parked for an operator: run, error"),
@@ -77,10 +91,63 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 }
 
 
-def note(event: str, **fields: Any) -> None:
-    """Log an event of the catalogue through structlog (to stderr as the command line configures it)."""
-    level, _ = CATALOGUE[event]
-    getattr(structlog.get_logger("fencepost"), level)(event, **fields)
+_LOGGERS: dict[str, tuple[str, ...]] = {
+    RUNS: (
+        "arguments_changed",
+        "fence_conflict",
+        "limit_near",
+        "log_corrupt",
+        "payload_codec_missing",
+        "payload_key_missing",
+        "poisoned",
+        "replay_budget",
+        "run_failed",
+        "run_parked",
+        "run_terminated",
+        "stream_delayed",
+        "turn_traced",
+        "unawaited_error",
+        "workflow_missing",
+    ),
+    SUPERVISOR: (
+        "child_died",
+        "child_killed",
+        "code_changed",
+        "expire_failed",
+        "leases_expired",
+        "supervisor_stopping",
+    ),
+    CLIENT: ("hint_failed", "stream_hints_unheard"),
+}
+LOGGER_OF = dict.fromkeys(CATALOGUE, WORKER) | {event: name for name, all in _LOGGERS.items() for event in all}
+"""The name of the logger that an event goes through."""
+
+logging.getLogger(ROOT).addHandler(logging.NullHandler())  # or logging's last resort would print warnings
+
+
+def note(event: str, *, exc_info: BaseException | None = None, **fields: Any) -> None:
+    """Log an event of the catalogue, with the traceback of ``exc_info``.
+
+    The record's message is ``event key=value ...``. Handlers that want the parts find them in the record's attributes
+    ``event`` and ``fields``. Its ``msg`` is a template that is the same for every record of an event, by which error
+    trackers group.
+    """
+    level = _LEVELS[CATALOGUE[event][0]]
+    logger = logging.getLogger(LOGGER_OF[event])
+    if logger.isEnabledFor(level):
+        template = " ".join((event, *(f"{key}=%({key})s" for key in fields)))
+        shown = ({key: shown_value(value) for key, value in fields.items()},) if fields else ()
+        logger.log(level, template, *shown, exc_info=exc_info, extra={"event": event, "fields": fields}, stacklevel=2)
+
+
+def shown_value(value: object) -> str:
+    """The value as it stands behind ``key=`` in a line: quoted where a reader could not see its end."""
+    text = value if isinstance(value, str) else repr(value)
+    plain = bool(text) and text.isprintable() and not any(character in text for character in ' "=')
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def note_lacking(missing: PayloadUnreadable, run: str) -> None:

@@ -16,6 +16,7 @@ import msgspec
 
 from fencepost.config import Config
 from fencepost.engine.handback import release, settle
+from fencepost.engine.logs import Logs, configured_logs
 from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
 from fencepost.telemetry import note
@@ -23,11 +24,12 @@ from fencepost_queue.protocol import Delivery, Entry
 
 
 class Order(msgspec.Struct, frozen=True):
-    """What the parent tells the child."""
+    """What the parent tells the child. ``logs``: how the parent logs."""
 
     config: Config
     modules: tuple[str, ...]
     delivery: Delivery
+    logs: Logs | None = None
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ class Alone:
 
     async def _child(self, delivery: Delivery, stopped: asyncio.Event) -> Report | None:
         """The child's report; None if it died before it could make one."""
-        order = msgspec.json.encode(Order(self._config, self._modules, delivery))
+        order = msgspec.json.encode(Order(self._config, self._modules, delivery, configured_logs()))
         read, write = os.pipe()
         child = await asyncio.create_subprocess_exec(
             sys.executable,

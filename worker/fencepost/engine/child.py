@@ -18,6 +18,7 @@ from fencepost.config import Config
 from fencepost.engine.faults import VARIABLE, fault_of
 from fencepost.engine.link import ParentLink, Ready
 from fencepost.engine.loading import load_modules, project_files
+from fencepost.engine.logs import enable_loggers
 from fencepost.engine.ports import no_fault, real_ports
 from fencepost.engine.watchdog import feed
 from fencepost.engine.worker import Worker
@@ -44,6 +45,7 @@ def serve(
     ``Worker`` raises for servers.
     """
     load_modules(modules, registry.default)
+    enable_loggers()
     known = registry.default
     word = Ready("", tuple(sorted(known.workflows)), tuple(sorted(known.steps)), project_files())
     run_loop(_serve(config, modules, lambda owner: ready(replace(word, owner=owner)), parent, beside))

@@ -1,20 +1,41 @@
-"""Where log lines go and how they look: standard error, as readable ``key=value`` or as JSON, for our events and for
-what user code says through ``logging`` alike.
+"""Where a command's log lines go and how they look: standard error, as readable ``key=value`` or as JSON, for our
+events and for what user code says through ``logging`` or structlog alike. All of them go through one handler of the
+root logger. The library itself configures nothing (``telemetry.py``); commands and their processes call this.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Mapping
 from typing import Any, Literal, TextIO
 
 import structlog
+from msgspec import Struct
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from fencepost.telemetry import LOGGER_OF, ROOT, shown_value
+
 Format = Literal["text", "json"]
+USERS = "structlog"
+"""The logger of what user code says through structlog, unless it configures structlog itself."""
+LOGGERS = frozenset(LOGGER_OF.values())
 COLOURS = {"warning": "33", "error": "31", "critical": "31"}
+
+
+class Logs(Struct, frozen=True):
+    """How a process logs; what it hands on to the processes that it starts."""
+
+    form: Format = "text"
+    level: str = "info"
+
+
+_configured: list[Logs] = []
+
+
+def configured_logs() -> Logs | None:
+    """How this process logs; None if ``configure_logs`` was not called, as in an application that uses the library."""
+    return _configured[-1] if _configured else None
 
 
 def configure_logs(form: Format = "text", level: str = "info", stream: TextIO | None = None) -> None:
@@ -23,32 +44,46 @@ def configure_logs(form: Format = "text", level: str = "info", stream: TextIO | 
     """
     target = stream or sys.stderr
     number: int = getattr(logging, level.upper())
+    _configured[:] = [Logs(form, level)]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
     ]
-    render: Processor = structlog.processors.JSONRenderer() if form == "json" else TextRenderer(target.isatty())
     structlog.configure(
-        processors=[*shared, render],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(target),
+        logger_factory=_users_logger,
         cache_logger_on_first_use=False,
     )
+    for name in (ROOT, USERS):
+        logging.getLogger(name).setLevel(number)
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, Handler)]:
         root.removeHandler(old)
     if not root.handlers:
+        render: Processor = structlog.processors.JSONRenderer() if form == "json" else TextRenderer(target.isatty())
         handler = Handler(target)
         handler.setFormatter(
             structlog.stdlib.ProcessorFormatter(
-                foreign_pre_chain=[*shared, _logger_name],
-                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+                foreign_pre_chain=[*shared, _parts],
+                processors=[
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    structlog.processors.format_exc_info,
+                    render,
+                ],
             )
         )
         root.addHandler(handler)
         root.setLevel(max(number, logging.INFO))
+
+
+def enable_loggers() -> None:
+    """Hear ours again after the user's modules were loaded: a ``dictConfig`` among them disables, unless told
+    otherwise, every logger that exists and that it does not name (Django's does). Levels and handlers stay the user's.
+    """
+    for name in {ROOT, *LOGGER_OF.values()}:
+        logging.getLogger(name).disabled = False
 
 
 class Handler(logging.StreamHandler[TextIO]):
@@ -72,17 +107,19 @@ class TextRenderer:
 
 
 def _pairs(fields: Mapping[str, Any]) -> list[str]:
-    return [f"{key}={_shown(value)}" for key, value in fields.items()]
+    return [f"{key}={shown_value(value)}" for key, value in fields.items()]
 
 
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    plain = bool(text) and text.isprintable() and not any(character in text for character in ' "=')
-    return text if plain else json.dumps(text, ensure_ascii=False)
-
-
-def _logger_name(logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
-    record = fields.get("_record")
+def _parts(logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+    """A record of ours in its parts; any other with the name of its logger."""
+    record: object = fields.get("_record")
     if isinstance(record, logging.LogRecord):
-        fields["logger"] = record.name
+        if record.name in LOGGERS and "fields" in record.__dict__:
+            fields.update(record.__dict__["fields"], event=record.__dict__["event"])
+        else:
+            fields["logger"] = record.name
     return fields
+
+
+def _users_logger(*args: object) -> logging.Logger:
+    return logging.getLogger(USERS)

@@ -17,6 +17,7 @@ from fencepost import payload_codecs
 from fencepost.authoring import registry
 from fencepost.connections import open_store
 from fencepost.engine.alone import Order, Report
+from fencepost.engine.logs import configure_logs, enable_loggers
 from fencepost.engine.ports import real_ports
 from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
@@ -74,8 +75,11 @@ class Recorder:
 
 async def run(order: Order) -> Report:
     """Deal with the one message."""
+    if order.logs is not None:
+        configure_logs(order.logs.form, order.logs.level)
     for name in order.modules:
         importlib.import_module(name)
+    enable_loggers()
     payload_codecs.install(codecs_of(order.config))
     store = await open_store(order.config)
     recorder = Recorder(order.delivery.token.rpartition(".")[0])

@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
-
 from fencepost.attributes import check_count
 from fencepost.records import ChildCancelRequested, ChildCreated, pack
 from fencepost.replay.asks import Ask, Outstanding, State
@@ -21,10 +19,9 @@ from fencepost.replay.loop import Handler, WorkflowLoop
 from fencepost.replay.patches import PREFIX, Patches
 from fencepost.replay.tasks import StepFuture
 from fencepost.replay.timers import PAYLOADS, WorkflowTimer, name_of
+from fencepost.telemetry import note
 from fencepost_store import attributes
 from fencepost_store.events import EventType
-
-_log = structlog.get_logger("fencepost.workflow")
 
 _WITHDRAWALS = {
     EventType.step_created: EventType.step_cancelled,
@@ -219,12 +216,8 @@ class AskingFace(Asking):
         if handler is not None:
             handler(self.loop, context)
             return
-        _log.error(
-            context.get("message") or "unhandled error in a workflow",
-            run_id=self._run_id,
-            workflow=self.workflow,
-            exc_info=error,
-        )
+        message = str(context.get("message") or "unhandled error in a workflow")
+        note("unawaited_error", exc_info=error, run=self._run_id, workflow=self.workflow, message=message)
 
     def _ask(self, ask: Ask) -> None:
         if ask.entity in self._open:
