@@ -53,12 +53,19 @@ def serve(
 
 def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
     """``asyncio.run``, on uvloop where it is installed."""
+    with asyncio.Runner(loop_factory=_uvloop()) as runner:
+        return runner.run(coroutine)
+
+
+def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Looked up here, and used outside of the handler: what runs inside an ``except`` has the caught error as the
+    context of every exception that is raised in it, so of each one of the user's.
+    """
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(coroutine)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(coroutine)
+        return None
+    return uvloop.new_event_loop
 
 
 async def _serve(
