@@ -206,4 +206,4 @@ def test_a_recorded_call_that_no_longer_fits_the_signature_is_refused() -> None:
 def test_a_result_over_the_limit_is_refused() -> None:
     """By the name of the step."""
     with pytest.raises(errors.PayloadTooLarge, match="result of double"):
-        double.encode_result("x" * 100, limit=50)
+        double.encode_result(2**40, limit=5)

@@ -19,6 +19,7 @@ IDS = (
     *(f"H{n}" for n in range(90, 116)),
     *(f"H{n}" for n in range(120, 131)),
     "H147",
+    *(f"H{n}" for n in range(163, 164)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

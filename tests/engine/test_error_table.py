@@ -355,3 +355,36 @@ def test_clients_get_typed_exceptions() -> None:
         assert [event.type async for event in first.events()] == [EventType.run_created]
 
     run(main)
+
+
+def test_h163_a_result_of_another_type_is_the_error_of_that_attempt() -> None:
+    """Recorded as its failure, by name and path; nobody reads it and blames other code."""
+
+    async def main() -> None:
+        world = World()
+        began: list[int] = []
+        wrong: Any = "many"
+
+        @step(registry=world.registry)
+        async def counts() -> dict[str, int]:
+            began.append(1)
+            return {"a": wrong}
+
+        @workflow(registry=world.registry)
+        async def flow() -> str:
+            try:
+                await counts()
+            except errors.PayloadError as error:
+                return str(error)
+            return ""
+
+        async with world.worker("A"):
+            started = await world.start(flow)
+            told = await started.result(60)
+            assert told == "result of counts['a']: does not fit its annotation int: Expected `int`, got `str`"
+            assert began == [1]
+            shape = await world.shape(started)
+            assert [line for line in shape if "step_failed" in line]
+            assert not [line for line in shape if "step_completed" in line]
+
+    run(main)

@@ -13,6 +13,7 @@ from tests.hazards import (
     removals_of_the_log,
     removals_of_the_queue,
     removals_of_turns,
+    removals_of_values,
 )
 from tests.hazards.registry import REGISTRY
 
@@ -29,4 +30,5 @@ MODULES = (
     removals_of_children,
     removals_of_streams_and_steps,
     removals_of_processes,
+    removals_of_values,
 )

@@ -229,39 +229,6 @@ def test_encoding_does_not_change_the_value() -> None:
     assert box.content == {1, 2, 3}
 
 
-class BaseModel:
-    """What fencepost uses of pydantic, should it not be installed: dump and validate."""
-
-    def __init__(self, **fields: Any) -> None:
-        self.fields = fields
-
-    def model_dump(self, *, mode: str) -> dict[str, Any]:
-        assert mode == "python"
-        return self.fields
-
-    @classmethod
-    def model_validate(cls, value: dict[str, Any]) -> BaseModel:
-        return cls(**value)
-
-
-class Invoice(BaseModel):
-    pass
-
-
-def test_pydantic_models_are_dumped_and_validated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what pydantic itself offers, without importing it."""
-    import sys
-    import types
-
-    stand_in = types.ModuleType("pydantic")
-    stand_in.BaseModel = BaseModel  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
-    monkeypatch.setitem(sys.modules, "pydantic", stand_in)
-    assert list({8, 1}) == [8, 1]  # so that it matters below that sets are put in order
-    again = payload.decode(payload.encode([Invoice(id=1, tags={8, 1})], list[Invoice]), list[Invoice])
-    assert isinstance(again[0], Invoice)
-    assert again[0].fields == {"id": 1, "tags": [1, 8]}
-
-
 def test_real_pydantic_models_round_trip() -> None:
     """With pydantic itself, where it is installed."""
     pydantic = pytest.importorskip("pydantic")

@@ -22,9 +22,11 @@ from typing import Any, cast
 import msgspec
 import msgspec.inspect
 
+from fencepost import payload_check as checks
 from fencepost import payload_codecs
 from fencepost import payload_marks as marks
 from fencepost import payload_places as places
+from fencepost import payload_walk as walk
 from fencepost.errors import PayloadCodecMissing, PayloadError, PayloadKeyMissing, PayloadTooLarge, PayloadUnreadable
 from fencepost.payload_plans import Planner
 from fencepost.payload_unions import Leaf, Node, NoMember
@@ -98,8 +100,32 @@ def check_size(data: bytes, limit: int | None, path: str) -> None:
 
 
 def encode_body(value: object, as_type: object, path: str) -> tuple[bytes, bool]:
-    """The msgpack of the value without a codec byte, and whether it is MARKED. For records that hold several values."""
+    """The msgpack of the value without a codec byte, and whether it is MARKED. For records that hold several values.
+
+    What is returned can be read again as the type. Raises PayloadError for a value that does not fit it.
+    """
     codec = codec_of(as_type, path)
+    if as_type is Any and (body := marks.written_plainly(value)) is not None:
+        return body, False
+    body, marked = _written(codec, value, path)
+    if checks.fits_at_once(as_type, value):
+        return body, marked
+    try:
+        again = _read(codec, as_type, body, marked)
+    except _UNREADABLE as error:
+        value, body, marked, again = _turned(codec, as_type, value, path, error)
+    if not codec.opaque and _equal(again, value):
+        return body, marked
+    changed = checks.difference(value, again)
+    if changed is not None:
+        raise PayloadError(
+            f"{path + changed or 'value'}: would not come back as it is from the log, as {places.type_name(as_type)}: "
+            f"{places.way_out_of_change(value, as_type)}"
+        )
+    return body, marked
+
+
+def _written(codec: Codec, value: object, path: str) -> tuple[bytes, bool]:
     try:
         if codec.plan is not None:
             return marks.encoder.encode(codec.plan.write(value)), True
@@ -112,32 +138,87 @@ def encode_body(value: object, as_type: object, path: str) -> tuple[bytes, bool]
         return marks.encoder.encode(value), False
     except NoMember as error:
         raise PayloadError(f"{path + error.where or 'value'}: {error}") from error
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except _UNREADABLE as error:
         where, reason = places.locate(value, path, error, codec.open)
         raise PayloadError(f"{where or 'value'}: {reason}") from error
+
+
+def _turned(
+    codec: Codec, as_type: object, value: object, path: str, error: Exception
+) -> tuple[object, bytes, bool, object]:
+    """What does not fit as it is, as the type wants it: the value, its bytes and what they are read as. Raises
+    PayloadError naming the innermost part that does not fit.
+    """
+    turned = checks.conformed(value, as_type)
+    if turned is not value:
+        body, marked = _written(codec, turned, path)
+        try:
+            return turned, body, marked, _read(codec, as_type, body, marked)
+        except _UNREADABLE as still:
+            error = still
+    where, kind, reason = _innermost(turned, as_type, path, error)
+    raise PayloadError(f"{where or 'value'}: {places.unfit(reason, kind)}") from error
+
+
+def _innermost(value: object, kind: object, path: str, error: Exception) -> tuple[str, object, Exception]:
+    for _ in range(marks.DEPTH_MAX):
+        for part in walk.parts(value, kind):
+            trouble = _trouble_of(part)
+            if trouble is not None:
+                value, kind, path, error = part.value, part.kind, path + part.suffix, trouble
+                break
+        else:
+            break
+    return path, kind, error
+
+
+def _trouble_of(part: walk.Part) -> Exception | None:
+    try:
+        codec = codec_of(part.kind)
+        _read(codec, part.kind, *_written(codec, part.value, ""))
+    except PayloadError:
+        return None  # the whole could be written, so it is no matter of this part
+    except _UNREADABLE as error:
+        return error
+    return None
+
+
+def _equal(again: object, value: object) -> bool:
+    try:
+        return bool(again == value)
+    except Exception:  # noqa: BLE001 - whatever a class's own __eq__ raises: the fields are compared then
+        return False
 
 
 def decode_body(body: bytes | memoryview, as_type: object, marked: bool, path: str) -> Any:
     """The reverse of ``encode_body``."""
     codec = codec_of(as_type, path)
     try:
-        if codec.plan is not None:
-            return codec.plan.read(marks.tagged_decoder.decode(body))
-        if not marked:
-            return codec.decoder.decode(body)
-        return msgspec.convert(marks.marked_decoder.decode(body), cast(Any, as_type), dec_hook=marks.from_builtins)
-    except (msgspec.DecodeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        return _read(codec, as_type, body, marked)
+    except _UNREADABLE as error:
         raise PayloadError(places.mismatch(error, as_type, path)) from error
+
+
+def _read(codec: Codec, as_type: object, body: bytes | memoryview, marked: bool) -> Any:
+    if codec.plan is not None:
+        return codec.plan.read(marks.tagged_decoder.decode(body))
+    if not marked:
+        return codec.decoder.decode(body)
+    return msgspec.convert(marks.marked_decoder.decode(body), cast(Any, as_type), dec_hook=marks.from_builtins)
+
+
+_UNREADABLE = (msgspec.DecodeError, TypeError, ValueError, OverflowError, RecursionError)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
-    """What is known of a type. ``open``: some position is untyped; ``sets``: it has sets but nothing open; ``plan``:
-    it has a union whose members need their names."""
+    """What is known of a type. ``open``: some position is untyped; ``sets``: it has sets but nothing open; ``opaque``:
+    it has a class that is not made of its fields alone; ``plan``: it has a union whose members need their names."""
 
     decoder: msgspec.msgpack.Decoder[Any]
     open: bool
     sets: bool
+    opaque: bool = False
     plan: Node | None = None
 
 
@@ -163,7 +244,7 @@ def _build_codec(as_type: object, path: str) -> Codec:
     if isinstance(refusal, TypeError):
         try:
             plan = Planner(lambda kind: Leaf(kind, _plain_codec(kind).open)).node(as_type)
-            return Codec(_any_decoder, open=False, sets=False, plan=plan)
+            return Codec(_any_decoder, open=False, sets=False, opaque=True, plan=plan)
         except (TypeError, ValueError, NameError) as error:
             refusal = error
     raise PayloadError(
@@ -183,7 +264,23 @@ def _plain_codec(as_type: object) -> Codec:
             raise TypeError(f"{places.type_name(info.cls)} has private attributes, which msgspec would leave out")
     kinds = {type(info) for info in holds}
     untyped = any(isinstance(info, msgspec.inspect.CustomType) and info.cls is object for info in holds)
-    return Codec(decoder, open=untyped or bool(kinds & _OPEN), sets=bool(kinds & _SETS))
+    opaque = any(_is_opaque(info) for info in holds)
+    return Codec(decoder, open=untyped or bool(kinds & _OPEN), sets=bool(kinds & _SETS), opaque=opaque)
+
+
+def _is_opaque(info: object) -> bool:
+    """Whether a class does something where it is read, or says by itself what is equal."""
+    if isinstance(info, msgspec.inspect.CustomType):
+        return info.cls is not object
+    cls: Any = getattr(info, "cls", None)
+    if cls is None:
+        return False
+    if any(hasattr(cls, name) for name in ("__post_init__", "__attrs_post_init__")):
+        return True
+    if isinstance(info, msgspec.inspect.DataclassType) and dataclasses.is_dataclass(cls):
+        own = "__eq__" in cls.__dict__ and not cast(Any, cls).__dataclass_params__.eq
+        return own or not all(field.compare and field.init for field in dataclasses.fields(cls))
+    return isinstance(info, msgspec.inspect.DataclassType)
 
 
 def _hidden_fields(cls: Any) -> bool:

@@ -10,6 +10,7 @@ import copy
 import dataclasses
 import datetime
 import decimal
+import enum
 import operator
 import sys
 import uuid
@@ -37,13 +38,31 @@ def to_builtins(value: Any) -> Any:
     raise TypeError("no codec for this class")
 
 
+def _plain_datetime(value: datetime.datetime) -> datetime.datetime:
+    fields = (value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond)
+    return datetime.datetime(*fields, tzinfo=value.tzinfo, fold=value.fold)
+
+
 _PLAIN_OF_SUBCLASS: dict[type, Callable[[Any], Any]] = {
     # What the class overrides must not be asked: only the value of its base is written.
     str: str.__str__,
     int: int.__int__,
     float: float.__float__,
     bytes: lambda value: bytes(memoryview(value)),
+    datetime.datetime: _plain_datetime,  # before date, its base
+    datetime.date: lambda value: datetime.date(value.year, value.month, value.day),
+    datetime.time: lambda v: datetime.time(v.hour, v.minute, v.second, v.microsecond, tzinfo=v.tzinfo, fold=v.fold),
+    datetime.timedelta: lambda value: datetime.timedelta(value.days, value.seconds, value.microseconds),
+    decimal.Decimal: decimal.Decimal,
+    uuid.UUID: lambda value: uuid.UUID(int=value.int),
 }
+
+
+def plain_of(value: Any) -> Any:
+    """An instance of a subclass of a plain type as an instance of that type; anything else as it is."""
+    if type(value) in _PLAIN_OF_SUBCLASS or isinstance(value, enum.Enum):
+        return value
+    return next((plain(value) for kind, plain in _PLAIN_OF_SUBCLASS.items() if isinstance(value, kind)), value)
 
 
 encoder: msgspec.msgpack.Encoder = msgspec.msgpack.Encoder(enc_hook=to_builtins)
@@ -154,21 +173,27 @@ def field_names(value: object) -> tuple[str, ...]:
     return ()
 
 
+def written_names(value: object) -> tuple[str, ...]:
+    """What the fields of ``field_names`` are called where they are written."""
+    return value.__struct_encode_fields__ if isinstance(value, msgspec.Struct) else field_names(value)
+
+
 def _ext(code: int, text: str) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(code, text.encode())
 
 
 def _text(code: int) -> Callable[[Any], Any]:
-    return lambda value: _ext(code, msgspec.to_builtins(value))
+    return lambda value: _ext(code, msgspec.to_builtins(plain_of(value)))
 
 
 def _write_datetime(value: datetime.datetime) -> Any:
     # An aware one has a msgpack type of its own (an instant); only a naive one would come back as text.
+    value = plain_of(value)
     return value if value.tzinfo is not None else _ext(_DATETIME, value.isoformat())
 
 
 _WRITERS: dict[type, Callable[[Any], Any]] = {
-    decimal.Decimal: lambda value: _ext(_DECIMAL, str(value)),
+    decimal.Decimal: lambda value: _ext(_DECIMAL, str(plain_of(value))),
     uuid.UUID: lambda value: msgspec.msgpack.Ext(_UUID, value.bytes),
     datetime.datetime: _write_datetime,  # before date, its base
     datetime.date: _text(_DATE),

@@ -30,13 +30,31 @@ def way_out_of(kind: object) -> str:
 
 
 def mismatch(error: Exception, as_type: object, path: str) -> str:
-    """msgspec says "Expected `int`, got `str` - at `$.items[0]`": the place goes to the front, the words stay."""
-    words, _, place = str(error).rpartition(" - at `")
-    where = f"{path}{place.rstrip('`').removeprefix('$')}" if words else path
+    """What was recorded and cannot be read. It was checked against the writer's annotation, if there was one.
+
+    msgspec says "Expected `int`, got `str` - at `$.items[0]`": the place goes to the front, the words stay.
+    """
+    words, _, place = str(error).rpartition(" - at ")
+    key, _, inside = place.strip("`").rpartition("` in `")
+    where = f"{path}{inside.removeprefix('$')}{' (a key)' if key else ''}" if words else path
     return (
         f"{where or 'value'}: the recorded value does not fit the expected type {type_name(as_type)}: "
-        f"{words or error}. Was it recorded by other code? Keep what was recorded readable (defaults for new fields)"
+        f"{words or error}. It was given without this type (a signal, a start by name), or recorded under another"
+        " annotation; keep what was recorded readable (defaults for new fields)"
     )
+
+
+def unfit(error: Exception, kind: object) -> str:
+    """What msgspec says of a value that does not fit its annotation where it is written."""
+    words = str(error).partition(" - at `")[0]
+    return f"does not fit its annotation {type_name(kind)}: {words}"
+
+
+def way_out_of_change(value: object, kind: object) -> str:
+    """What to do about a value that would come back otherwise."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"no float is equal to {str(value)[:40]}; annotate int"
+    return f"pass what its annotation says, or annotate {type_name(type(value))} as it is used"
 
 
 def _children(value: object) -> Iterator[tuple[str, object]]:

@@ -41,10 +41,8 @@ class Planner:
         except TypeError as error:
             refusal = error
         origin, args = typing.get_origin(kind), typing.get_args(kind)
-        if origin is typing.Annotated:
-            return self.node(args[0])
-        if isinstance(kind, typing.NewType):
-            return self.node(kind.__supertype__)
+        if (inner := bare(kind)) is not kind:
+            return self.node(inner)
         if (members := union_members(kind)) is not None:
             return self._choice(kind, members)
         if origin is tuple:
@@ -92,21 +90,58 @@ class Planner:
             return None
         if (known := self._classes.get(kind)) is not None:
             return known  # it holds itself
-        if _is_named_tuple(cls):
-            hints = _hints(kind, cls)
+        if is_named_tuple(cls):
+            hints = hints_of(kind, cls)
             fields = cast("tuple[str, ...]", cast(Any, cls)._fields)
             return Row(lambda members: cls(*members), tuple(self.node(hints[name]) for name in fields))
         found = _maker(cls)
         if found is None:
             return None
         make, names = found
-        hints = _hints(kind, cls)
+        hints = hints_of(kind, cls)
         node = self._classes[kind] = Fields(make)
         node.nodes.update({name: self.node(hints[name]) for name in names or hints})
         return node
 
 
-def _is_named_tuple(cls: Any) -> bool:
+def bare(kind: Any) -> Any:
+    """A type without what stands around it: Annotated, NewType, NotRequired, an alias's name, a type variable."""
+    while True:
+        origin = typing.get_origin(kind)
+        if origin in _WRAPPERS:
+            kind = typing.get_args(kind)[0]
+        elif isinstance(kind, typing.NewType):
+            kind = kind.__supertype__
+        elif isinstance(kind, typing.TypeVar):
+            kind = kind.__bound__ if kind.__bound__ is not None else Any
+        elif is_alias(origin or kind):
+            kind = alias_value(kind)
+        else:
+            return kind
+
+
+_WRAPPERS = (
+    typing.Annotated,
+    typing.Required,
+    typing.NotRequired,
+    typing.Final,
+    getattr(typing, "ReadOnly", typing.Final),
+)
+
+
+def is_alias(kind: Any) -> bool:
+    """Whether it is what a ``type X = ...`` statement makes (3.12)."""
+    return type(kind).__name__ == "TypeAliasType"
+
+
+def alias_value(kind: Any) -> Any:
+    """What the alias stands for, with its arguments put in."""
+    origin, args = typing.get_origin(kind) or kind, typing.get_args(kind)
+    return _filled(origin.__value__, dict(zip(origin.__type_params__, args, strict=False)))
+
+
+def is_named_tuple(cls: Any) -> bool:
+    """Whether it is the class of a named tuple."""
     return issubclass(cls, tuple) and hasattr(cast(Any, cls), "_fields")
 
 
@@ -144,12 +179,27 @@ def _made(cls: Callable[..., Any], parameters: dict[str, str]) -> Callable[[dict
     return make
 
 
-def _hints(kind: Any, cls: Any) -> dict[str, Any]:
-    """The annotations of a class, with what stands for its type parameters put in."""
-    hints = typing.get_type_hints(cls, include_extras=True)
+def hints_of(kind: Any, cls: Any) -> dict[str, Any]:
+    """The annotations of a class, with what stands for its type parameters put in. Raises what an annotation raises."""
+    given: dict[Any, dict[Any, Any]] = {}
+    _parameters_of(kind, cls, given)
+    found: dict[str, Any] = {}
+    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+        if not _is_class_variable(hint):
+            owner = next((one for one in cls.__mro__ if name in inspect.get_annotations(one)), cls)
+            found[name] = _filled(hint, given.get(owner, {}))
+    return found
+
+
+def _parameters_of(kind: Any, cls: Any, given: dict[Any, dict[Any, Any]]) -> None:
+    """What stands for the type parameters of the class and of each of its bases."""
     parameters = getattr(cls, "__parameters__", ())
-    given = dict(zip(parameters, typing.get_args(kind) or [Any] * len(parameters), strict=True))
-    return {name: _filled(hint, given) for name, hint in hints.items() if not _is_class_variable(hint)}
+    mine = dict(zip(parameters, typing.get_args(kind) or map(bare, parameters), strict=False))
+    given.setdefault(cls, mine)
+    for base in getattr(cls, "__orig_bases__", ()):
+        origin = typing.get_origin(base)
+        if origin is not None and origin is not typing.Generic:
+            _parameters_of(_filled(base, mine), origin, given)
 
 
 def _filled(hint: Any, given: dict[Any, Any]) -> Any:

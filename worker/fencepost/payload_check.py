@@ -1,0 +1,163 @@
+"""Whether what was written can be read again: asked when a value is written, so that what does not fit its annotation
+is the error of whoever gave it, and not of whoever reads it later.
+
+The check decodes what was encoded and compares. Where the type alone says that nothing can go wrong (an exact int for
+``int``), it is left out (``fits_at_once``); a test holds that both agree.
+
+What a type checker accepts is accepted, and comes back as the annotated type: a bool for ``int``, an int for ``float``
+if it is the same number, a datetime for ``date``, an instance of a subclass.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import uuid
+from collections.abc import Mapping
+from typing import Any, cast
+
+from fencepost import payload_marks as marks
+from fencepost.payload_plans import bare
+from fencepost.payload_unions import union_members
+from fencepost.payload_walk import parts, rebuilt
+
+EXACT: frozenset[type] = frozenset({str, bool, bytes, float, type(None), datetime.timedelta, uuid.UUID})
+"""Whatever value of such a type was encoded, it is decoded as itself."""
+
+
+def fits_at_once(kind: Any, value: object) -> bool:
+    """True if the type alone proves that a value that could be encoded can be read."""
+    found = type(value)
+    return found is kind and (found is int or found in EXACT)
+
+
+def conformed(value: Any, kind: Any, depth: int = 0) -> Any:
+    """The value with what type checkers accept for its annotation turned into the annotated type; the same object if
+    there is nothing to turn.
+    """
+    kind = bare(kind)
+    if (members := union_members(kind)) is not None:
+        plain = [bare(member) for member in members]
+        if type(value) in plain:
+            return conformed(value, type(value), depth)
+        turned = (conformed(value, member, depth) for member in plain)
+        return next((one for one in turned if one is not value), value)
+    if kind is int and isinstance(value, bool):
+        return int(value)
+    if kind is float and isinstance(value, int):
+        return _as_float(value)
+    if kind is datetime.date and isinstance(value, datetime.datetime):
+        return datetime.date(value.year, value.month, value.day)
+    if depth > marks.DEPTH_MAX:
+        return value
+    old = parts(value, kind)
+    new = [conformed(part.value, part.kind, depth + 1) for part in old]
+    return rebuilt(value, old, new) if any(one is not part.value for one, part in zip(new, old, strict=True)) else value
+
+
+def _as_float(value: int) -> Any:
+    try:
+        number = float(value)
+    except OverflowError:
+        return value
+    return number if number == value else value
+
+
+def difference(before: Any, after: Any, where: str = "") -> str | None:
+    """The path of what would not come back as it was given, None if all does.
+
+    Equal, of the annotated type: what is documented as a conversion is no difference. Fields are compared one by one,
+    for a class's own ``__eq__`` may leave some out.
+    """
+    if before is after or before is None or after is None:
+        return None if before is after else where
+    if isinstance(before, enum.Enum) and not isinstance(after, enum.Enum):
+        return difference(before.value, after, where)
+    if isinstance(after, dict):
+        return _in_dict(before, cast("dict[object, object]", after), where)
+    if isinstance(after, (set, frozenset)):
+        return _in_set(before, cast("frozenset[Any]", after), where)
+    if isinstance(after, (list, tuple)):
+        return _in_list(before, cast("list[Any]", after), where)
+    names = marks.field_names(after)
+    if not names:
+        return None if _same_leaf(before, after) else where
+    return _in_fields(before, after, names, where)
+
+
+def _in_dict(before: Any, after: dict[object, object], where: str) -> str | None:
+    held = _held(before)
+    if len(held) != len(after):
+        gone = [key for key in held if key not in after]
+        return f"{where}[{gone[0]!r}]" if gone else where
+    for (key, member), (other_key, other) in zip(held.items(), after.items(), strict=True):
+        found = difference(key, other_key, f"{where}[key {key!r}]") or difference(member, other, f"{where}[{key!r}]")
+        if found is not None:
+            return found
+    return None
+
+
+def _in_set(before: Any, after: frozenset[Any], where: str) -> str | None:
+    if before == after:
+        return None
+    left = list(after)
+    for member in before:
+        fits = [index for index, one in enumerate(left) if difference(member, one) is None]
+        if not fits:
+            return f"{where}[{member!r}]"
+        del left[fits[0]]
+    return where if left else None
+
+
+def _in_list(before: Any, after: list[Any] | tuple[Any, ...], where: str) -> str | None:
+    members = list(before)
+    if len(members) != len(after):
+        return where
+    if isinstance(before, (set, frozenset)):
+        return _in_set(before, frozenset(after), where)
+    numbered = enumerate(zip(members, after, strict=True))
+    found = (difference(member, other, f"{where}[{index}]") for index, (member, other) in numbered)
+    return next((one for one in found if one is not None), None)
+
+
+def _in_fields(before: Any, after: Any, names: tuple[str, ...], where: str) -> str | None:
+    given = isinstance(before, Mapping)  # a dict of the fields, by the names that are written
+    held = _held(before)
+    written = marks.written_names(after) if given else names
+    for name, key in zip(names, written, strict=True):
+        if key in held:
+            found = difference(held[key], getattr(after, name), f"{where}.{name}")
+            if found is not None:
+                return found
+        elif not given:
+            return f"{where}.{name}"
+    gone = [key for key in held if given and key not in written]
+    return f"{where}[{gone[0]!r}]" if gone else None
+
+
+def _held(value: Any) -> Mapping[object, Any]:
+    if isinstance(value, Mapping):
+        return cast("Mapping[object, Any]", value)
+    return {name: getattr(value, name) for name in marks.field_names(value)}
+
+
+_TEXT_OF = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, enum.Enum)
+
+
+def _same_leaf(before: Any, after: Any) -> bool:
+    if isinstance(before, decimal.Decimal) and isinstance(after, decimal.Decimal):
+        return before.as_tuple() == after.as_tuple()  # a signalling NaN cannot be compared
+    if before == after:
+        return True
+    if isinstance(before, (str, int, float)) and isinstance(after, _TEXT_OF):
+        return True  # the text or number that stands for it
+    if isinstance(before, _TEXT_OF) and isinstance(after, str):
+        return not isinstance(before, datetime.datetime) or before.tzinfo is None  # an instant has no one text
+    match before, after:
+        case float(), float():
+            return before != before and after != after
+        case datetime.datetime(), datetime.date():
+            return (before.year, before.month, before.day) == (after.year, after.month, after.day)
+        case _:
+            return False
