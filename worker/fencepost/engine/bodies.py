@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ import msgspec
 
 from fencepost import errors, payload_codecs
 from fencepost.authoring.context import StepContext, use_step_context
+from fencepost.authoring.interceptors import StepCall, around
 from fencepost.authoring.process import call_encoded, outcome_of
 from fencepost.authoring.registry import Registry
 from fencepost.authoring.retry import is_named, next_delay
@@ -69,7 +71,7 @@ async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt, aids: 
         return _ended(attempt, EventType.step_failed, failure)
     patience = Patience(attempt.created.policy, attempt.left)
     try:
-        payload = await _call(ports, step, attempt, patience, aids)
+        payload = await _call(ports, registry, step, attempt, patience, aids)
     except asyncio.CancelledError as cancelled:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -127,15 +129,17 @@ class _Ours(Exception):
         self.code = code
 
 
-async def _call(ports: Ports, step: Step[..., Any], attempt: Attempt, patience: Patience, aids: Aids) -> bytes:
+async def _call(
+    ports: Ports, registry: Registry, step: Step[..., Any], attempt: Attempt, patience: Patience, aids: Aids
+) -> bytes:
     """The encoded result. Raises what the body raises, StepTimeout, PayloadError."""
     context = aids.context(step, attempt, patience)
     try:
         async with patience.limit:
             if step.mode == "process":
-                payload = await _in_process(step, attempt.created.args, context)
+                payload = await _in_process(registry, step, attempt, context)
             else:
-                payload = await _here(ports, step, attempt, context)
+                payload = await _here(ports, registry, step, attempt, context)
             if len(payload) > attempt.payload_bytes_max:
                 raise _Ours(_too_large(step, payload, attempt.payload_bytes_max), errors.PAYLOAD_ERROR)
             await aids.seal()
@@ -161,18 +165,20 @@ def _too_large(step: Step[..., Any], payload: bytes, limit: int) -> errors.Paylo
     )
 
 
-async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: StepContext) -> bytes:
+async def _here(
+    ports: Ports, registry: Registry, step: Step[..., Any], attempt: Attempt, context: StepContext
+) -> bytes:
     try:
         args, kwargs = step.decode_args(attempt.created.args)
     except (errors.PayloadError, errors.ArgumentError) as error:
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
     try:
         with use_step_context(context):
-            if step.is_async:
-                value = await step.fn(*args, **kwargs)
+            if registry.step_interceptors:
+                call = _step_call(step, attempt, context, args, kwargs)
+                value = await around(registry.step_interceptors, call, lambda: _run(ports, step, args, kwargs))
             else:
-                carried = contextvars.copy_context()
-                value = await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+                value = await _run(ports, step, args, kwargs)
     except Exception:
         if context.streams is not None:
             with contextlib.suppress(errors.FencepostError, Unstorable):  # the body's own error is the one to tell
@@ -186,7 +192,50 @@ async def _here(ports: Ports, step: Step[..., Any], attempt: Attempt, context: S
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
 
 
-async def _in_process(step: Step[..., Any], args: bytes, context: StepContext) -> bytes:
+async def _run(ports: Ports, step: Step[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    if step.is_async:
+        return await step.fn(*args, **kwargs)
+    carried = contextvars.copy_context()
+    return await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
+
+
+def _step_call(
+    step: Step[..., Any],
+    attempt: Attempt,
+    context: StepContext,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> StepCall:
+    return StepCall(
+        run_id=attempt.run_id,
+        workflow=attempt.workflow,
+        step_id=attempt.entity,
+        step=step.name,
+        attempt=attempt.number,
+        queue=context.queue,
+        args=args,
+        kwargs=kwargs or {},
+    )
+
+
+async def _in_process(registry: Registry, step: Step[..., Any], attempt: Attempt, context: StepContext) -> bytes:
+    interceptors = registry.step_interceptors
+    if not interceptors:
+        return payload_codecs.current().coded(await _sent(step, attempt.created.args, context))
+
+    async def proceed() -> Any:
+        return step.decode_result(await _sent(step, attempt.created.args, context))
+
+    with use_step_context(context):
+        value = await around(interceptors, _step_call(step, attempt, context), proceed)
+    try:
+        return step.encode_result(value)
+    except errors.PayloadError as error:
+        raise _Ours(error, errors.PAYLOAD_ERROR) from error
+
+
+async def _sent(step: Step[..., Any], args: bytes, context: StepContext) -> bytes:
+    """The result of a body in another process, encoded and without a codec."""
     try:
         args = payload_codecs.current().opened(args)  # the other process has no keys
     except errors.PayloadError as error:
@@ -198,7 +247,7 @@ async def _in_process(step: Step[..., Any], args: bytes, context: StepContext) -
         died = errors.StepCrashed(f"the process of step {step.name!r} died before the body ended")
         died.__cause__ = error
         raise _Ours(died, errors.STEP_CRASHED) from error
-    return payload_codecs.current().coded(outcome_of(answer))
+    return outcome_of(answer)
 
 
 def _error(ports: Ports, attempt: Attempt, patience: Patience, error: BaseException, code: str) -> NewEvent:
