@@ -16,8 +16,8 @@ import msgspec
 from tests.chaos.jobs import Answer, Cancel, Hello, Job, Send, Start
 
 from fencepost.client import Client
-from fencepost.engine.child import run_loop
 from fencepost.engine.logs import configure_logs
+from fencepost.engine.loops import run_loop
 from fencepost.errors import HookDisposed, HookNotFound, HookRunEnded, RunEnded, ServerUnavailable
 
 PAUSE_SECONDS = 0.5

@@ -26,7 +26,7 @@ from typing import Any, cast
 
 import msgspec
 
-from fencepost.engine.child import run_loop
+from fencepost.engine.loops import run_loop
 
 WAYS = ("pass", "stall", "reset", "half", "hole", "refuse")
 

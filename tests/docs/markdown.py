@@ -15,7 +15,6 @@ DOCUMENTS = (
     "docs/operations.md",
     "docs/changing-code.md",
     "docs/streams.md",
-    "docs/workers.md",
     "docs/compare.md",
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.syntax import parse
 
-from fencepost.engine.child import run_loop
+from fencepost.engine.loops import run_loop
 from fencepost.failure import failure_of
 
 ROOMS = Path(__file__).parents[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.hazards import (
+    removals_of_bodies,
     removals_of_children,
     removals_of_errors,
     removals_of_facts,
@@ -20,6 +21,7 @@ from tests.hazards.registry import REGISTRY
 __all__ = ["REGISTRY"]
 
 MODULES = (
+    removals_of_bodies,
     removals_of_the_log,
     removals_of_the_queue,
     removals_of_replay,

@@ -6,12 +6,11 @@ import asyncio
 
 import anyio
 import anyio.abc
-from anyio.streams.memory import MemoryObjectReceiveStream
 from replay_catalogue import shape
 from replay_world import StepError, W
 
 
-@shape("completed", events=15)
+@shape
 async def anyio_group(w: W) -> object:
     seen: list[object] = []
 
@@ -25,7 +24,7 @@ async def anyio_group(w: W) -> object:
     return seen
 
 
-@shape("completed", events=14)
+@shape
 async def anyio_group_abort(w: W) -> object:
     log: list[object] = []
 
@@ -46,7 +45,7 @@ async def anyio_group_abort(w: W) -> object:
     return log
 
 
-@shape("completed", events=20)
+@shape
 async def anyio_scopes(w: W) -> object:
     seen: list[object] = []
     for n in range(3):
@@ -61,7 +60,7 @@ async def anyio_scopes(w: W) -> object:
     return seen
 
 
-@shape("completed", events=21)
+@shape
 async def anyio_child_scopes(w: W) -> object:
     """One scope over many child scopes: they are cancelled in the order of a set."""
     seen: list[object] = []
@@ -82,14 +81,14 @@ async def anyio_child_scopes(w: W) -> object:
     return seen
 
 
-@shape("completed", events=15)
+@shape
 async def anyio_primitives(w: W) -> object:
     send, receive = anyio.create_memory_object_stream[int](1)
     limiter, event, lock, semaphore = anyio.CapacityLimiter(2), anyio.Event(), anyio.Lock(), anyio.Semaphore(2)
     seen: list[object] = []
 
-    async def consumer(n: int, stream: MemoryObjectReceiveStream[int]) -> None:
-        async with stream:
+    async def consumer(n: int) -> None:
+        async with receive.clone() as stream:
             await event.wait()
             async for item in stream:
                 async with limiter, semaphore:
@@ -99,7 +98,7 @@ async def anyio_primitives(w: W) -> object:
 
     async with anyio.create_task_group() as group, send:
         for n in range(3):
-            group.start_soon(consumer, n, receive.clone())
+            group.start_soon(consumer, n)
         receive.close()
         await w.step("open")
         event.set()
@@ -108,7 +107,7 @@ async def anyio_primitives(w: W) -> object:
     return seen
 
 
-@shape("completed", events=5)
+@shape
 async def anyio_started(w: W) -> object:
     async def service(n: int, *, task_status: anyio.abc.TaskStatus[int]) -> None:
         await w.step("boot", n)
@@ -122,7 +121,7 @@ async def anyio_started(w: W) -> object:
     return started
 
 
-@shape("completed", events=6)
+@shape
 async def anyio_around_task_group(w: W) -> object:
     """A cancelled scope around a TaskGroup whose child waits in finally: anyio would re-arm for ever."""
     seen: list[object] = []

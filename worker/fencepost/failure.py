@@ -58,7 +58,7 @@ def failure_of(exc: BaseException, *, code: str = errors.USER_ERROR) -> Failure:
     """
     try:
         record = _Writer().write(exc, DEPTH_MAX)
-    except Exception as error:  # noqa: BLE001 - a class of the user's whose own attributes raise: the failure is told
+    except BaseException as error:  # noqa: BLE001 - a class of the user's whose own attributes raise: the failure is told
         record = Failure(_type_name(exc), f"<writing it down raised {type(error).__qualname__}>")
     leaves = list(_leaves(exc))
     fatal = code in errors.NOT_RETRYABLE_CODES or any(isinstance(leaf, errors.Fatal) for leaf in leaves)
@@ -167,14 +167,14 @@ def _with(record: Failure, **changes: Any) -> Failure:
 def _message(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception as error:  # noqa: BLE001 - a broken __str__ of the user's must not hide the failure
+    except BaseException as error:  # noqa: BLE001 - a broken __str__ of the user's must not hide the failure
         return f"<str() of {type(exc).__qualname__} raised {type(error).__qualname__}>"
 
 
 def _traceback(exc: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(type(exc), exc, exc.__traceback__, chain=False))
-    except Exception as error:  # noqa: BLE001 - as above
+    except BaseException as error:  # noqa: BLE001 - as above
         return "".join(traceback.format_tb(exc.__traceback__)) + f"<not formatted: {type(error).__qualname__}>"
 
 
@@ -219,6 +219,8 @@ class _Writer:
             data = payload.encode(value, limit=min(STATE_BYTES_MAX, max(0, self.bytes_left)))
         except payload.PayloadError:
             return None  # the message and the traceback say what it was
+        except BaseException:  # noqa: BLE001 - user code that writes values, such as a codec or a pydantic serializer
+            return None
         self.bytes_left -= len(data)
         return data
 
@@ -307,7 +309,7 @@ def _instance(kind: type[Exception], record: Failure, depth: int) -> Exception |
         if issubclass(kind, errors.StepFailed):
             # Whose fault it is, is for the record to say: a step's body may raise one of these that it got elsewhere.
             exc.__dict__["code"] = record.code
-    except Exception:  # noqa: BLE001 - whatever the user's class raises: the wrapper tells the same
+    except BaseException:  # noqa: BLE001 - whatever the user's class raises: the wrapper tells the same
         return None
     return exc
 

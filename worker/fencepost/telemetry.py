@@ -24,7 +24,6 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "worker_started": ("info", "the worker is ready and consumes: owner, queues, build"),
     "worker_draining": ("info", "no new work is taken; bodies under way are given drain_seconds"),
     "worker_stopped": ("info", "everything is handed back: how many messages were released"),
-    "shutdown_failed": ("warning", "shutdown code of the user's raised, or did not end in time: code, error"),
     "http_started": ("info", "the worker serves webhooks: address"),
     "http_stopped": ("info", "no connection is accepted any more, and requests under way have ended"),
     "lease_renewal_failed": ("warning", "the queue could not be reached for a renewal: held"),
@@ -32,6 +31,23 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "tick_handled": ("debug", "a tick has been dealt with, in as many turns as it took: run"),
     "lease_lost": ("warning", "a lease ran out or was taken by another worker; the local work is cancelled: key"),
     "lease_withdrawn": ("info", "the work is not wanted any more; the body is told: key"),
+    "body_left_behind": (
+        "warning",
+        "a body goes on although its attempt is over, in a thread or as a task that does not leave: step, run, kind,"
+        " count (in this process)",
+    ),
+    "body_came_back": ("info", "such a body has ended after all: step, run, kind, seconds"),
+    "body_not_stopped": ("warning", "a body could not be cancelled: what it waits for refused; error"),
+    "body_not_begun": (
+        "warning",
+        "this worker lacks what a body needs to begin (a thread, a process, a descriptor, memory); the message is"
+        " handed back and no retry is used: key, missing, delay_ms",
+    ),
+    "exit_contained": (
+        "error",
+        "user code asked to end the process, or stopped its loop, from a task or callback of its own; the worker goes"
+        " on: error, trace",
+    ),
     "loop_blocked": ("warning", "user code blocks the event loop for longer than the lease: seconds, stack"),
     "fence_conflict": ("debug", "a turn lost its fence and leaves: run, conflicts"),
     "turn_walked_away": ("warning", "the lease may have run out before the append: run"),

@@ -138,3 +138,13 @@ def use_step_context(context: StepContext) -> Generator[StepContext]:
         yield context
     finally:
         _context.reset(token)
+
+
+@contextmanager
+def hide_step_context() -> Generator[None]:
+    """Inside the block the engine works for itself, in a task of the body's."""
+    token = _context.set(None)
+    try:
+        yield
+    finally:
+        _context.reset(token)

@@ -4,6 +4,7 @@ user's."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 from typing import Any, cast
 
@@ -14,11 +15,19 @@ from fencepost.failure import exception_of, failure_of
 from fencepost.records import StepEnded, pack, unpack
 
 
+def prepare(module: str) -> None:
+    """Run in the other process before the body: import what the step is in. That may take its time, which is not the
+    body's. Whatever goes wrong goes wrong once more, and is told, when the body is called.
+    """
+    with contextlib.suppress(BaseException):
+        importlib.import_module(module)
+
+
 def call_encoded(module: str, qualname: str, args: bytes, context: StepContext) -> tuple[bool, bytes]:
     """Run in the other process: the step's body with the recorded arguments.
 
     Returns True and the encoded result, or False and a packed StepEnded. An ``async def`` body runs in a loop of its
-    own. Raises nothing that the body raises, SystemExit included: whoever asked decides by the record.
+    own. Raises nothing that the body raises, of whatever class: whoever asked decides by the record.
     """
     try:
         step = find_step(module, qualname)
@@ -28,7 +37,7 @@ def call_encoded(module: str, qualname: str, args: bytes, context: StepContext) 
             if step.is_async:
                 value = asyncio.run(value)
         return True, step.encode_result(value)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the step's outcome, whatever it is
+    except BaseException as error:  # noqa: BLE001 - the step's outcome, whatever it is
         return False, pack(StepEnded(failure_of(error)))
 
 

@@ -1,4 +1,4 @@
-"""Which workflows and steps this process has, by name, and what stands around them."""
+"""Which workflows and steps this process has, by name."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 from fencepost.errors import DuplicateName
 
 if TYPE_CHECKING:
-    from contextlib import AbstractAsyncContextManager
-
-    from fencepost.authoring.interceptors import StepInterceptor, WorkflowInterceptor
     from fencepost.authoring.step import Step
     from fencepost.authoring.workflow import Workflow
 
@@ -26,9 +23,6 @@ class Registry:
     def __init__(self) -> None:
         self.workflows: dict[str, Workflow[..., Any]] = {}
         self.steps: dict[str, Step[..., Any]] = {}
-        self.step_interceptors: list[StepInterceptor] = []
-        self.workflow_interceptors: list[WorkflowInterceptor] = []
-        self.lifespans: list[tuple[str, Callable[[], AbstractAsyncContextManager[Any]]]] = []
 
     def find_workflow(self, name: str) -> Workflow[..., Any] | None:
         """The workflow of that name, None if this process does not have its code."""

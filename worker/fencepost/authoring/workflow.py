@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -16,7 +16,6 @@ from fencepost.authoring import registry
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.child import ChildHandle, called
 from fencepost.authoring.continuing import RUNNING, continued
-from fencepost.authoring.interceptors import WorkflowCall, WorkflowInterceptor, around
 from fencepost.authoring.step import check_body, seconds_of
 from fencepost.errors import NotInWorkflow
 from fencepost.failure import failure_of, run_code
@@ -63,9 +62,7 @@ def workflow(
 
     def decorate(body: Callable[..., Any]) -> Workflow[..., Any]:
         made = Workflow[..., Any](body, name=name, timeout=seconds_of(timeout), queue=queue)
-        chosen = _registry_or_default(registry)
-        chosen.add_workflow(made)
-        made.interceptors = chosen.workflow_interceptors
+        _registry_or_default(registry).add_workflow(made)
         return made
 
     return decorate if fn is None else decorate(fn)
@@ -114,7 +111,6 @@ class Workflow(Generic[P, R]):
         self.parent_close: str = CANCEL
         self.key: str | None = None
         self.arguments: Arguments = Arguments(fn, self._name)
-        self.interceptors: Sequence[WorkflowInterceptor] = ()
 
     @property
     def name(self) -> str:
@@ -180,7 +176,6 @@ class Workflow(Generic[P, R]):
         made = Workflow[P, R](self.fn, name=self._name, timeout=self.timeout, queue=queue or self.queue)
         if not isinstance(timeout, msgspec.UnsetType):
             made.timeout = seconds_of(timeout)
-        made.interceptors = self.interceptors
         made.parent_close = checked_close(parent_close or self.parent_close)
         made.key = key or self.key
         return made
@@ -231,21 +226,14 @@ class Workflow(Generic[P, R]):
         record = unpack(created, RunCreated)
         args, kwargs = self.arguments.decode(record.input)
         RUNNING.set((self._name, self.arguments))
+        body = cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)
         if record.timeout is None:
-            value = await self._body(args, kwargs)
+            value = await body(*args, **kwargs)
         else:
             # Durable as any timeout in a workflow; the code is cancelled, cleans up, and the run fails with it.
             async with asyncio.timeout(record.timeout):
-                value = await self._body(args, kwargs)
+                value = await body(*args, **kwargs)
         return payload.encode(value, self.arguments.result_type, path=f"result of {self._name}")
-
-    def _body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
-        body = cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)
-        if not self.interceptors:
-            return body(*args, **kwargs)
-        asking = self._asking()
-        call = WorkflowCall(run_id=asking.run_id, workflow=self._name, args=args, kwargs=kwargs)
-        return around(self.interceptors, call, lambda: body(*args, **kwargs))
 
     def failure(self, error: BaseException) -> bytes:
         """The run_failed payload for an exception that left ``run``."""

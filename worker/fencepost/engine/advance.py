@@ -132,6 +132,8 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
         record = shaped.steps[event.entity] = unpack(event.payload, StepCreated)
         if ending or shell.alone or not shell.slots.room:
             continue
+        if record.mode == "thread" and not shell.ports.thread_room():
+            continue
         if (record.queue is None or record.queue == run.queue) and run.queue in shell.settings.queues:
             started_payload = started_payload or pack(StepStarted(worker=shell.worker))
             shaped.events.append(

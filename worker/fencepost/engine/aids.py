@@ -26,7 +26,8 @@ CENTURIES = 1e10
 @dataclass(slots=True, eq=False)
 class Aids:
     """``queue``: of the step's message. ``now``: the database clock at the attempt's begin, microseconds.
-    ``write``: keeps details in the store. ``streams``: what it writes there. ``joining``: the body's transaction.
+    ``made``: the same, monotonic. ``write``: keeps details in the store. ``streams``: what it writes there.
+    ``joining``: the body's transaction.
     """
 
     ports: Ports
@@ -37,6 +38,10 @@ class Aids:
     streams: AttemptStreams | None = None
     joining: Joining | None = None
     pulse: Pulse | None = None
+    made: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.made = self.ports.monotonic()
 
     def context(self, step: Step[..., Any], attempt: Attempt, patience: Patience) -> StepContext:
         """The attempt's context. What needs this process is not for a body in another one."""
@@ -48,7 +53,6 @@ class Aids:
 
         if here:
             self.pulse = Pulse(self.ports, patience, self.write, zombie, self.write_seconds)
-        left = patience.left()
         return StepContext(
             run_id=attempt.run_id,
             step_id=attempt.entity,
@@ -56,16 +60,21 @@ class Aids:
             attempt=attempt.number,
             abandoned=abandoned,
             queue=self.queue,
-            deadline=None if left is None else self._instant(left),
+            deadline=self.deadline(patience),
             pulse=self.pulse,
             previous=attempt.previous,
             transactions=self.joining if step.mode == "async" else None,
             streams=self.streams if here else None,
         )
 
-    def _instant(self, left: float) -> datetime:
+    def deadline(self, patience: Patience) -> datetime | None:
+        """When the attempt's time is over, for a body that begins now."""
+        left = patience.left()
+        if left is None:
+            return None
         began = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.now)
-        return began + timedelta(seconds=min(left, CENTURIES))
+        waited = self.ports.monotonic() - self.made
+        return began + timedelta(seconds=min(waited + left, CENTURIES))
 
     async def seal(self) -> None:
         """The body has returned and its result is encoded."""

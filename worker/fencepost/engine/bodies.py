@@ -1,7 +1,8 @@
 """Runs one attempt of a step's body and says what it came to. Knows nothing of messages, leases or logs.
 
 async bodies run as they are in the worker's loop, sync bodies in a thread, ``process=True`` bodies in a process of
-anyio's pool.
+anyio's pool; each behind a task of its own (``body_task.py``). User code ends by a value, an exception or by being
+stopped by the engine, and nothing else: a SystemExit or a CancelledError of its own is an exception of that attempt.
 """
 
 from __future__ import annotations
@@ -9,28 +10,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import functools
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
-import anyio.to_process
 import msgspec
 
 from fencepost import errors, payload_codecs
 from fencepost.authoring.context import StepContext, use_step_context
-from fencepost.authoring.interceptors import StepCall, around
-from fencepost.authoring.process import call_encoded, outcome_of
+from fencepost.authoring.process import call_encoded
 from fencepost.authoring.registry import Registry
 from fencepost.authoring.retry import is_named, next_delay
 from fencepost.authoring.step import Step
 from fencepost.engine.aids import Aids
+from fencepost.engine.body_processes import process_for
+from fencepost.engine.body_task import BodyStopped, BodyTask, Carried, Ended, Raised, contained
 from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
-from fencepost.failure import RETRY_SECONDS_MAX, failure_of
-from fencepost.records import Failure, StepCreated, StepEnded, pack
+from fencepost.engine.shortage import NotBegun, is_shortage, told
+from fencepost.failure import RETRY_SECONDS_MAX, exception_of, failure_of, sealed
+from fencepost.records import Failure, StepCreated, StepEnded, pack, unpack
 from fencepost_store.admission import Unstorable
 from fencepost_store.events import EventType, NewEvent
+
+STOP_SECONDS = 10.0
+"""What a stopped body has to leave, where the caller does not say: a lease."""
 
 
 class Attempt(msgspec.Struct, frozen=True):
@@ -51,10 +58,20 @@ class Attempt(msgspec.Struct, frozen=True):
     previous: bytes | None = None
 
 
-async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt, aids: Aids) -> NewEvent:
+async def run_attempt(
+    ports: Ports,
+    registry: Registry,
+    attempt: Attempt,
+    aids: Aids,
+    body: BodyTask | None = None,
+    moved: Callable[[float], None] | None = None,
+) -> NewEvent:
     """The fact that the attempt came to: step_completed, step_failed, or step_retrying. What it wrote to streams is in
-    Postgres by then. Cancellation of the calling task gets out, and StoreTrouble where the worker could not give the
-    body the transaction it asked for.
+    Postgres by then. ``body``: what the caller stops it by. ``moved``: see Patience.
+
+    Whatever user code raises is the attempt's error. What gets out: cancellation of the calling task; BodyStopped, for
+    a body that the caller has stopped; NotBegun, for one that never began; StoreTrouble where the worker could not give
+    the body the transaction it asked for.
     """
     step = registry.find_step(attempt.created.name)
     if step is None:
@@ -69,23 +86,20 @@ async def run_attempt(ports: Ports, registry: Registry, attempt: Attempt, aids: 
             retryable=False,
         )
         return _ended(attempt, EventType.step_failed, failure)
-    patience = Patience(attempt.created.policy, attempt.left)
+    patience = Patience(attempt.created.policy, attempt.left, moved)
+    body = BodyTask(ports, STOP_SECONDS) if body is None else body
+    context = aids.context(step, attempt, patience)
+    patience.watch(lambda: body.stop("timeout"))
     try:
-        payload = await _call(ports, registry, step, attempt, patience, aids)
-    except asyncio.CancelledError as cancelled:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        # The body cancelled itself: that is its own error, as any other exception.
-        return _error(ports, attempt, patience, cancelled, errors.USER_ERROR)
-    except _Ours as ours:
-        return _error(ports, attempt, patience, ours.error, ours.code)
-    except Exception as error:
-        if (trouble := aids.trouble()) is not None:
-            raise trouble from error
-        return _error(ports, attempt, patience, error, errors.USER_ERROR)
+        body.start(
+            partial(_call, ports, step, attempt, patience, aids, body, context), f"body {attempt.entity}", context
+        )
+        ended = await body.ended()
     finally:
         patience.close()
+    if isinstance(ended, Raised):
+        return _raised(ports, attempt, patience, aids, body, ended.error)
+    payload: bytes = ended.value
     return NewEvent(
         type=EventType.step_completed,
         entity=attempt.entity,
@@ -129,30 +143,54 @@ class _Ours(Exception):
         self.code = code
 
 
-async def _call(
-    ports: Ports, registry: Registry, step: Step[..., Any], attempt: Attempt, patience: Patience, aids: Aids
-) -> bytes:
-    """The encoded result. Raises what the body raises, StepTimeout, PayloadError."""
-    context = aids.context(step, attempt, patience)
-    try:
-        async with patience.limit:
-            if step.mode == "process":
-                payload = await _in_process(registry, step, attempt, context)
-            else:
-                payload = await _here(ports, registry, step, attempt, context)
-            if len(payload) > attempt.payload_bytes_max:
-                raise _Ours(_too_large(step, payload, attempt.payload_bytes_max), errors.PAYLOAD_ERROR)
-            await aids.seal()
-    except asyncio.CancelledError:
-        context.abandoned.raised = True  # for a thread that goes on
-        raise
-    except TimeoutError as error:
-        context.abandoned.raised = True
-        if not patience.limit.expired():
-            raise
+class _Recorded(Exception):
+    """The body's error, as its own process has written it down."""
+
+    def __init__(self, record: Failure) -> None:
+        super().__init__()
+        self.record = record
+
+
+def _raised(
+    ports: Ports, attempt: Attempt, patience: Patience, aids: Aids, body: BodyTask, error: BaseException
+) -> NewEvent:
+    """The fact for a body that did not return. Raises what is no fact about the step."""
+    timed_out = body.reasons[:1] == ["timeout"]
+    if isinstance(error, asyncio.CancelledError) and body.reasons and not timed_out:
+        raise BodyStopped(body.reasons[0])
+    if timed_out and isinstance(error, (asyncio.CancelledError, TimeoutError)):
         timeout = patience.error(attempt.created.name, attempt.number)
         timeout.__cause__ = error
-        raise _Ours(timeout, errors.STEP_TIMEOUT) from error
+        return _error(ports, attempt, patience, timeout, errors.STEP_TIMEOUT)
+    if isinstance(error, _Ours):
+        if isinstance(error.error, NotBegun):
+            raise error.error
+        return _error(ports, attempt, patience, error.error, error.code)
+    if (trouble := aids.trouble()) is not None:
+        raise trouble from error
+    if isinstance(error, _Recorded):
+        rebuilt = exception_of(error.record)
+        return _error(ports, attempt, patience, rebuilt, errors.USER_ERROR, error.record)
+    return _error(ports, attempt, patience, error, errors.USER_ERROR)
+
+
+async def _call(
+    ports: Ports,
+    step: Step[..., Any],
+    attempt: Attempt,
+    patience: Patience,
+    aids: Aids,
+    body: BodyTask,
+    context: StepContext,
+) -> bytes:
+    """In the body's task: the encoded result. Raises what the body raises, as it is or as Carried or _Recorded."""
+    if step.mode == "process":
+        payload = await _in_process(step, attempt.created.args, patience, aids, context)
+    else:
+        payload = await _here(ports, step, attempt, patience, body, context)
+    if len(payload) > attempt.payload_bytes_max:
+        raise _Ours(_too_large(step, payload, attempt.payload_bytes_max), errors.PAYLOAD_ERROR)
+    await aids.seal()
     return payload
 
 
@@ -166,21 +204,25 @@ def _too_large(step: Step[..., Any], payload: bytes, limit: int) -> errors.Paylo
 
 
 async def _here(
-    ports: Ports, registry: Registry, step: Step[..., Any], attempt: Attempt, context: StepContext
+    ports: Ports, step: Step[..., Any], attempt: Attempt, patience: Patience, body: BodyTask, context: StepContext
 ) -> bytes:
     try:
         args, kwargs = step.decode_args(attempt.created.args)
     except (errors.PayloadError, errors.ArgumentError) as error:
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
+    except Exception as error:
+        if is_shortage(error):
+            raise _Ours(NotBegun(told(error)), "") from error
+        raise
     try:
         with use_step_context(context):
-            if registry.step_interceptors:
-                call = _step_call(step, attempt, context, args, kwargs)
-                value = await around(registry.step_interceptors, call, lambda: _run(ports, step, args, kwargs))
+            if step.is_async:
+                patience.begin()
+                value = await step.fn(*args, **kwargs)
             else:
-                value = await _run(ports, step, args, kwargs)
-    except Exception:
-        if context.streams is not None:
+                value = await _in_thread(ports, step, args, kwargs, patience)
+    except BaseException:
+        if context.streams is not None and not body.reasons:
             with contextlib.suppress(errors.FencepostError, Unstorable):  # the body's own error is the one to tell
                 await context.streams.finish()
         raise
@@ -192,69 +234,74 @@ async def _here(
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
 
 
-async def _run(ports: Ports, step: Step[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    if step.is_async:
-        return await step.fn(*args, **kwargs)
+async def _in_thread(
+    ports: Ports, step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], patience: Patience
+) -> Any:
     carried = contextvars.copy_context()
-    return await ports.run_thread(functools.partial(carried.run, step.fn, *args, **kwargs))
 
+    def call() -> Ended:
+        patience.begin()
+        return contained(partial(carried.run, step.fn, *args, **kwargs))
 
-def _step_call(
-    step: Step[..., Any],
-    attempt: Attempt,
-    context: StepContext,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-) -> StepCall:
-    return StepCall(
-        run_id=attempt.run_id,
-        workflow=attempt.workflow,
-        step_id=attempt.entity,
-        step=step.name,
-        attempt=attempt.number,
-        queue=context.queue,
-        args=args,
-        kwargs=kwargs or {},
-    )
-
-
-async def _in_process(registry: Registry, step: Step[..., Any], attempt: Attempt, context: StepContext) -> bytes:
-    interceptors = registry.step_interceptors
-    if not interceptors:
-        return payload_codecs.current().coded(await _sent(step, attempt.created.args, context))
-
-    async def proceed() -> Any:
-        return step.decode_result(await _sent(step, attempt.created.args, context))
-
-    with use_step_context(context):
-        value = await around(interceptors, _step_call(step, attempt, context), proceed)
     try:
-        return step.encode_result(value)
-    except errors.PayloadError as error:
-        raise _Ours(error, errors.PAYLOAD_ERROR) from error
+        ended: Ended = await ports.run_thread(call)
+    except NotBegun as missing:
+        raise _Ours(missing, "") from missing
+    if isinstance(ended, Raised):
+        raise Carried(ended.error)
+    if inspect.iscoroutine(ended.value):
+        ended.value.close()
+        raise TypeError(
+            f"step {step.name!r} is a plain function and returned a coroutine, which nobody awaits: make the function"
+            " `async def`, and the wrapper of a decorator between it and @step as well"
+        )
+    return ended.value
 
 
-async def _sent(step: Step[..., Any], args: bytes, context: StepContext) -> bytes:
-    """The result of a body in another process, encoded and without a codec."""
+async def _in_process(step: Step[..., Any], args: bytes, patience: Patience, aids: Aids, context: StepContext) -> bytes:
     try:
         args = payload_codecs.current().opened(args)  # the other process has no keys
     except errors.PayloadError as error:
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
-    call = functools.partial(call_encoded, step.fn.__module__, step.fn.__qualname__, args, context)
+    module, qualname = step.reference
     try:
-        answer = await anyio.to_process.run_sync(call, cancellable=True)
+        async with process_for(module) as process:
+            patience.begin()
+            there = replace(context, deadline=aids.deadline(patience))
+            succeeded, data = await process(partial(call_encoded, module, qualname, args, there))
+    except NotBegun as missing:
+        raise _Ours(missing, "") from missing
     except anyio.BrokenWorkerProcess as error:
         died = errors.StepCrashed(f"the process of step {step.name!r} died before the body ended")
         died.__cause__ = error
         raise _Ours(died, errors.STEP_CRASHED) from error
-    return outcome_of(answer)
+    if not succeeded:
+        raise _Recorded(unpack(data, StepEnded).error)
+    return payload_codecs.current().coded(data)
 
 
-def _error(ports: Ports, attempt: Attempt, patience: Patience, error: BaseException, code: str) -> NewEvent:
+def _as_recorded(failure: Failure, record: Failure) -> Failure:
+    """Of an error whose class cannot be raised here (SystemExit in another process) only its record is left."""
+    whole = msgspec.structs.replace(
+        failure, type=record.type, message=record.message, traceback=record.traceback, sealed=None
+    )
+    return sealed(whole) if payload_codecs.current().hides else whole
+
+
+def _error(
+    ports: Ports,
+    attempt: Attempt,
+    patience: Patience,
+    error: BaseException,
+    code: str,
+    record: Failure | None = None,
+) -> NewEvent:
     """Retry or fail: n retries are n+1 executions that ended in an error (H69). A retry that would begin after the
     step's time is none: the step fails with this error, which says more than that time is over.
     """
     failure = failure_of(error, code=code)
+    if record is not None and type(error) is errors.StepFailed:
+        failure = _as_recorded(failure, record)
     policy = attempt.created.policy
     if is_named(error, failure.type, policy.non_retryable):
         failure = msgspec.structs.replace(failure, retryable=False)

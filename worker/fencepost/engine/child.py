@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -19,11 +18,10 @@ from fencepost.engine.faults import VARIABLE, fault_of
 from fencepost.engine.link import ParentLink, Ready
 from fencepost.engine.loading import load_modules, project_files
 from fencepost.engine.logs import enable_loggers
+from fencepost.engine.loops import run_loop
 from fencepost.engine.ports import no_fault, real_ports
 from fencepost.engine.watchdog import feed
 from fencepost.engine.worker import Worker
-
-T = TypeVar("T")
 
 HANG_SECONDS = 10.0
 """What a drain may take beyond drain_seconds: handing back is a few round trips, each bounded by its own time limit."""
@@ -49,23 +47,6 @@ def serve(
     known = registry.default
     word = Ready("", tuple(sorted(known.workflows)), tuple(sorted(known.steps)), project_files())
     run_loop(_serve(config, modules, lambda owner: ready(replace(word, owner=owner)), parent, beside))
-
-
-def run_loop(coroutine: Coroutine[Any, Any, T]) -> T:
-    """``asyncio.run``, on uvloop where it is installed."""
-    with asyncio.Runner(loop_factory=_uvloop()) as runner:
-        return runner.run(coroutine)
-
-
-def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Looked up here, and used outside of the handler: what runs inside an ``except`` has the caught error as the
-    context of every exception that is raised in it, so of each one of the user's.
-    """
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
 
 
 async def _serve(

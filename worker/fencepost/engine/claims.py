@@ -121,7 +121,7 @@ class Claims:
         except asyncio.CancelledError:
             await asyncio.shield(release(self._shell, delivery))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is
+        except BaseException as error:  # noqa: BLE001 - whatever it is: a codec of the user's may raise SystemExit
             await hand_back(self._shell, delivery, error)
         finally:
             if is_step:

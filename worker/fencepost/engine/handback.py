@@ -66,7 +66,17 @@ async def release(shell: Shell, delivery: Delivery, delay_ms: int = 0, *, proof:
         note("release_failed", key=delivery.key, error=str(trouble))
 
 
-async def hand_back(shell: Shell, delivery: Delivery, error: Exception) -> None:
+async def hand_back_unbegun(shell: Shell, delivery: Delivery, missing: str) -> None:
+    """This worker cannot begin a body now: no failure of the step's, whose retries stay as they are. The delay grows
+    with each time that this worker meets the message, and has a floor, so that other workers come first.
+    """
+    longest_ms = bug_delay_ms(shell, delivery.key)
+    delay = longest_ms // 2 + shell.jitter_ms(longest_ms // 2)
+    note("body_not_begun", key=delivery.key, missing=missing, delay_ms=delay)
+    await release(shell, delivery, delay)
+
+
+async def hand_back(shell: Shell, delivery: Delivery, error: BaseException) -> None:
     """What a handler could not deal with: trouble with a server, which is not a crash and nobody's failure, or a bug of
     ours, which must cost neither the message nor the worker. Release with jittered backoff: after a bug it grows with
     each time that this worker meets it, as the run cannot go on before somebody has mended the code.
@@ -86,7 +96,7 @@ async def hand_back(shell: Shell, delivery: Delivery, error: Exception) -> None:
 
 
 def bug_delay_ms(shell: Shell, key: str) -> int:
-    """How long a message that has met a bug of ours is left alone at most."""
+    """How long a message that has met a bug of ours, or a worker that could not begin it, is left alone at most."""
     met = shell.bugs[key] = shell.bugs.pop(key, 0) + 1
     while len(shell.bugs) > BUGS_MAX:
         del shell.bugs[next(iter(shell.bugs))]

@@ -74,7 +74,9 @@ async def _deal(shell: Shell, live: LiveRun, dones: list[Done]) -> None:
         if fresh and not await _hot(shell, live, owed, fresh):
             live.drop()
             await _cold(shell, live, owed, fresh)
-    except Exception as error:  # noqa: BLE001 - whatever it is: all whose ends were here wait for their messages
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it is: all whose ends were here wait for their messages
         live.drop()
         for done in fresh:
             await hand_back(shell, done.delivery, error)

@@ -87,7 +87,9 @@ def _load(name: str, registry: Registry, folder: str) -> None:
         ) from error
     except DuplicateName as error:
         raise LoadError(f"module {name!r}: {error}", _files(error)) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:  # Ctrl-C, while a worker starts
+        raise
+    except BaseException as error:
         problem = f"{type(error).__name__}: {error}"
         raise LoadError(f"module {name!r} failed while it was imported: {problem}{_where(error)}", _files(error)) from (
             error

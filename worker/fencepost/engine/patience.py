@@ -1,59 +1,72 @@
 """How long one attempt of a step may go on: its timeout, what is left of its step's time, and how long it may be
 silent, behind one timer of the loop.
+
+Time before the body begins is not the body's: what it waits for a thread or a process is no part of its timeout. The
+timer looks at what has happened when it fires, so a beginning and a heartbeat only note the time.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from fencepost import errors
 from fencepost.records import Policy
 
+ROUNDING_SECONDS = 1e-6
+"""A timer that fires by a float's rounding too soon is on time."""
+
 
 class Patience:
-    """``async with patience.limit`` around the body. ``left``: seconds until schedule_to_close is over (None: there is
-    none). Use in the loop only.
+    """``left``: seconds until schedule_to_close is over (None: there is none). ``watch``, then ``begin``, then
+    ``close``; ``begin`` and ``heard`` may be called from any thread. ``moved(seconds)``: the attempt's end is that far
+    away now, because it has begun late.
     """
 
-    def __init__(self, policy: Policy, left: float | None) -> None:
+    def __init__(self, policy: Policy, left: float | None, moved: Callable[[float], None] | None = None) -> None:
         self._policy = policy
         self._loop = asyncio.get_running_loop()
-        began = self._loop.time()
-        self._silence = policy.heartbeat_timeout
-        self._ends: dict[str, float] = {}
-        if policy.timeout is not None:
-            self._ends["timeout"] = began + policy.timeout
-        if left is not None:
-            self._ends["schedule_to_close"] = began + left
-        if self._silence is not None:
-            self._ends["heartbeat_timeout"] = began + self._silence
-        self.limit: asyncio.Timeout = asyncio.timeout_at(min(self._ends.values(), default=None))
-        self._over = False
+        self._closes = None if left is None else self._loop.time() + left
+        self._moved = moved
+        self._began: float | None = None
+        self._heard: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._expire: Callable[[], None] = _nothing
+        self.expired: str = ""
+
+    def watch(self, expire: Callable[[], None]) -> None:
+        """Call ``expire`` in the loop when one of the bounds is over, which is then ``expired``."""
+        self._expire = expire
+        self._arm()
+
+    def begin(self) -> None:
+        """The body's first instruction is next."""
+        if self._began is None:
+            self._began = self._loop.time()
 
     def heard(self) -> None:
         """The body has said that it lives."""
-        if self._silence is None or self._over or self.limit.expired():
-            return
-        self._ends["heartbeat_timeout"] = self._loop.time() + self._silence
-        self.limit.reschedule(min(self._ends.values()))
+        self._heard = self._loop.time()
 
     def close(self) -> None:
         """The body has ended; what is heard of it later changes nothing."""
-        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def left(self) -> float | None:
         """Seconds until the attempt's time is over, however lively it is; None: it has no such bound."""
-        ends = [end for name, end in self._ends.items() if name != "heartbeat_timeout"]
-        return max(0.0, min(ends) - self._loop.time()) if ends else None
+        now = self._loop.time()
+        ends = [end for name, end in self._ends(now).items() if name != "heartbeat_timeout"]
+        return max(0.0, min(ends) - now) if ends else None
 
     def leaves(self, delay: float) -> bool:
         """Whether an attempt ``delay`` seconds from now would begin within the step's time."""
-        closes = self._ends.get("schedule_to_close")
-        return closes is None or self._loop.time() + delay < closes
+        return self._closes is None or self._loop.time() + delay < self._closes
 
     def error(self, step: str, attempt: int) -> errors.StepTimeout:
         """What has expired, in words."""
-        which = min(self._ends, key=lambda name: self._ends[name])
+        which = self.expired
         seconds = getattr(self._policy, which)
         told = {
             "timeout": f"did not end within its timeout of {seconds} s",
@@ -61,3 +74,38 @@ class Patience:
             "heartbeat_timeout": f"was silent for longer than its heartbeat_timeout of {seconds} s",
         }[which]
         return errors.StepTimeout(f"attempt {attempt} of step {step!r} {told}", which=which)
+
+    def _ends(self, now: float) -> dict[str, float]:
+        """When each bound is over, for a body that begins now if it has not begun."""
+        began = now if self._began is None else self._began
+        ends: dict[str, float] = {}
+        if self._policy.timeout is not None:
+            ends["timeout"] = began + self._policy.timeout
+        if self._closes is not None:
+            ends["schedule_to_close"] = self._closes
+        if self._policy.heartbeat_timeout is not None:
+            ends["heartbeat_timeout"] = max(began, self._heard or began) + self._policy.heartbeat_timeout
+        return ends
+
+    def _arm(self) -> None:
+        end = min(self._ends(self._loop.time()).values(), default=None)
+        if end is not None:
+            self._timer = self._loop.call_at(end, self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        ends = self._ends(now)
+        which = min(ends, key=lambda name: ends[name])
+        if ends[which] <= now + ROUNDING_SECONDS:
+            self.expired = which
+            self._timer = None
+            self._expire()
+            return
+        left = self.left()
+        if left is not None and self._moved is not None:
+            self._moved(left)
+        self._arm()
+
+
+def _nothing() -> None:
+    raise AssertionError("watch first")

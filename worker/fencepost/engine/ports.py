@@ -12,23 +12,32 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import uuid_utils
+
+from fencepost.engine.body_threads import BodyThreads
+from fencepost.engine.lost_bodies import LostBodies
+from fencepost.engine.tasks import spawn
 
 
 def no_fault(point: str) -> None:
     """The fault point of production: nothing happens."""
 
 
+def _room() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """``monotonic``: seconds. ``sleep``: seconds. ``spawn(coroutine, name)``: a task. ``run_thread(call)``: runs a
-    sync body away from the loop.
-    ``uniform``: [0, 1). ``new_id``: a fresh UUIDv7 as str. ``fault(name)``: called at named points of the engine, so
-    that a test can end the
-    process, raise or block exactly there."""
+    sync body away from the loop; raises NotBegun. ``uniform``: [0, 1). ``new_id``: a fresh UUIDv7 as str.
+    ``fault(name)``: called at named points of the engine, so that a test can end the process, raise or block exactly
+    there. ``thread_room()``: whether run_thread could begin one now. ``lost``: bodies that go on although their attempt
+    is over.
+    """
 
     monotonic: Callable[[], float]
     sleep: Callable[[float], Awaitable[None]]
@@ -37,6 +46,8 @@ class Ports:
     uniform: Callable[[], float]
     new_id: Callable[[], str]
     fault: Callable[[str], None] = no_fault
+    thread_room: Callable[[], bool] = _room
+    lost: LostBodies = field(default_factory=LostBodies)
 
 
 def new_run_id() -> str:
@@ -44,19 +55,19 @@ def new_run_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def _spawn(coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
-    return asyncio.get_running_loop().create_task(coroutine, name=name)
-
-
 def real_ports(fault: Callable[[str], None] = no_fault) -> Ports:
-    """The ports of production. Call inside a running loop's process; threads come from asyncio's own pool."""
+    """The ports of production. Call inside a running loop's process."""
     source = random.SystemRandom()
+    lost = LostBodies()
+    threads = BodyThreads(lost)
     return Ports(
         monotonic=time.monotonic,
         sleep=asyncio.sleep,
-        spawn=_spawn,
-        run_thread=asyncio.to_thread,
+        spawn=spawn,
+        run_thread=threads.run,
         uniform=source.random,
         new_id=new_run_id,
         fault=fault,
+        thread_room=lambda: threads.room,
+        lost=lost,
     )

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from fencepost.engine.aids import Aids
 from fencepost.engine.bodies import Attempt, crashed, outlived, run_attempt
-from fencepost.engine.handback import hand_back, release, settle
+from fencepost.engine.body_task import BodyStopped, BodyTask
+from fencepost.engine.handback import hand_back, hand_back_unbegun, release, settle
 from fencepost.engine.hotpath import after_terminal_fact, complete
 from fencepost.engine.joining import Joining
 from fencepost.engine.joint_end import complete_joint
@@ -20,6 +21,7 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.overdue import timed_out
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
+from fencepost.engine.shortage import NotBegun
 from fencepost.engine.streams import AttemptStreams, Writing
 from fencepost.log import Landed, only_fact
 from fencepost.payload_codecs import current, lacking
@@ -122,6 +124,9 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
         if missing is not None:
             note_lacking(missing, live.run_id)
             await release(shell, delivery, shell.jitter_ms(MISSING_KEY_DELAY_MS))
+            return None
+        if created.mode == "thread" and not shell.ports.thread_room():
+            await hand_back_unbegun(shell, delivery, "every thread is held by a body whose time is over")
             return None
         overdue = state.overdue
         if overdue is not None and overdue.due <= shell.clock.now():
@@ -252,31 +257,31 @@ def _aids(shell: Shell, delivery: Delivery, attempt: Attempt) -> Aids:
 
 
 async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt, aids: Aids) -> None:
-    body = shell.ports.spawn(run_attempt(shell.ports, shell.registry, attempt, aids), f"body {delivery.key}")
-    stopped: list[str] = []
+    body = BodyTask(shell.ports, shell.settings.lease_seconds)
     loop = asyncio.get_running_loop()
 
-    def stop(why: str) -> None:
-        stopped.append(why)
-        body.cancel()
+    def watch(seconds: float | None) -> None:
+        """Until the attempt's time is over, which moves while its body has not begun, and a lease beyond."""
+        until = None if seconds is None else shell.ports.monotonic() + seconds + shell.settings.lease_seconds
+        shell.keeper.watch(delivery.token, lambda why: _post(loop, body.stop, why), until)
 
-    ends = [seconds for seconds in (attempt.created.policy.timeout, attempt.left) if seconds is not None]
-    until = shell.ports.monotonic() + min(ends) + shell.settings.lease_seconds if ends else None
-    shell.keeper.watch(delivery.token, lambda why: _post(loop, stop, why), until)
+    watch(min((one for one in (attempt.created.policy.timeout, attempt.left) if one is not None), default=None))
     try:
-        event = await body
-    except asyncio.CancelledError:
-        if stopped:
-            await _stopped(shell, delivery, stopped[0])
-            if stopped[0] == "withdrawn":
-                await _forget(shell, live, attempt, aids)
-            return
-        body.cancel()  # the worker drains: hand the message back, it is not a crash
-        await asyncio.gather(body, return_exceptions=True)
+        event = await run_attempt(shell.ports, shell.registry, attempt, aids, body, watch)
+    except BodyStopped as stopped:
+        await _stopped(shell, delivery, stopped.why)
+        if stopped.why == "withdrawn":
+            await _forget(shell, live, attempt, aids)
+        return
+    except NotBegun as missing:
+        shell.keeper.watch(delivery.token, None)
+        await hand_back_unbegun(shell, delivery, str(missing))
+        return
+    except asyncio.CancelledError:  # the worker drains: hand the message back, it is not a crash
         await asyncio.shield(release(shell, delivery))
         raise
     shell.keeper.watch(delivery.token, None)
-    if "withdrawn" in stopped:  # the body ended in its own way: what it came to would be refused (H14)
+    if "withdrawn" in body.reasons:  # the body ended in its own way: what it came to would be refused (H14)
         await _stopped(shell, delivery, "withdrawn")
         await _forget(shell, live, attempt, aids)
     else:

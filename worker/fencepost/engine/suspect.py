@@ -4,7 +4,6 @@ report goes to FD.
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 import sys
@@ -18,11 +17,11 @@ from fencepost.authoring import registry
 from fencepost.connections import open_store
 from fencepost.engine.alone import Order, Report
 from fencepost.engine.logs import configure_logs, enable_loggers
+from fencepost.engine.loops import run_loop
 from fencepost.engine.ports import real_ports
 from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
 from fencepost.engine.worker import build_shell
-from fencepost.engine.worker_life import WorkerLife
 from fencepost.payload_keys import codecs_of
 from fencepost_queue.protocol import Delivery, Entry, Queue, QueueTrouble, Settled, SettleOutcome, Subscription
 
@@ -82,8 +81,6 @@ async def run(order: Order) -> Report:
         importlib.import_module(name)
     enable_loggers()
     payload_codecs.install(codecs_of(order.config))
-    life = WorkerLife(registry.default.lifespans)
-    await life.start()
     store = await open_store(order.config)
     recorder = Recorder(order.delivery.token.rpartition(".")[0])
     queue: Queue = recorder  # type: ignore[assignment]
@@ -99,7 +96,6 @@ async def run(order: Order) -> Report:
         await handle_tick(shell, order.delivery)
     await coalescer.close()
     await store.close()
-    await life.stop()
     return recorder.final()
 
 
@@ -114,7 +110,7 @@ def main() -> None:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     threading.Thread(target=_end_with_parent, name="fencepost-parent", daemon=True).start()
     sys.path.insert(0, os.getcwd())
-    report = asyncio.run(run(order))
+    report = run_loop(run(order))
     with os.fdopen(int(sys.argv[1]), "wb") as pipe:
         pipe.write(msgspec.json.encode(report))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
@@ -59,7 +60,9 @@ async def handle_tick(shell: Shell, delivery: Delivery) -> None:
             at_hand, current = current, None
             try:
                 current = await _turn(shell, live, at_hand)
-            except Exception as error:  # noqa: BLE001 - whatever it is: who comes next begins with the log
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - whatever it is: who comes next begins with the log
                 live.drop_idle()
                 await hand_back(shell, at_hand, error)
     finally:

@@ -27,7 +27,8 @@ def wind_down(loop: WorkflowLoop) -> None:
 def _cancel_all(loop: WorkflowLoop) -> None:
     for _ in range(ROUNDS_MAX):
         for task in loop.live_tasks():
-            task.cancel()
+            with contextlib.suppress(BaseException):  # what the task waits for may have a cancel() of the user's own
+                task.cancel()
         loop.close_generators()
         try:
             loop.drain()

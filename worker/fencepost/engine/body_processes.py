@@ -1,0 +1,48 @@
+"""Processes for ``process=True`` bodies: anyio's pool, with a limit of the engine's own, so that a body's time begins
+when it has a process and not while it waits for one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_process
+from anyio.lowlevel import RunVar
+
+from fencepost.authoring.process import prepare
+from fencepost.engine.shortage import NotBegun, is_shortage, told
+
+T = TypeVar("T")
+
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("_fencepost_processes")
+
+
+@asynccontextmanager
+async def process_for(module: str) -> AsyncGenerator[Callable[[Callable[[], Any]], Any]]:
+    """A process that has imported the step's module, as far as that can be imported. Raises NotBegun, and
+    BrokenWorkerProcess where the import ended it.
+    """
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(os.cpu_count() or 2)
+        _limiter.set(limiter)
+    async with limiter:
+        unlimited = anyio.CapacityLimiter(math.inf)
+        try:
+            await anyio.to_process.run_sync(partial(prepare, module), cancellable=True, limiter=unlimited)
+        except Exception as error:
+            if is_shortage(error):
+                raise NotBegun(told(error)) from error
+            raise
+
+        async def call(function: Callable[[], T]) -> T:
+            return await anyio.to_process.run_sync(function, cancellable=True, limiter=unlimited)
+
+        yield call
