@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tests.hazards.registry import removal
 
 from fencepost.engine.live import LiveRun, LiveRuns
+from fencepost.standard_streams import Lossy
 
 
 @removal("H147", guard="a granted body keeps its turn's entry of the run", tests=[
@@ -25,3 +28,12 @@ def granted_bodies_enter_anew(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(LiveRuns, "keep", lambda self, live: self.enter(live.run_id))
     patch.setattr(LiveRuns, "leave", leave)
+
+
+@removal("H148", guard="a line that cannot be written is lost", tests=[
+    "engine/test_standard_streams.py::test_h148_an_unread_pipe_makes_one_line_wait_and_the_rest_not",
+    "engine/test_standard_streams.py::test_h148_what_cannot_be_written_raises_nothing",
+])  # fmt: skip
+def lines_are_written_as_elsewhere(patch: pytest.MonkeyPatch) -> None:
+    """They wait for a reader, and raise."""
+    patch.setattr(Lossy, "write", lambda self, data: os.write(self._fd, data))

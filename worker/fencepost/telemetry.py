@@ -8,6 +8,7 @@ commands send the lines somewhere (``engine/logs.py``).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from typing import Any
@@ -90,6 +91,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "reconcile_failed": ("warning", "a reconcile round could not be done: error"),
     "claim_failed": ("warning", "the queue could not be asked for work: queue, error, delay_ms"),
     "handler_failed": ("error", "a bug in fencepost: a message's handler raised; the message is released: key, error"),
+    "log_lines_lost": (
+        "warning",
+        "lines could not be written here: nobody read them, or there was no room; said by the first that could: count,"
+        " error",
+    ),
     "health_file_failed": ("warning", "the health file could not be touched: path"),
     "hint_failed": ("debug", "a hint to whoever waits could not be published: channel, error"),
     "hints_unheard": ("warning", "hints to stop work cannot be listened for; renewals tell meanwhile: error"),
@@ -143,7 +149,8 @@ logging.getLogger(ROOT).addHandler(logging.NullHandler())  # or logging's last r
 
 
 def note(event: str, *, exc_info: BaseException | None = None, **fields: Any) -> None:
-    """Log an event of the catalogue, with the traceback of ``exc_info``.
+    """Log an event of the catalogue, with the traceback of ``exc_info``. Whatever the application's handlers, filters
+    and values' ``repr`` do, this raises nothing: what cannot be logged is no reason for the engine to stop.
 
     The record's message is ``event key=value ...``. Handlers that want the parts find them in the record's attributes
     ``event`` and ``fields``. Its ``msg`` is a template that is the same for every record of an event, by which error
@@ -153,8 +160,19 @@ def note(event: str, *, exc_info: BaseException | None = None, **fields: Any) ->
     logger = logging.getLogger(LOGGER_OF[event])
     if logger.isEnabledFor(level):
         template = " ".join((event, *(f"{key}=%({key})s" for key in fields)))
-        shown = ({key: shown_value(value) for key, value in fields.items()},) if fields else ()
-        logger.log(level, template, *shown, exc_info=exc_info, extra={"event": event, "fields": fields}, stacklevel=2)
+        try:
+            shown = ({key: shown_value(value) for key, value in fields.items()},) if fields else ()
+            extra = {"event": event, "fields": fields}
+            logger.log(level, template, *shown, exc_info=exc_info, extra=extra, stacklevel=2)
+        except Exception:  # noqa: BLE001 - a handler's, a filter's, a repr's
+            _lose(logger.name, level, event)
+
+
+def _lose(logger: str, level: int, event: str) -> None:
+    """Say that an event could not be logged, and why, as ``logging`` does for its own handlers' errors."""
+    record = logging.LogRecord(logger, level, __file__, 0, event, (), None)
+    with contextlib.suppress(Exception):  # there is no place left to say anything
+        logging.Handler().handleError(record)
 
 
 def shown_value(value: object) -> str:

@@ -14,12 +14,14 @@ from fencepost.engine.child import serve
 from fencepost.engine.link import Failed, ParentLink
 from fencepost.engine.loading import project_files
 from fencepost.engine.logs import Format, configure_logs
+from fencepost.standard_streams import secure
 from fencepost.web.server import serving
 
 
 def main() -> int:
     """Take the order, work, end. Errors that have words go to the supervisor, bugs with their traceback to the log."""
     link = ParentLink.from_stdin()
+    secure(daemon=True)
     line = link.order()
     if not line:  # the supervisor died before it could say anything
         return FAILED

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fencepost.cli.session import Session
+from fencepost.standard_streams import lose_output
 
 if TYPE_CHECKING:
     from fencepost.dev.servers import EmbeddedServers
@@ -45,6 +46,7 @@ def dev(
     from fencepost.cli.worker import names
     from fencepost.dev.servers import STATE_DIR, start
 
+    lose_output()
     given = session.config()
     if given.env == "production":
         from fencepost.config import ConfigError

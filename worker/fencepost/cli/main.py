@@ -10,6 +10,7 @@ import click
 
 from fencepost.cli.groups import LazyGroup
 from fencepost.cli.session import Session
+from fencepost.standard_streams import OutputLost, secure
 
 COMMANDS = {
     "demo": (
@@ -104,7 +105,12 @@ def cli(
 
 def main() -> None:
     """The console script."""
-    cli.main(args=sys.argv[1:], prog_name="fencepost")
+    secure()
+    try:
+        cli.main(args=sys.argv[1:], prog_name="fencepost")
+    except OutputLost as lost:  # what is printed before a command begins: the help, the version
+        click.echo(f"fencepost: {lost.strerror}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ CLASSES: tuple[tuple[str, str, int], ...] = (
     ("fencepost.config", "ConfigError", USAGE),
     ("fencepost.cli.session", "NoServers", CANNOT_CONNECT),
     ("fencepost.history", "HistoryError", USAGE),
+    ("fencepost.standard_streams", "OutputLost", FAILED),
     ("fencepost.web.server", "AddressRefused", REFUSED),
     ("fencepost.engine.loading", "LoadError", USAGE),
     ("fencepost.cli.arguments", "BadArgument", USAGE),

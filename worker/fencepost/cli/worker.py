@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fencepost.cli.session import Session
+from fencepost.standard_streams import lose_output
 
 if TYPE_CHECKING:
     from fencepost.engine.link import Ready
@@ -56,6 +57,7 @@ def worker(
     from fencepost.web.server import check, serving
 
     check(config)
+    lose_output()
     session.log("info")
     if no_supervisor:
         if config.processes > 1:

@@ -14,7 +14,8 @@ import structlog
 from msgspec import Struct
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from fencepost.telemetry import LOGGER_OF, ROOT, shown_value
+from fencepost.standard_streams import say_losses
+from fencepost.telemetry import CATALOGUE, LOGGER_OF, ROOT, shown_value
 
 Format = Literal["text", "json"]
 USERS = "structlog"
@@ -61,8 +62,9 @@ def configure_logs(form: Format = "text", level: str = "info", stream: TextIO | 
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, Handler)]:
         root.removeHandler(old)
+    render: Processor = structlog.processors.JSONRenderer() if form == "json" else TextRenderer(target.isatty())
+    say_losses(lambda lost, why: _loss(lost, why, render))
     if not root.handlers:
-        render: Processor = structlog.processors.JSONRenderer() if form == "json" else TextRenderer(target.isatty())
         handler = Handler(target)
         handler.setFormatter(
             structlog.stdlib.ProcessorFormatter(
@@ -88,6 +90,18 @@ def enable_loggers() -> None:
 
 class Handler(logging.StreamHandler[TextIO]):
     """Ours, so that configuring twice does not print twice."""
+
+
+def _loss(lost: int, why: str, render: Processor) -> str:
+    """The line that says that others were lost: made where it is written, for ``note`` is what could not write."""
+    fields: EventDict = {
+        "event": "log_lines_lost",
+        "level": CATALOGUE["log_lines_lost"][0],
+        "count": lost,
+        "error": why,
+    }
+    stamped = structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "warning", fields)
+    return str(render(None, "warning", stamped))
 
 
 class TextRenderer:

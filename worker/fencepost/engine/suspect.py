@@ -23,6 +23,7 @@ from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
 from fencepost.engine.worker import build_shell
 from fencepost.payload_keys import codecs_of
+from fencepost.standard_streams import secure
 from fencepost_queue.protocol import Delivery, Entry, Queue, QueueTrouble, Settled, SettleOutcome, Subscription
 
 
@@ -107,6 +108,7 @@ def _end_with_parent() -> None:
 
 def main() -> None:
     """Read the order, do it, write the report."""
+    secure(daemon=True)
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     threading.Thread(target=_end_with_parent, name="fencepost-parent", daemon=True).start()
     sys.path.insert(0, os.getcwd())
