@@ -20,7 +20,9 @@ IDS = (
     *(f"H{n}" for n in range(120, 131)),
     *(f"H{n}" for n in range(139, 141)),
     *(f"H{n}" for n in range(147, 149)),
-    *(f"H{n}" for n in range(163, 164)),
+    "H163",
+    "H165",
+    "H166",
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

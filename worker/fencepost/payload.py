@@ -239,13 +239,13 @@ def codec_of(as_type: object, path: str = "") -> Codec:
 def _build_codec(as_type: object, path: str) -> Codec:
     try:
         return _plain_codec(as_type)
-    except (TypeError, ValueError, NameError) as error:
+    except (TypeError, ValueError, NameError, RecursionError) as error:
         refusal: Exception = error
-    if isinstance(refusal, TypeError):
+    if isinstance(refusal, (TypeError, RecursionError)):
         try:
             plan = Planner(lambda kind: Leaf(kind, _plain_codec(kind).open)).node(as_type)
             return Codec(_any_decoder, open=False, sets=False, opaque=True, plan=plan)
-        except (TypeError, ValueError, NameError) as error:
+        except (TypeError, ValueError, NameError, RecursionError) as error:
             refusal = error
     raise PayloadError(
         f"{path or 'value'}: there is no way to decode the type {places.type_name(as_type)} ({refusal}): "

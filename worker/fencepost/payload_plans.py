@@ -9,12 +9,12 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import msgspec
 
-from fencepost.payload_unions import Choice, Fields, Items, Leaf, Member, Node, Row, Table, union_members
+from fencepost.payload_unions import Choice, Fields, Items, Later, Leaf, Member, Node, Row, Table, union_members
 
 LISTS = (
     list,
@@ -33,14 +33,21 @@ class Planner:
     def __init__(self, leaf: Callable[[Any], Leaf]) -> None:
         self._leaf = leaf
         self._classes: dict[Any, Fields] = {}
+        self._aliases: dict[Any, Later] = {}
 
     def node(self, kind: Any) -> Node:
         """Of a type, or a part of one."""
+        if kind in self._aliases:
+            return self._aliases[kind]  # it holds itself
         try:
             return self._leaf(kind)
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             refusal = error
         origin, args = typing.get_origin(kind), typing.get_args(kind)
+        if is_alias(origin or kind):
+            later = self._aliases[kind] = Later()
+            later.node = self.node(alias_value(kind))
+            return later
         if (inner := bare(kind)) is not kind:
             return self.node(inner)
         if (members := union_members(kind)) is not None:
@@ -61,6 +68,7 @@ class Planner:
         return made
 
     def _choice(self, kind: Any, kinds: tuple[Any, ...]) -> Choice:
+        kinds = tuple(_flat(kinds))
         wanted = [one for one in kinds if one is not type(None)]
         runtime = [_runtime_of(one) for one in wanted]
         for number, one in enumerate(runtime):
@@ -83,7 +91,10 @@ class Planner:
         )
         if len({member.name for member in members}) < len(members):
             raise TypeError(f"two members of {kind} have the same module and name")
-        return Choice(members, optional=len(wanted) < len(kinds))
+        forms = [_FORMS.get(member.kind) or _form_of_class(member.kind) for member in members]
+        plain = None not in forms and len(set(forms)) == len(forms) and not any(member.values for member in members)
+        by_form = {form: member for form, member in zip(forms, members, strict=True) if form is not None}
+        return Choice(members, optional=len(wanted) < len(kinds), by_form=by_form if plain else None)
 
     def _class(self, kind: Any, cls: Any) -> Node | None:
         if not inspect.isclass(cls):
@@ -102,6 +113,29 @@ class Planner:
         node = self._classes[kind] = Fields(make)
         node.nodes.update({name: self.node(hints[name]) for name in names or hints})
         return node
+
+
+def _flat(kinds: tuple[Any, ...]) -> Iterator[Any]:
+    """The members of a union, with those of unions that are members by another name."""
+    for kind in kinds:
+        if (inner := union_members(bare(kind))) is not None:
+            yield from _flat(inner)
+        else:
+            yield kind
+
+
+_FORMS: dict[type, type] = {
+    **{kind: kind for kind in (bool, int, float, str, bytes, dict, list)},
+    **dict.fromkeys((tuple, set, frozenset, collections.abc.Sequence, collections.abc.Set), list),
+    collections.abc.Mapping: dict,
+}
+"""What a value of the type is in msgpack, for types that are always one thing there."""
+
+
+def _form_of_class(kind: Any) -> type | None:
+    if issubclass(kind, tuple):
+        return list
+    return dict if dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__") else None
 
 
 def bare(kind: Any) -> Any:

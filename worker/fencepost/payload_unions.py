@@ -1,4 +1,5 @@
-"""Unions whose members msgpack cannot tell apart: two dataclasses, ``Decimal | str``, ``list[int] | set[int]``.
+"""Types that msgspec does not take by itself: unions whose members msgpack cannot tell apart (two dataclasses,
+``Decimal | str``, ``list[int] | set[int]``), and what holds itself by a name (``type Json = dict[str, Json] | str``).
 
 The member's name is written with the value (extension type 12), so that it comes back as what it was. What can be told
 apart without (``Order | None``, ``int | str``, Structs with a tag) is written as ever and does not come here. A type
@@ -54,6 +55,23 @@ class Leaf:
     def read(self, tree: Any) -> Any:
         """As outside of unions."""
         return msgspec.convert(tree, self.kind, dec_hook=marks.from_builtins)
+
+
+class Later:
+    """A node that is not made yet, for what holds itself. ``node`` is filled in."""
+
+    def __init__(self) -> None:
+        self.node: Node | None = None
+
+    def write(self, value: Any) -> Any:
+        """As the node does. Raises RecursionError beyond DEPTH_MAX levels."""
+        assert self.node is not None, "written before the type was read"
+        return self.node.write(value)
+
+    def read(self, tree: Any) -> Any:
+        """As the node does."""
+        assert self.node is not None, "read before the type was read"
+        return self.node.read(tree)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,16 +165,20 @@ class Member:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Choice:
-    """The union itself."""
+    """The union itself. ``by_form``: where each member has a form of its own in msgpack, the member by it; then no name
+    is written."""
 
     members: tuple[Member, ...]
     optional: bool
+    by_form: Mapping[type, Member] | None = None
 
     def write(self, value: Any) -> Any:
         """The member's name and the value."""
         if value is None and self.optional:
             return None
         member = self._member_of(value)
+        if self.by_form is not None:
+            return member.node.write(value)
         return msgspec.msgpack.Ext(marks.TAGGED, marks.encoder.encode([member.name, member.node.write(value)]))
 
     def read(self, tree: Any) -> Any:
@@ -168,6 +190,12 @@ class Choice:
                 if tree.name in (member.name, member.full_name):
                     return member.node.read(tree.body)
             raise msgspec.ValidationError(f"Expected {self._told()}, got a {tree.name!r}")
+        if self.by_form is not None:
+            form = cast("type", type(tree))
+            found = self.by_form.get(form) or (self.by_form.get(float) if form is int else None)
+            if found is None:
+                raise msgspec.ValidationError(f"Expected {self._told()}, got `{type(tree).__name__}`")
+            return found.node.read(tree)
         fits: list[tuple[Member, Any]] = []
         for member in self.members:
             try:

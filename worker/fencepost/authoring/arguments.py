@@ -1,42 +1,49 @@
 """Calls of steps and workflows as user values: binding, encoding and decoding ``[args, kwargs]`` by a function's
 signature.
+
+What is recorded is the whole call: an argument that was left out is recorded with the value that its default had then.
+So a default that changes later changes no call that is under way, and nobody is handed the default object itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-import types
 import typing
-import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Optional
 
 import msgspec
 
 from fencepost import payload
+from fencepost.authoring.annotations import Annotations
 from fencepost.errors import ArgumentError, PayloadError
+from fencepost.payload_plans import bare, hints_of
 
 _call_encoder = msgspec.msgpack.Encoder()
 _call_decoder = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]])
+
+Written = tuple[bytes, bool]
+"""A value's msgpack, and whether it is MARKED."""
 
 
 class Arguments:
     """The signature of one function.
 
-    Annotations are resolved at the first use, so that classes defined further down are found.
+    Annotations are resolved at the first use, so that classes defined further down are found. Raises TypeError for an
+    annotation that can never be.
     """
 
     def __init__(self, fn: Callable[..., Any], name: str) -> None:
-        self._fn = fn
         self._name = name
         self._signature = inspect.signature(fn)
-        self._hints: Mapping[str, Any] | None = None
+        self._annotations = Annotations(fn, name, self._signature)
         self._result_known = False
-        self._positional = [
-            p for p in self._signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
-        kinds = {p.kind: p for p in self._signature.parameters.values()}
-        required = [p for p in self._signature.parameters.values() if p.default is p.empty]
+        parameters = self._signature.parameters.values()
+        self._positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self._named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        kinds = {p.kind: p for p in parameters}
+        required = [p for p in parameters if p.default is p.empty]
         # Calls by position alone are bound without inspect, which takes as long as encoding their arguments.
         self._plain_counts = range(
             sum(p in self._positional for p in required),
@@ -44,15 +51,22 @@ class Arguments:
         )
         self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
         self._extra = kinds.get(inspect.Parameter.VAR_KEYWORD)
+        self._kinds: dict[str, Any] = {}
+        self._defaults: dict[str, Written] | None = None
+
+    @property
+    def types(self) -> Mapping[str, Any]:
+        """The annotations by parameter, and ``return``. Raises PayloadError for one that cannot be resolved."""
+        return self._annotations.types()
 
     @property
     def result_type(self) -> Any:
         """The return annotation; Any without one."""
-        hint = self._resolved().get("return", Any)
+        hint = self.types.get("return", Any)
         return Any if hint is typing.NoReturn or hint is typing.Never else hint
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The call in its one canonical form: positional where the signature allows it, defaults left out.
+        """The call as the signature has it: positional where it allows it, defaults left out.
 
         Raises ArgumentError.
         """
@@ -65,7 +79,7 @@ class Arguments:
         return bound.args, bound.kwargs
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, limit: int | None = None) -> bytes:
-        """The user value ``[args, kwargs]``. Raises ArgumentError, PayloadError, PayloadTooLarge."""
+        """The user value ``[args, kwargs]``, defaults included. Raises ArgumentError, PayloadError, PayloadTooLarge."""
         args, kwargs = self.bind(args, kwargs)
         if not self._result_known:
             # Before anything is recorded: a body whose result cannot be written would do its work for nothing.
@@ -74,7 +88,7 @@ class Arguments:
         marked = False
         positional: list[msgspec.Raw] = []
         for index, value in enumerate(args):
-            body, one_marked = self._encode_one(value, self._positional_name(index), f"args[{index}]")
+            body, one_marked = self._encode_one(value, index, f"args[{index}]")
             positional.append(msgspec.Raw(body))
             marked |= one_marked
         named: dict[str, msgspec.Raw] = {}
@@ -82,27 +96,21 @@ class Arguments:
             body, one_marked = self._encode_one(value, key, f"kwargs[{key!r}]")
             named[key] = msgspec.Raw(body)
             marked |= one_marked
+        positional, named, filled_marked = self._filled(positional, named)
         return payload.stored(
-            _call_encoder.encode((positional, named)), marked, limit, f"the arguments of {self._name}"
+            _call_encoder.encode((positional, named)), marked | filled_marked, limit, f"the arguments of {self._name}"
         )
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The recorded call, converted by annotation and checked against the signature.
+        """The recorded call, converted by annotation and checked against the signature. What it leaves out (it was
+        recorded by a start by name, or by other code) has the default of this code, as a value of its own.
 
         Raises PayloadError, ArgumentError.
         """
-        data = payload.opened(data, f"the arguments of {self._name}")
-        tag = data[:1]
-        if tag not in (payload.PLAIN, payload.MARKED):
-            payload.decode(data, path=f"the arguments of {self._name}")  # raises, and says why
-        marked = tag == payload.MARKED
-        try:
-            positional, named = _call_decoder.decode(memoryview(data)[1:])
-        except msgspec.DecodeError as error:
-            raise PayloadError(f"the arguments of {self._name} are not a recorded call: {error}") from error
+        positional, named, marked = self._opened(data)
         args = tuple(
-            payload.decode_body(bytes(raw), self._type(self._positional_name(i)), marked, f"args[{i}]")
-            for i, raw in enumerate(positional)
+            payload.decode_body(bytes(raw), self._type(index), marked, f"args[{index}]")
+            for index, raw in enumerate(positional)
         )
         kwargs = {
             k: payload.decode_body(bytes(raw), self._type(k), marked, f"kwargs[{k!r}]") for k, raw in named.items()
@@ -110,74 +118,113 @@ class Arguments:
         self.bind(args, kwargs)
         return args, kwargs
 
-    def _encode_one(self, value: Any, parameter: str | None, path: str) -> tuple[bytes, bool]:
+    def same_call(self, one: bytes, other: bytes) -> bool:
+        """Whether two recorded calls hand over the same. Raises PayloadError, ArgumentError."""
+        first, second = self._opened(one), self._opened(other)
+        return first[:2] == second[:2] or self.decode(one) == self.decode(other)
+
+    def _opened(self, data: bytes) -> tuple[list[msgspec.Raw], dict[str, msgspec.Raw], bool]:
+        data = payload.opened(data, f"the arguments of {self._name}")
+        tag = data[:1]
+        if tag not in (payload.PLAIN, payload.MARKED):
+            payload.decode(data, path=f"the arguments of {self._name}")  # raises, and says why
         try:
-            return payload.encode_body(value, self._type(parameter), path)
+            given = _call_decoder.decode(memoryview(data)[1:])
+        except msgspec.DecodeError as error:
+            raise PayloadError(f"the arguments of {self._name} are not a recorded call: {error}") from error
+        positional, named, marked = self._filled(*given)
+        return positional, named, marked or tag == payload.MARKED
+
+    def _filled(
+        self, positional: list[msgspec.Raw], named: dict[str, msgspec.Raw]
+    ) -> tuple[list[msgspec.Raw], dict[str, msgspec.Raw], bool]:
+        """With the defaults of what is left out, and whether one of them is MARKED. The one form of a call: by position
+        up to the first parameter that has no value, then by name.
+        """
+        if len(positional) >= len(self._positional) and not self._named:
+            return positional, named, False
+        defaults, marked = self._written_defaults(), False
+        row, left, gap = list(positional), dict(named), False
+        for parameter in (*self._positional[len(positional) :], *self._named):
+            by_name = parameter.kind is not parameter.POSITIONAL_ONLY
+            body = left.pop(parameter.name, None) if by_name else None
+            if body is None and parameter.name in defaults:
+                written, one_marked = defaults[parameter.name]
+                body, marked = msgspec.Raw(written), marked or one_marked
+            gap = gap or body is None or parameter.kind is parameter.KEYWORD_ONLY
+            if body is not None and not gap:
+                row.append(body)
+            elif body is not None and by_name:
+                left[parameter.name] = body
+        order = {p.name: n for n, p in enumerate((*self._positional, *self._named))}
+        return row, dict(sorted(left.items(), key=lambda item: order.get(item[0], len(order)))), marked
+
+    def _written_defaults(self) -> dict[str, Written]:
+        """The defaults that a log can hold. Others (a lock, a client, a sentinel) are no part of a call: the body gets
+        them from its own code.
+        """
+        if self._defaults is None:
+            self._defaults = {}
+            for parameter in (*self._positional, *self._named):
+                if parameter.default is not parameter.empty:
+                    with contextlib.suppress(PayloadError):
+                        self._defaults[parameter.name] = payload.encode_body(
+                            parameter.default, self._type_of(parameter), parameter.name
+                        )
+        return self._defaults
+
+    def _encode_one(self, value: Any, place: int | str, path: str) -> Written:
+        try:
+            return payload.encode_body(value, self._type(place), path)
         except PayloadError as error:
-            raise PayloadError(f"{error} (parameter {parameter!r} of {self._name})") from error.__cause__
+            raise PayloadError(f"{error} (parameter {self._parameter(place)!r} of {self._name})") from error.__cause__
 
-    def _positional_name(self, index: int) -> str | None:
-        if index < len(self._positional):
-            return self._positional[index].name
-        return self._rest.name if self._rest is not None else None
+    def _parameter(self, place: int | str) -> str:
+        if isinstance(place, str):
+            return place
+        if place < len(self._positional):
+            return self._positional[place].name
+        return self._rest.name if self._rest is not None else "?"
 
-    def _type(self, parameter: str | None) -> Any:
-        hints = self._resolved()
-        if parameter in self._signature.parameters or self._extra is None:
-            return hints.get(parameter or "", Any)
-        return hints.get(self._extra.name, Any)
+    def _type(self, place: int | str) -> Any:
+        """Of the argument at a position, or of a name."""
+        if isinstance(place, int):
+            if place < len(self._positional):
+                return self._type_of(self._positional[place])
+            return Any if self._rest is None else _member(self._type_of(self._rest), place - len(self._positional))
+        parameter = self._signature.parameters.get(place)
+        if parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            return self._type_of(parameter)
+        return Any if self._extra is None else _entry(self._type_of(self._extra), place)
+
+    def _type_of(self, parameter: inspect.Parameter) -> Any:
+        if parameter.name not in self._kinds:
+            hint = self.types.get(parameter.name, Any)
+            if isinstance(hint, (typing.ParamSpecArgs, typing.ParamSpecKwargs)):
+                hint = Any
+            if parameter.default is None and hint is not Any:
+                hint = Optional[hint]  # noqa: UP045 - `name: str = None` means it, and `|` is not for every type
+            self._kinds[parameter.name] = hint
+        return self._kinds[parameter.name]
 
     def _resolved(self) -> Mapping[str, Any]:
-        if self._hints is None:
-            self._hints = resolve_hints(self._fn, self._name)
-        return self._hints
+        return self._annotations.known()
 
 
-def resolve_hints(fn: Callable[..., Any], name: str) -> Mapping[str, Any]:
-    """The function's annotations as types.
-
-    One that cannot be resolved (a class local to another function, an import under TYPE_CHECKING) counts as Any, with
-    one warning that names it.
-    """
-    local = _closure(fn)
-    hints: dict[str, Any] = {}
-    for parameter, annotation in fn.__annotations__.items():
-        try:
-            hints[parameter] = _resolve_one(fn, parameter, annotation, local)
-        except Exception as error:  # noqa: BLE001 - evaluating an annotation runs whatever it says; the warning names it
-            hints[parameter] = Any
-            _warn_unresolved(fn, name, parameter, annotation, error)
-    return hints
+def _member(hint: Any, index: int) -> Any:
+    """Of ``*args: Unpack[tuple[int, str]]`` one member; of any other annotation the annotation."""
+    if typing.get_origin(hint) is not typing.Unpack:
+        return hint
+    inner = typing.get_args(hint)[0]
+    kinds = typing.get_args(inner) if typing.get_origin(inner) is tuple else ()
+    if len(kinds) == 2 and kinds[1] is ...:
+        return kinds[0]
+    return kinds[index] if index < len(kinds) and typing.get_origin(kinds[index]) is not typing.Unpack else Any
 
 
-def _resolve_one(fn: Callable[..., Any], parameter: str, annotation: Any, local: dict[str, Any]) -> Any:
-    # get_type_hints takes all annotations of an object or none; one at a time keeps the good ones.
-    holder = types.SimpleNamespace(__annotations__={parameter: annotation})
-    scope: dict[str, Any] = getattr(fn, "__globals__", {})
-    return typing.get_type_hints(holder, globalns=scope, localns=local, include_extras=True)[parameter]
-
-
-def _warn_unresolved(fn: Callable[..., Any], name: str, parameter: str, annotation: Any, error: Exception) -> None:
-    code = getattr(fn, "__code__", None)
-    warnings.warn_explicit(
-        f"the annotation {annotation!r} of {parameter!r} of {name} cannot be resolved ({error}): "
-        "its values are passed without a type, and dataclasses come back as dicts. "
-        "Define the class at module level, and import it outside TYPE_CHECKING",
-        RuntimeWarning,
-        code.co_filename if code is not None else "<unknown>",
-        code.co_firstlineno if code is not None else 0,
-        module=fn.__module__,
-    )
-
-
-def _closure(fn: Callable[..., Any]) -> dict[str, Any]:
-    """Names beyond the module's: classes of the enclosing function that the body uses, and type parameters (3.12)."""
-    code = getattr(fn, "__code__", None)
-    cells = getattr(fn, "__closure__", None)
-    found: dict[str, Any] = {kind.__name__: kind for kind in getattr(fn, "__type_params__", ())}
-    for name, cell in zip(code.co_freevars if code is not None else (), cells or (), strict=False):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    return found
+def _entry(hint: Any, name: str) -> Any:
+    """Of ``**kwargs: Unpack[Options]`` one entry; of any other annotation the annotation."""
+    if typing.get_origin(hint) is not typing.Unpack:
+        return hint
+    options = bare(typing.get_args(hint)[0])
+    return bare(hints_of(options, typing.get_origin(options) or options).get(name, Any))

@@ -138,6 +138,7 @@ class Step(Generic[P, R]):
         policy: Policy,
         queue: str | None = None,
         process: bool = False,
+        arguments: Arguments | None = None,
     ) -> None:
         check_body(fn, "step")
         if process:
@@ -150,7 +151,7 @@ class Step(Generic[P, R]):
         self.queue = queue
         self.is_async: bool = inspect.iscoroutinefunction(fn)
         self.mode: str = "process" if process else "async" if self.is_async else "thread"
-        self.arguments: Arguments = Arguments(fn, self.name)
+        self.arguments: Arguments = arguments or Arguments(fn, self.name)
 
     if TYPE_CHECKING:
         # Declared so, because mypy gives up on gather() of what is declared Coroutine[Any, Any, R].
@@ -207,7 +208,10 @@ class Step(Generic[P, R]):
                 changes[name] = seconds_of(bound)
         policy = checked_policy(msgspec.structs.replace(self.policy, **changes))
         chosen = self.queue if isinstance(queue, msgspec.UnsetType) else queue
-        return Step[P, R](self.fn, name=self.name, policy=policy, queue=chosen, process=self.mode == "process")
+        process = self.mode == "process"
+        return Step[P, R](
+            self.fn, name=self.name, policy=policy, queue=chosen, process=process, arguments=self.arguments
+        )
 
     @property
     def reference(self) -> tuple[str, str]:

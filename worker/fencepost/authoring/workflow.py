@@ -97,6 +97,7 @@ class Workflow(Generic[P, R]):
         name: str | None = None,
         timeout: float | None = None,
         queue: str | None = None,
+        arguments: Arguments | None = None,
     ) -> None:
         check_body(fn, "workflow")
         if not inspect.iscoroutinefunction(fn):
@@ -110,7 +111,7 @@ class Workflow(Generic[P, R]):
         self.queue = queue
         self.parent_close: str = CANCEL
         self.key: str | None = None
-        self.arguments: Arguments = Arguments(fn, self._name)
+        self.arguments: Arguments = arguments or Arguments(fn, self._name)
 
     @property
     def name(self) -> str:
@@ -173,7 +174,8 @@ class Workflow(Generic[P, R]):
         default the workflow's own, else the parent's. ``timeout``: of the child's whole run; None: unbounded. ``key``:
         one run per workflow and key: if another run has it, the child fails with StartConflict as the cause.
         """
-        made = Workflow[P, R](self.fn, name=self._name, timeout=self.timeout, queue=queue or self.queue)
+        lane = queue or self.queue
+        made = Workflow[P, R](self.fn, name=self._name, timeout=self.timeout, queue=lane, arguments=self.arguments)
         if not isinstance(timeout, msgspec.UnsetType):
             made.timeout = seconds_of(timeout)
         made.parent_close = checked_close(parent_close or self.parent_close)

@@ -74,10 +74,8 @@ def typed(
     """The JSON values as the workflow's signature has them. Raises ArgumentError (count, names), BadArgument
     (types).
     """
-    from fencepost.authoring.arguments import resolve_hints
-
     workflow.arguments.bind(tuple(args), kwargs)
-    hints = resolve_hints(workflow.fn, workflow.name)
+    hints = workflow.arguments.types
     parameters = list(inspect.signature(workflow.fn).parameters.values())
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     rest = next((p for p in parameters if p.kind is p.VAR_POSITIONAL), None)

@@ -21,7 +21,7 @@ from fencepost.client.pruning import pruned
 from fencepost.client.replies import Reply, wait
 from fencepost.client.run import Run, RunInfo, info_of
 from fencepost.client.signals import Delivered, HookInfo, deliver, look
-from fencepost.client.starting import Asked, prepared
+from fencepost.client.starting import Asked, prepared, same_input
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
@@ -33,7 +33,6 @@ from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
 from fencepost_store.protocol import (
     Batch,
-    NewRun,
     RunFilter,
     RunStatus,
     Started,
@@ -200,20 +199,20 @@ class Client:
     async def begun(self, asked: Asked, started: Started, *, joined: bool) -> Run[Any]:
         """The run that stands in Postgres, or will when the caller commits: tell the workers. Raises StartConflict."""
         connected, run = self._open, asked.run
-        self._refuse_other_arguments(started, run, asked.strict)
+        self._refuse_other_arguments(started, asked)
         if started.created and started.starts_in <= run.near:  # a start that is further off costs Redis nothing
             delay_ms = -(-started.starts_in // 1000)
             await self._tick(run.run_id, run.queue, max(delay_ms, TICK_DELAY_MS) if joined else delay_ms)
         return Run(connected, started.run_id, asked.decode, created=started.created, fresh=started.created)
 
-    def _refuse_other_arguments(self, started: Started, run: NewRun, strict: bool) -> None:
-        if not strict or started.created:
+    def _refuse_other_arguments(self, started: Started, asked: Asked) -> None:
+        if not asked.strict or started.created:
             return
-        first, asked = unpack(started.payload, RunCreated), unpack(run.payload, RunCreated)
+        run = asked.run
+        first, second = unpack(started.payload, RunCreated), unpack(run.payload, RunCreated)
         with payload_codecs.using(self._open.codecs):
-            # Encrypted values have other bytes each time.
-            same = payload.opened(first.input, "the first run's arguments") == payload.opened(asked.input, "")
-        if not same or replace(first, input=b"", secret="") != replace(asked, input=b"", secret=""):
+            same = same_input(asked.arguments, first.input, second.input)
+        if not same or replace(first, input=b"", secret="") != replace(second, input=b"", secret=""):
             raise errors.StartConflict(run.workflow, run.key or "", started.run_id)
 
     @overload

@@ -11,6 +11,7 @@ import uuid_utils
 
 from fencepost import errors, payload, payload_codecs
 from fencepost.attributes import given_at_start
+from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.workflow import Workflow
 from fencepost.client.secret import with_secret
 from fencepost.records import RunCreated, pack
@@ -29,11 +30,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """``strict``: a key that is taken with other arguments is an error. ``decode``: of the run's result."""
+    """``strict``: a key that is taken with other arguments is an error. ``decode``: of the run's result.
+    ``arguments``: the workflow's signature (None: only its name is known)."""
 
     run: NewRun
     strict: bool
     decode: Callable[[bytes], Any]
+    arguments: Arguments | None = None
 
 
 def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Asked:
@@ -50,11 +53,12 @@ def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs:
         with payload_codecs.using(connected.codecs):
             name, created = found.name, found.encode_input(args, named, attributes=attributes, limit=limit)
         lane, decode = queue or found.queue or DEFAULT_QUEUE, found.decode_result
+        arguments: Arguments | None = found.arguments
     elif isinstance(workflow, str):
         with payload_codecs.using(connected.codecs):
             data = payload.encode([list(args), named], path=f"arguments of {workflow}", limit=limit)
         name, created = workflow, pack(RunCreated(data, attributes))
-        lane, decode = queue or DEFAULT_QUEUE, payload.decode
+        lane, decode, arguments = queue or DEFAULT_QUEUE, payload.decode, None
     else:
         raise errors.ArgumentError(
             f"start() takes a workflow or its name, not {workflow!r}; decorate it with @workflow"
@@ -71,7 +75,7 @@ def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs:
         start_at=start_at,
         near=int(connected.config.near_horizon_seconds * 1_000_000),
     )
-    return Asked(run, strict, decode)
+    return Asked(run, strict, decode, arguments)
 
 
 def start_of(delay: float | timedelta | None, start_at: datetime | None) -> tuple[int | None, int | None]:
@@ -91,3 +95,16 @@ def start_of(delay: float | timedelta | None, start_at: datetime | None) -> tupl
             f"delay = {seconds} s: must be 0 or more and at most {DELAY_SECONDS_MAX} s (a century)"
         )
     return round(seconds * 1_000_000), None
+
+
+def same_input(arguments: Arguments | None, first: bytes, second: bytes) -> bool:
+    """Whether two inputs of runs are one call: as recorded, or as the workflow's signature completes it (H165)."""
+    # Encrypted values have other bytes each time.
+    if payload.opened(first, "the first run's arguments") == payload.opened(second, ""):
+        return True
+    if arguments is None:
+        return False
+    try:
+        return arguments.same_call(first, second)
+    except (errors.ArgumentError, errors.PayloadError):  # the first call does not fit the signature, so it is another
+        return False
