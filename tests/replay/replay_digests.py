@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from anyio._backends._asyncio import CancelScope
 from replay_shapes import SHAPES
 from replay_world import replayed
 
-from fencepost.replay import asyncio_patches, tasks
+from fencepost.replay import asyncio_patches, hashing, tasks
 from fencepost.replay.interface import ReplayDivergence
 from fencepost_store.events import Event
 
@@ -48,13 +47,20 @@ def planted(plant: str) -> Generator[None]:
             put(tasks.WorkflowFuture, "__hash__", object.__hash__)
         elif plant == "stock-set":
             put(asyncio.tasks, "set", set)
-        elif plant == "stock-gather":
-            put(asyncio.tasks._GatheringFuture, "__hash__", object.__hash__)  # type: ignore[attr-defined]  # pyright: ignore
-        elif plant == "stock-scopes":
-            put(CancelScope, "__init__", CancelScope.__init__.__wrapped__)  # type: ignore[attr-defined]  # pyright: ignore
+        elif plant in STOCK:
+            hashed_by_address(put, STOCK[plant])
         else:
             raise ValueError(plant)
         yield
+
+
+def hashed_by_address(put: Callable[[Any, str, Any], None], function: Callable[[Any], int]) -> None:
+    """The classes that have this hash get the stock one, until ``put`` is undone."""
+
+    def stock(self: Any) -> int:
+        return object.__hash__(self)
+
+    put(function, "__code__", stock.__code__)
 
 
 @contextmanager
@@ -69,17 +75,23 @@ def patching() -> Generator[Callable[[Any, str, Any], None]]:
         yield put
 
 
-PLANTS = {
-    "stock-hash": "repeated_wait",
-    "stock-set": "as_completed_coroutines",
-    "stock-gather": "wait_on_gathers",
-    "stock-scopes": "anyio_child_scopes",
+STOCK = {
+    "stock-futures": hashing.hash_of_future,
+    "stock-tasks": hashing.hash_of_task,
+    "stock-objects": hashing.hash_of_object,
 }
-"""Guard taken out, and the shape that needs it."""
+PLANTS = {
+    "stock-hash": ["repeated_wait"],
+    "stock-set": ["as_completed_coroutines"],
+    "stock-futures": ["wait_on_gathers", "futures_by_class"],
+    "stock-tasks": ["tasks_by_class"],
+    "stock-objects": ["sets_of_coroutines", "sets_of_primitives", "anyio_child_scopes"],
+}
+"""Guard taken out, and the shapes that need it."""
 
 
 def main() -> None:
-    """Print the digests: of every shape, or (``plants``) of the shape that each plant should break."""
+    """Print the digests: of every shape, or (``plants``) of the shapes that each plant should break."""
     if os.environ.get("HAZARDS_WITHOUT"):
         from tests.hazards.elsewhere import take_out
 
@@ -93,9 +105,9 @@ def main() -> None:
         return
     asyncio_patches.install()
     found: dict[str, str] = {}
-    for plant, shape in PLANTS.items():
+    for plant, shapes in PLANTS.items():
         with planted(plant):
-            found[plant] = digests({shape: logs[shape]}, one_by_one=True)[shape]
+            found |= {f"{plant} {shape}": digests({shape: logs[shape]}, one_by_one=True)[shape] for shape in shapes}
     print(json.dumps(found))
     del keep
 

@@ -7,10 +7,17 @@ from __future__ import annotations
 import replay_shapes_anyio
 import replay_shapes_asyncio
 import replay_shapes_children
+import replay_shapes_made
 import replay_shapes_races
-from replay_catalogue import CANCELLED, SHAPES
+from replay_catalogue import CANCELLED, SHAPES, check
 
-PARTS = (replay_shapes_asyncio, replay_shapes_races, replay_shapes_anyio, replay_shapes_children)
+PARTS = (
+    replay_shapes_asyncio,
+    replay_shapes_races,
+    replay_shapes_anyio,
+    replay_shapes_children,
+    replay_shapes_made,
+)
 """Importing them fills the table."""
 
-__all__ = ["CANCELLED", "PARTS", "SHAPES"]
+__all__ = ["CANCELLED", "PARTS", "SHAPES", "check"]

@@ -6,11 +6,12 @@ import asyncio
 
 import anyio
 import anyio.abc
+from anyio.streams.memory import MemoryObjectReceiveStream
 from replay_catalogue import shape
 from replay_world import StepError, W
 
 
-@shape
+@shape("completed", events=15)
 async def anyio_group(w: W) -> object:
     seen: list[object] = []
 
@@ -24,7 +25,7 @@ async def anyio_group(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=14)
 async def anyio_group_abort(w: W) -> object:
     log: list[object] = []
 
@@ -45,7 +46,7 @@ async def anyio_group_abort(w: W) -> object:
     return log
 
 
-@shape
+@shape("completed", events=20)
 async def anyio_scopes(w: W) -> object:
     seen: list[object] = []
     for n in range(3):
@@ -60,7 +61,7 @@ async def anyio_scopes(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=21)
 async def anyio_child_scopes(w: W) -> object:
     """One scope over many child scopes: they are cancelled in the order of a set."""
     seen: list[object] = []
@@ -81,14 +82,14 @@ async def anyio_child_scopes(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=15)
 async def anyio_primitives(w: W) -> object:
     send, receive = anyio.create_memory_object_stream[int](1)
     limiter, event, lock, semaphore = anyio.CapacityLimiter(2), anyio.Event(), anyio.Lock(), anyio.Semaphore(2)
     seen: list[object] = []
 
-    async def consumer(n: int) -> None:
-        async with receive.clone() as stream:
+    async def consumer(n: int, stream: MemoryObjectReceiveStream[int]) -> None:
+        async with stream:
             await event.wait()
             async for item in stream:
                 async with limiter, semaphore:
@@ -98,7 +99,7 @@ async def anyio_primitives(w: W) -> object:
 
     async with anyio.create_task_group() as group, send:
         for n in range(3):
-            group.start_soon(consumer, n)
+            group.start_soon(consumer, n, receive.clone())
         receive.close()
         await w.step("open")
         event.set()
@@ -107,7 +108,7 @@ async def anyio_primitives(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=5)
 async def anyio_started(w: W) -> object:
     async def service(n: int, *, task_status: anyio.abc.TaskStatus[int]) -> None:
         await w.step("boot", n)
@@ -121,7 +122,7 @@ async def anyio_started(w: W) -> object:
     return started
 
 
-@shape
+@shape("completed", events=6)
 async def anyio_around_task_group(w: W) -> object:
     """A cancelled scope around a TaskGroup whose child waits in finally: anyio would re-arm for ever."""
     seen: list[object] = []

@@ -11,23 +11,23 @@ from replay_catalogue import shape
 from replay_world import StepError, W
 
 
-@shape
+@shape("completed", events=9)
 async def sequential(w: W) -> object:
     return [await w.step("charge", n) for n in range(5)]
 
 
-@shape
+@shape("completed", events=13)
 async def gathered(w: W) -> object:
     return await asyncio.gather(*(w.step("a") for _ in range(4)), *(w.step("b") for _ in range(3)))
 
 
-@shape
+@shape("completed", events=8)
 async def bare_futures(w: W) -> object:
     futures = [w.future("a") for _ in range(4)]
     return [f.result().entity for f in futures if await f]
 
 
-@shape
+@shape("completed", events=15)
 async def task_group(w: W) -> object:
     async def ship(n: int) -> object:
         return [await w.step("label", n), await w.step("post", n)]
@@ -37,7 +37,7 @@ async def task_group(w: W) -> object:
     return [t.result() for t in tasks]
 
 
-@shape
+@shape("completed", events=27)
 async def task_group_abort(w: W) -> object:
     log: list[object] = []
 
@@ -59,7 +59,7 @@ async def task_group_abort(w: W) -> object:
     return log
 
 
-@shape
+@shape("completed", events=12)
 async def as_completed_coroutines(w: W) -> object:
     async def one(n: int) -> object:
         return n, await w.step("a", n)
@@ -67,7 +67,7 @@ async def as_completed_coroutines(w: W) -> object:
     return [await c for c in asyncio.as_completed([one(n) for n in range(6)])]
 
 
-@shape
+@shape("completed", events=11)
 async def as_completed_with_timeout(w: W) -> object:
     seen: list[object] = []
     try:
@@ -78,7 +78,7 @@ async def as_completed_with_timeout(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=15)
 async def queue_of_workers(w: W) -> object:
     queue: asyncio.Queue[int] = asyncio.Queue(maxsize=3)
     done: list[object] = []
@@ -98,7 +98,7 @@ async def queue_of_workers(w: W) -> object:
     return done
 
 
-@shape
+@shape("completed", events=17)
 async def locks_and_semaphores(w: W) -> object:
     lock, semaphore = asyncio.Lock(), asyncio.Semaphore(2)
     order: list[object] = []
@@ -113,7 +113,7 @@ async def locks_and_semaphores(w: W) -> object:
     return order
 
 
-@shape
+@shape("completed", events=9)
 async def events_conditions_barriers(w: W) -> object:
     event, barrier, condition = asyncio.Event(), asyncio.Barrier(3), asyncio.Condition()
     order: list[object] = []
@@ -137,7 +137,7 @@ async def events_conditions_barriers(w: W) -> object:
     return order
 
 
-@shape
+@shape("completed", events=17)
 async def nested_groups(w: W) -> object:
     async def leaf(n: int) -> object:
         await asyncio.sleep(0.1 * n)
@@ -152,7 +152,7 @@ async def nested_groups(w: W) -> object:
     return [type(r).__name__ if isinstance(r, BaseException) else r for r in results]
 
 
-@shape
+@shape("completed", events=11)
 async def generator_with_break(w: W) -> object:
     seen: list[object] = []
 
@@ -177,7 +177,7 @@ async def generator_with_break(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=8)
 async def context_variables(w: W) -> object:
     var: contextvars.ContextVar[str] = contextvars.ContextVar("var", default="root")
     seen: list[object] = []
@@ -194,7 +194,7 @@ async def context_variables(w: W) -> object:
     return seen, var.get(), shared[var]
 
 
-@shape
+@shape("completed", events=9)
 async def callbacks(w: W) -> object:
     loop, seen = asyncio.get_running_loop(), list[object]()
     loop.call_later(2.0, seen.append, "later")
@@ -207,7 +207,7 @@ async def callbacks(w: W) -> object:
     return seen
 
 
-@shape
+@shape("failed", events=5, error="ValueError: both failed")
 async def errors_with_causes(w: W) -> object:
     try:
         await w.step("bad")
@@ -219,7 +219,7 @@ async def errors_with_causes(w: W) -> object:
         raise AssertionError from error
 
 
-@shape
+@shape("failed", events=6, error="ExceptionGroup: unhandled errors in a TaskGroup")
 async def error_in_a_group(w: W) -> object:
     async with asyncio.TaskGroup() as group:
         group.create_task(w.step("bad"))
@@ -227,7 +227,7 @@ async def error_in_a_group(w: W) -> object:
         group.create_task(asyncio.sleep(100))
 
 
-@shape
+@shape("completed", events=8)
 async def leftover_tasks(w: W) -> object:
     async def forgotten(n: int) -> None:
         try:
@@ -241,7 +241,7 @@ async def leftover_tasks(w: W) -> object:
     return len(tasks)
 
 
-@shape
+@shape("completed", events=9)
 async def sleeps_side_by_side(w: W) -> object:
     order: list[object] = []
 
@@ -253,7 +253,7 @@ async def sleeps_side_by_side(w: W) -> object:
     return order
 
 
-@shape
+@shape("completed", events=5)
 async def swallows_cancellation(w: W) -> object:
     task = asyncio.ensure_future(w.step("a"))
     await w.step("b")
@@ -264,7 +264,7 @@ async def swallows_cancellation(w: W) -> object:
         return await w.step("c")
 
 
-@shape
+@shape("cancelled", events=8)
 async def cancel_requested(w: W) -> object:
     try:
         for n in range(50):

@@ -10,17 +10,17 @@ from replay_world import ChildError, W
 from fencepost.replay.limits import ContinueAsNew
 
 
-@shape
+@shape("completed", events=6)
 async def child_in_sequence(w: W) -> object:
     return [await w.child("one"), await w.step("a"), await w.child("one")]
 
 
-@shape
+@shape("completed", events=8)
 async def children_gathered(w: W) -> object:
     return await asyncio.gather(w.child("a"), w.child("b"), w.step("s"), w.child("a"), return_exceptions=False)
 
 
-@shape
+@shape("completed", events=5)
 async def child_fails(w: W) -> object:
     try:
         return await w.child("bad")
@@ -28,13 +28,13 @@ async def child_fails(w: W) -> object:
         return [str(error), await w.step("after")]
 
 
-@shape
+@shape("completed", events=8)
 async def child_raced(w: W) -> object:
     won = await first(w.child("a"), w.child("b"), w.step("c"))
     return [won[0], await w.step("after")]
 
 
-@shape
+@shape("completed", events=5)
 async def child_timed_out(w: W) -> object:
     try:
         async with asyncio.timeout(0.5):
@@ -43,7 +43,7 @@ async def child_timed_out(w: W) -> object:
         return await w.step("late")
 
 
-@shape
+@shape("completed", events=5)
 async def child_abandoned(w: W) -> object:
     try:
         async with asyncio.timeout(0.5):
@@ -52,7 +52,7 @@ async def child_abandoned(w: W) -> object:
         return await w.step("late")
 
 
-@shape
+@shape("completed", events=7)
 async def child_handles(w: W) -> object:
     kept, cancelled, left = w.start("a"), w.start("b"), w.start("c", parent_close="abandon")
     await w.step("between")
@@ -65,7 +65,7 @@ async def child_handles(w: W) -> object:
     return [(await kept.end()).type.name, (await cancelled.end()).type.name, left.run_id[14]]
 
 
-@shape
+@shape("cancelled", "completed", events=6)
 async def child_cancel_requested(w: W) -> object:
     """Its run is asked to cancel on the way."""
     try:
@@ -74,7 +74,7 @@ async def child_cancel_requested(w: W) -> object:
         await w.step("undo")
 
 
-@shape
+@shape("completed", events=6)
 async def child_in_a_group(w: W) -> object:
     try:
         async with asyncio.TaskGroup() as group:
@@ -85,7 +85,7 @@ async def child_in_a_group(w: W) -> object:
     return await w.step("after")
 
 
-@shape
+@shape("continued", events=6)
 async def continues(w: W) -> object:
     try:
         await w.child("a")

@@ -9,17 +9,17 @@ from replay_catalogue import first, shape
 from replay_world import StepError, W
 
 
-@shape
+@shape("completed", events=15)
 async def raced(w: W) -> object:
     return [await first(w.step("a"), w.step("b"), w.step("c")) for _ in range(3)]
 
 
-@shape
+@shape("completed", events=14)
 async def raced_with_sleep(w: W) -> object:
     return [await first(w.step("slow"), asyncio.sleep(0.9, "late")) for _ in range(4)]
 
 
-@shape
+@shape("completed", events=15)
 async def timeout_with_retries(w: W) -> object:
     seen: list[object] = []
     for attempt in range(4):
@@ -32,7 +32,7 @@ async def timeout_with_retries(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=14)
 async def waited_for(w: W) -> object:
     seen: list[object] = []
     for _ in range(4):
@@ -43,7 +43,7 @@ async def waited_for(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=16)
 async def repeated_wait(w: W) -> object:
     pending: set[asyncio.Future[Any]] = {asyncio.ensure_future(w.step("a", n)) for n in range(8)}
     order: list[object] = []
@@ -59,7 +59,7 @@ async def repeated_wait(w: W) -> object:
     return order
 
 
-@shape
+@shape("completed", events=24)
 async def wait_on_gathers(w: W) -> object:
     waiting: set[asyncio.Future[Any]] = {asyncio.gather(w.step("a", n), w.step("b", n)) for n in range(6)}
     order: list[object] = []
@@ -73,7 +73,7 @@ async def wait_on_gathers(w: W) -> object:
     return order
 
 
-@shape
+@shape("completed", events=5)
 async def shielded(w: W) -> object:
     inner = asyncio.ensure_future(w.step("important"))
     try:
@@ -83,13 +83,13 @@ async def shielded(w: W) -> object:
         return "late", await inner
 
 
-@shape
+@shape("completed", events=18)
 async def hook_in_a_loop(w: W) -> object:
     async with w.hook("t") as hook:
         return [(await hook.next(), await w.step("handle")) for _ in range(6)]
 
 
-@shape
+@shape("completed", events=14)
 async def hook_flood(w: W) -> object:
     async with w.hook("t") as hook:
         await w.step("busy")
@@ -97,7 +97,7 @@ async def hook_flood(w: W) -> object:
         return [await hook.next() for _ in range(10)]
 
 
-@shape
+@shape("completed", events=23)
 async def hook_raced_with_sleep(w: W) -> object:
     seen: list[object] = []
     async with w.hook("t") as hook:
@@ -110,7 +110,7 @@ async def hook_raced_with_sleep(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=20)
 async def hook_raced_by_tasks(w: W) -> object:
     seen: list[object] = []
     async with w.hook("t") as hook:
@@ -119,7 +119,7 @@ async def hook_raced_by_tasks(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=9)
 async def same_sleep_raced_twice(w: W) -> object:
     sleep = asyncio.ensure_future(asyncio.sleep(2, "slept"))
     seen: list[object] = []
@@ -133,13 +133,13 @@ async def same_sleep_raced_twice(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=8)
 async def all_hooks_or_sleep(w: W) -> object:
     async with w.hook("t1") as one, w.hook("t2") as two:
         return await first(asyncio.gather(one.next(), two.next()), asyncio.sleep(1.5, "late"))
 
 
-@shape
+@shape("completed", events=15)
 async def branch_decides_the_step(w: W) -> object:
     seen: list[object] = []
     async with w.hook("t") as hook:
@@ -149,7 +149,7 @@ async def branch_decides_the_step(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=9)
 async def hook_made_again(w: W) -> object:
     seen: list[object] = []
     for _ in range(3):
@@ -158,7 +158,7 @@ async def hook_made_again(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=7)
 async def two_awaiters_of_one_hook(w: W) -> object:
     async with w.hook("t") as hook:
         one, two, three = (asyncio.create_task(hook.next()) for _ in range(3))
@@ -167,7 +167,7 @@ async def two_awaiters_of_one_hook(w: W) -> object:
         return await asyncio.gather(one, three)
 
 
-@shape
+@shape("completed", events=36)
 async def drained_one_by_one(w: W) -> object:
     pending = {asyncio.ensure_future(w.step("a", n)) for n in range(10)}
     seen: list[object] = []
@@ -178,7 +178,7 @@ async def drained_one_by_one(w: W) -> object:
     return seen
 
 
-@shape
+@shape("completed", events=18)
 async def retries_of_losers(w: W) -> object:
     async def stubborn(name: str) -> object:
         while True:

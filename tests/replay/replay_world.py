@@ -208,7 +208,7 @@ def received(entity: str, value: object = None) -> NewEvent:
 
 
 class World:
-    """One run of ``flow`` in which ``seed`` decides what lands when."""
+    """One run of ``flow`` in which ``seed`` decides what lands when. ``crashes``: now and then it is replayed."""
 
     def __init__(
         self,
@@ -218,13 +218,13 @@ class World:
         payloads: int = 10,
         cancel_at: int | None = None,
         taken: frozenset[str] = frozenset(),
+        crashes: bool = True,
     ) -> None:
-        self.flow = flow
+        self.flow, self.crashes = flow, crashes
         self.random = random.Random(seed)
         self.log = Log(taken=taken)
         self.turns: list[Turn] = []
-        self.cancel_at = cancel_at
-        self.payloads = payloads
+        self.cancel_at, self.payloads = cancel_at, payloads
         self.sent = 0
         self.live = self.cold()
 
@@ -240,7 +240,7 @@ class World:
             if self.live.work.ended is not None:
                 self.live.evict()
                 return self.log.events
-            if self.random.random() < 0.15:
+            if self.random.random() < 0.15 and self.crashes:
                 self.live.evict()
                 self.live = self.cold()
                 continue

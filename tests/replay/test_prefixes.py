@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from replay_shapes import CANCELLED, SHAPES
+from replay_shapes import CANCELLED, SHAPES, check
 from replay_world import Script, World, decisions, replayed
 
 from fencepost.replay.instance import Instance
@@ -15,10 +15,10 @@ SEEDS = range(4)
 
 
 def play(name: str, seed: int) -> World:
-    """One run of the shape. The seed is in the test's id."""
+    """One run of the shape, which goes as the shape says. The seed is in the test's id."""
     cancel_at = 6 + seed if name in CANCELLED else None
     world = World(SHAPES[name], zlib.crc32(name.encode()) + seed, cancel_at=cancel_at)
-    world.run()
+    check(name, world.run())
     return world
 
 

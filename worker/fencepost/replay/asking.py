@@ -87,6 +87,11 @@ class AskingFace(Asking):
         """Workflow time, microseconds."""
         return self._now
 
+    @property
+    def path(self) -> TaskPath:
+        """Where ids are counted outside any task: the run's own path."""
+        return self._path
+
     def new_id(self, name: str) -> str:
         """The next entity id for ``name`` in the running task."""
         return PATH.get(self._path).next_id(name)

@@ -1,8 +1,8 @@
 """The few places where asyncio and anyio are not deterministic by themselves. Each patch asks whether the running
 loop is a workflow's, and is the original otherwise.
 
-They are applied to the modules' insides, not to the public names, so that ``from asyncio import as_completed`` before
-this package was imported makes no difference.
+They are applied to the modules' and the types' insides. Where a public name must be replaced, it is replaced wherever a
+module holds it, so that ``from asyncio import all_tasks`` before this package was imported makes no difference.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import asyncio
 import builtins
 import functools
 from asyncio import events, futures, tasks
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from anyio._backends import _asyncio as anyio_asyncio
 
+from fencepost.replay.everywhere import replace_everywhere
+from fencepost.replay.hashing import own_hashes
 from fencepost.replay.limits import WorkflowRestriction
+from fencepost.replay.loop import WorkflowLoop
 
 
 @functools.cache
@@ -28,37 +31,7 @@ def install() -> None:
 
 def ours() -> bool:
     """True inside a workflow."""
-    return getattr(events._get_running_loop(), "fencepost_instance", None) is not None
-
-
-class OrderedSet:
-    """The part of a set that anyio's cancel scopes use, iterated in the order of insertion."""
-
-    __slots__ = ("_members",)
-
-    def __init__(self) -> None:
-        self._members: dict[Any, None] = {}
-
-    def add(self, member: Any) -> None:
-        """As set.add."""
-        self._members[member] = None
-
-    def remove(self, member: Any) -> None:
-        """As set.remove."""
-        del self._members[member]
-
-    def discard(self, member: Any) -> None:
-        """As set.discard."""
-        self._members.pop(member, None)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._members)
-
-    def __len__(self) -> int:
-        return len(self._members)
-
-    def __contains__(self, member: object) -> bool:
-        return member in self._members
+    return type(events._get_running_loop()) is WorkflowLoop
 
 
 def _set(items: Iterable[Any] = ()) -> Any:
@@ -72,31 +45,6 @@ def _set(items: Iterable[Any] = ()) -> Any:
         if futures.isfuture(item) and futures._get_loop(item) is not loop:  # type: ignore[attr-defined]  # pyright: ignore
             raise WorkflowRestriction("a future of another loop")
     return ordered
-
-
-def _hash_of_gather(self: asyncio.Future[Any]) -> int:
-    loop: Any = self.get_loop()
-    if getattr(loop, "fencepost_instance", None) is None:
-        return object.__hash__(self)
-    known: int | None = self.__dict__.get("_fencepost_hash")
-    if known is None:
-        known = int(loop.hashes.next())
-        self.__dict__["_fencepost_hash"] = known
-    return known
-
-
-def order_cancel_scopes() -> None:
-    """A cancel scope cancels its child scopes in set order, and scopes hash by address."""
-    scope = anyio_asyncio.CancelScope
-    original: Callable[..., None] = scope.__init__
-
-    @functools.wraps(original)
-    def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        if ours():
-            self._child_scopes = OrderedSet()
-
-    scope.__init__ = initialise  # type: ignore[method-assign]
 
 
 def refuse_threads() -> None:
@@ -118,17 +66,22 @@ def order_awaitables() -> None:
     tasks.set = _set  # type: ignore[attr-defined]  # pyright: ignore
 
 
-def hash_gathers() -> None:
-    """gather's own future class is made past create_future, so its hash would be an address."""
-    tasks._GatheringFuture.__hash__ = _hash_of_gather  # type: ignore[attr-defined]  # pyright: ignore
+def all_tasks_in_order() -> None:
+    """all_tasks fills a set from a registry of all the process's tasks: where hashes collide, its order hangs on the
+    order in which it was filled."""
+    original = tasks.all_tasks
+
+    @functools.wraps(original)
+    def all_tasks(loop: asyncio.AbstractEventLoop | None = None) -> builtins.set[asyncio.Task[Any]]:
+        chosen = events._get_running_loop() if loop is None else loop
+        return builtins.set(chosen.live_tasks()) if type(chosen) is WorkflowLoop else original(loop)
+
+    replace_everywhere({original: all_tasks})
 
 
 def refuse_foreign_wakers() -> None:
     """A future of a thread, or a coroutine sent to another loop, would have effects that no event of the log shows."""
-    for module, name in ((futures, "wrap_future"), (tasks, "run_coroutine_threadsafe")):
-        refusing = _refusing_inside(getattr(module, name))
-        setattr(module, name, refusing)
-        setattr(asyncio, name, refusing)
+    replace_everywhere({each: _refusing_inside(each) for each in (futures.wrap_future, tasks.run_coroutine_threadsafe)})
 
 
 def _refusing_inside(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -141,5 +94,11 @@ def _refusing_inside(original: Callable[..., Any]) -> Callable[..., Any]:
     return refusing
 
 
-PATCHES = [order_awaitables, hash_gathers, order_cancel_scopes, refuse_threads, refuse_foreign_wakers]
+PATCHES = [
+    order_awaitables,
+    own_hashes,
+    all_tasks_in_order,
+    refuse_threads,
+    refuse_foreign_wakers,
+]
 """All of them. Tests take one out to see that it is needed."""

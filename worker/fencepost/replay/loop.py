@@ -22,7 +22,14 @@ from fencepost.replay.budget import TurnGuard, seated
 from fencepost.replay.identity import PATH
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit, WorkflowRestriction
 from fencepost.replay.refusals import Refusals
-from fencepost.replay.tasks import HashSeries, WorkflowFuture, WorkflowTask
+from fencepost.replay.tasks import (
+    DEFAULT_NAME,
+    HashSeries,
+    WorkflowFuture,
+    WorkflowTask,
+    cancels_as_ours,
+    context_of,
+)
 from fencepost.replay.timers import WorkflowTimer, due_after, due_at
 
 if TYPE_CHECKING:
@@ -81,7 +88,7 @@ class WorkflowLoop(Refusals):
         self._drain_limit = drain_limit
         self._ready: deque[ReadyHandle | WorkflowTimer] = deque()
         self._parked: list[ReadyHandle | WorkflowTimer] = []
-        self._tasks: list[WorkflowTask] = []
+        self._tasks: list[asyncio.Task[Any]] = []
         self._compact_at = _COMPACT_AT
         self._handler: Handler | None = None
         self._asyncgens = AsyncGenerators(self)
@@ -181,7 +188,7 @@ class WorkflowLoop(Refusals):
             told = {"message": "Exception in the workflow's exception handler", "exception": RuntimeError(name)}
             self.fencepost_instance.unawaited(told, None)
 
-    def live_tasks(self) -> list[WorkflowTask]:
+    def live_tasks(self) -> list[asyncio.Task[Any]]:
         """Tasks that are not done, in order of creation."""
         return [task for task in self._tasks if not task.done()]
 
@@ -200,6 +207,19 @@ class WorkflowLoop(Refusals):
         self._ready.clear()
         self._parked.clear()
         self._tasks.clear()
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """A task that its class has made (``asyncio.Task(coro)``): it gets a path and a name as ``create_task`` gives
+        them, is kept, and is cancelled as the loop's own are. Called while it is being made."""
+        context = context_of(task)
+        shared = context is None or any(context_of(other) is context for other in self.live_tasks())
+        if context is not None and not shared:
+            path = context.get(PATH, self.fencepost_instance.path).child(_component(task.get_coro(), None))
+            context.run(PATH.set, path)
+            if DEFAULT_NAME.fullmatch(task.get_name()):
+                task.set_name(path.prefix[:-1])
+        cancels_as_ours(task)
+        self._remember(task)
 
     def spawn(self, coro: Any, name: str) -> WorkflowTask:
         """A task that the loop itself needs, made even when nothing may be asked any more."""
@@ -286,19 +306,19 @@ class WorkflowLoop(Refusals):
             raise
         if context is None:
             context = contextvars.copy_context()
-            path = context[PATH].child(_component(coro, name))
+            path = context.get(PATH, self.fencepost_instance.path).child(_component(coro, name))
             context.run(PATH.set, path)
         elif PATH in context:
             path = context[PATH]
         else:
-            path = PATH.get().child(_component(coro, name))
+            path = PATH.get(self.fencepost_instance.path).child(_component(coro, name))
             context.run(PATH.set, path)
         # Without a name asyncio counts over the whole process, which differs from replay to replay.
         task = WorkflowTask(coro, loop=self, name=name or path.prefix[:-1], context=context)
         self._remember(task)
         return task
 
-    def _remember(self, task: WorkflowTask) -> None:
+    def _remember(self, task: asyncio.Task[Any]) -> None:
         # Held strongly: when a forgotten task is collected must not depend on the garbage collector's mood.
         tasks = self._tasks
         tasks.append(task)

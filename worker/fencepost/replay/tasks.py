@@ -9,7 +9,11 @@ asyncio's registry of all tasks spans runs, and unsalted counters would collide 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+import contextvars
+import gc
+import re
+import weakref
+from collections.abc import Callable, Generator
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -112,11 +116,40 @@ class WorkflowTask(asyncio.Task[Any]):
             return self._hash
 
     def cancel(self, msg: Any | None = None) -> bool:
-        waiter: object = self._fut_waiter  # type: ignore[attr-defined]  # pyright: ignore
-        if isinstance(waiter, HookFuture) and waiter.done():
-            waiter.give_back()
-        if type(msg) is str and msg.startswith(_ANYIO_CANCEL):
-            # anyio writes addresses into the message, and a message may end up in the run's failure.
-            _, mark, reason = msg.partition("; reason: ")
-            msg = f"{_ANYIO_CANCEL}of the workflow{mark}{reason}"
-        return super().cancel(msg)
+        return super().cancel(prepared(self, msg))
+
+
+def prepared(task: asyncio.Task[Any], msg: Any | None) -> Any | None:
+    """What is to be done before a task is cancelled. Returns the message to cancel it with."""
+    waiter: object = task._fut_waiter  # type: ignore[attr-defined]  # pyright: ignore
+    if isinstance(waiter, HookFuture) and waiter.done():
+        waiter.give_back()
+    if type(msg) is str and msg.startswith(_ANYIO_CANCEL):
+        # anyio writes addresses into the message, and a message may end up in the run's failure.
+        _, mark, reason = msg.partition("; reason: ")
+        msg = f"{_ANYIO_CANCEL}of the workflow{mark}{reason}"
+    return msg
+
+
+DEFAULT_NAME = re.compile(r"Task-\d+")
+"""What asyncio calls a task without a name: it counts over the process."""
+
+
+def cancels_as_ours(task: asyncio.Task[Any]) -> None:
+    """Have a task of another class cancelled as a WorkflowTask is. asyncio finds the method by name."""
+    known = weakref.ref(task)  # a task that holds itself would wait for the cyclic collector
+
+    def cancel(msg: Any | None = None) -> bool:
+        found = known()
+        return found is not None and type(found).cancel(found, prepared(found, msg))
+
+    task.cancel = cancel  # type: ignore[method-assign]
+
+
+def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+    """The context that a task runs in. None while it is a pure Python task without one."""
+    get_context: Callable[[], contextvars.Context] | None = getattr(task, "get_context", None)  # from 3.12 on
+    if get_context is not None:
+        return get_context()
+    held = [each for each in gc.get_referents(task) if type(each) is contextvars.Context]
+    return held[0] if held else getattr(task, "_context", None)
