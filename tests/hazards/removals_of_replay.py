@@ -143,6 +143,32 @@ def futures_by_class_are_addresses(patch: pytest.MonkeyPatch) -> None:
 
 
 @removal(
+    "H156",
+    guard="the workflow's exception handler is called in a replay too",
+    tests=["replay/test_exception_handler.py::test_h156_the_handler_is_called_live_and_in_every_replay"],
+)
+def handlers_are_mute_in_a_replay(patch: pytest.MonkeyPatch) -> None:
+    """As if what it does were only a log line."""
+    unawaited = asking.AskingFace.unawaited
+
+    def muted(self: Any, context: dict[str, Any], handler: Any) -> None:
+        if not self.muted:
+            unawaited(self, context, handler)
+
+    patch.setattr(asking.AskingFace, "unawaited", muted)
+
+
+@removal(
+    "H156",
+    guard="what the workflow's exception handler raises ends nothing",
+    tests=["replay/test_exception_handler.py::test_h156_a_handler_that_raises_ends_nothing"],
+)
+def handlers_may_raise(patch: pytest.MonkeyPatch) -> None:
+    """Into the loop, and out of the turn."""
+    patch.setattr(asking, "call_handler", lambda loop, handler, context: handler(loop, context))
+
+
+@removal(
     "H29",
     guard="while an instance is evicted nothing can be asked for, and its code's logs are mute",
     tests=[

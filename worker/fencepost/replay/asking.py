@@ -11,11 +11,12 @@ from fencepost.records import ChildCancelRequested, ChildCreated, pack
 from fencepost.replay.asks import Ask, Outstanding, State
 from fencepost.replay.children import ChildLink
 from fencepost.replay.divergence import asking, line_of
+from fencepost.replay.handlers import Handler, call_handler
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, TaskPath, derived_run_id, secret_of, seed_of
 from fencepost.replay.interface import Asking, Program
 from fencepost.replay.limits import Evicted
-from fencepost.replay.loop import Handler, WorkflowLoop
+from fencepost.replay.loop import WorkflowLoop
 from fencepost.replay.patches import PREFIX, Patches
 from fencepost.replay.tasks import StepFuture
 from fencepost.replay.timers import PAYLOADS, WorkflowTimer, name_of
@@ -214,12 +215,18 @@ class AskingFace(Asking):
             raise Evicted(self._closed)
 
     def unawaited(self, context: dict[str, Any], handler: Handler | None) -> None:
-        """An error that nobody awaits. Eviction's own are no news, and a replay's have been told before."""
+        """An error that nobody awaits: for the workflow's handler, else for the log. The handler is part of the code,
+        so it is called in a replay too; the log has had its line by then. Eviction's own errors are no news.
+        """
         error = context.get("exception")
-        if self.muted or isinstance(error, (Evicted, asyncio.CancelledError)):
+        if self._evicting or isinstance(error, Evicted):
             return
-        if handler is not None:
-            handler(self.loop, context)
+        if handler is not None and self.loop.runs_here():
+            error = call_handler(self.loop, handler, context)
+            if error is None:
+                return
+            context = {"message": "Unhandled error in exception handler"}
+        if self.muted or isinstance(error, (Evicted, asyncio.CancelledError)):
             return
         message = str(context.get("message") or "unhandled error in a workflow")
         note("unawaited_error", exc_info=error, run=self._run_id, workflow=self.workflow, message=message)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from fencepost.replay.asyncgens import AsyncGenerators, CollectorPause
 from fencepost.replay.budget import TurnGuard, seated
+from fencepost.replay.handlers import Handler
 from fencepost.replay.identity import PATH
 from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit, WorkflowRestriction
 from fencepost.replay.refusals import Refusals
@@ -46,10 +47,8 @@ REARMS_MAX = 50
 """How often one cancel scope may re-arm its delivery in one drain after that. anyio's level cancellation re-arms
 until its tasks have left, which they may not do before a later event: the callback is parked until that event."""
 
-_COMPACT_AT = 64
 _collector = CollectorPause()
 Ts = TypeVarTuple("Ts")
-Handler = Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object]
 
 
 class ReadyHandle(asyncio.Handle):
@@ -88,8 +87,9 @@ class WorkflowLoop(Refusals):
         self._drain_limit = drain_limit
         self._ready: deque[ReadyHandle | WorkflowTimer] = deque()
         self._parked: list[ReadyHandle | WorkflowTimer] = []
-        self._tasks: list[asyncio.Task[Any]] = []
-        self._compact_at = _COMPACT_AT
+        self.root_context: contextvars.Context = contextvars.Context()
+        self._tasks: dict[int, asyncio.Task[Any]] = {}  # by address, in order of creation
+        self._forgetting = contextvars.Context()
         self._handler: Handler | None = None
         self._asyncgens = AsyncGenerators(self)
         self._guard: TurnGuard | None = None
@@ -190,12 +190,13 @@ class WorkflowLoop(Refusals):
 
     def live_tasks(self) -> list[asyncio.Task[Any]]:
         """Tasks that are not done, in order of creation."""
-        return [task for task in self._tasks if not task.done()]
+        return [task for task in self._tasks.values() if not task.done()]
 
     def start_root(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context) -> WorkflowTask:
         """The task of the workflow function itself."""
+        self.root_context = context
         task = WorkflowTask(coro, loop=self, name=self.fencepost_instance.workflow, context=context)
-        self._tasks.append(task)
+        self._tasks[id(task)] = task
         return task
 
     def close_generators(self) -> None:
@@ -319,12 +320,17 @@ class WorkflowLoop(Refusals):
         return task
 
     def _remember(self, task: asyncio.Task[Any]) -> None:
-        # Held strongly: when a forgotten task is collected must not depend on the garbage collector's mood.
-        tasks = self._tasks
-        tasks.append(task)
-        if len(tasks) > self._compact_at:
-            tasks[:] = [task for task in tasks if not task.done()]
-            self._compact_at = max(_COMPACT_AT, 2 * len(tasks))
+        # Held strongly until it is done: when a forgotten task is collected must not depend on the garbage collector's
+        # mood. Then let go at once: an error that nobody has asked for is told when the task goes.
+        self._tasks[id(task)] = task
+        task.add_done_callback(self._forget, context=self._forgetting)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(id(task), None)
+
+    def runs_here(self) -> bool:
+        """True if this thread is inside the loop's turn. What is collected elsewhere comes at a moment of its own."""
+        return self.entered and events._get_running_loop() is self
 
     def _park(self, handle: ReadyHandle | WorkflowTimer, rearms: dict[object, int]) -> bool:
         callback = handle._callback
@@ -361,6 +367,8 @@ class WorkflowLoop(Refusals):
         return self._handler
 
     def set_exception_handler(self, handler: Handler | None) -> None:
+        if handler is not None and not callable(handler):
+            raise TypeError(f"A callable object or None is expected, got {handler!r}")
         self._handler = handler
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
