@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +115,44 @@ def test_dev_replays_every_turn_twice(project: Terminal) -> None:
     live.wait_for("reloaded: workflows:")
     assert project("runs", "result", run, "--timeout", "20").stdout == "42\n"
     ended_well(live)
+
+
+BLOCKS = """
+
+@step
+async def blocks() -> int:
+    time.sleep(1.4)
+    return os.getpid()
+
+
+@workflow
+async def blocked() -> int:
+    return await blocks()
+"""
+
+
+def test_dev_takes_the_workers_options_and_tells_of_a_loop_that_stands_still(project: Terminal) -> None:
+    """Two processes, webhooks at an address, so many bodies at once; a second of blocking is told with its line."""
+    (project.folder / "shop.py").write_text(FLOWS + BLOCKS)
+    live = project.start("dev", "shop", "--processes", "2", "--concurrency", "3", "--http", "127.0.0.1:0")
+    address = live.wait_for("http_started").rpartition("address=")[2].strip()
+    live.wait_for("ready: workflows:")
+    assert len(children(live.process.pid)) == 4, "two workers and two guards"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"http://{address}/hooks/nobody", data=b"{}", timeout=20)
+    assert refused.value.code == 404
+    refused.value.close()
+    told = project("start", "blocked", "--wait", "--timeout", "20", "--json")
+    assert told.exit_code == 0, told.output
+    assert "time.sleep(1.4)" in live.wait_for("time.sleep")
+    assert "loop_blocked" in live.text
+    ended_well(live)
+
+
+def test_dev_refuses_an_address_that_is_none_before_it_starts_anything(project: Terminal) -> None:
+    told = project("dev", "shop", "--http", "8080x")
+    assert (told.exit_code, "http = '8080x': must be HOST:PORT" in told.stderr) == (2, True)
+    assert not (project.folder / ".fencepost").exists()
 
 
 def test_kill_9_of_dev_leaves_nothing(project: Terminal) -> None:

@@ -53,6 +53,7 @@ async def test_h61_a_loop_that_is_blocked_for_longer_than_a_lease_is_renewed_for
         renewal_seconds=lease / 3,
         replay_budget_seconds=100,
         blocked_seconds=lease,
+        told_seconds=lease / 3,
     )
     with captured() as logs:
         thread.start()
@@ -66,6 +67,7 @@ async def test_h61_a_loop_that_is_blocked_for_longer_than_a_lease_is_renewed_for
     warnings = [line for line in logs if line["event"] == "loop_blocked"]
     assert len(warnings) == 1
     assert "blocked_by_the_user" in warnings[0]["stack"]
+    assert lease / 3 <= warnings[0]["seconds"] < lease + PATIENCE_SECONDS
 
 
 def test_h62_a_message_that_is_given_out_again_has_lost_its_older_lease() -> None:

@@ -49,7 +49,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "user code asked to end the process, or stopped its loop, from a task or callback of its own; the worker goes"
         " on: error, trace",
     ),
-    "loop_blocked": ("warning", "user code blocks the event loop for longer than the lease: seconds, stack"),
+    "loop_blocked": (
+        "warning",
+        "user code blocks the event loop, and with it all runs and async steps of the process; told after a lease, in"
+        " development after 1 s: seconds, stack",
+    ),
     "fence_conflict": ("debug", "a turn lost its fence and leaves: run, conflicts"),
     "turn_walked_away": ("warning", "the lease may have run out before the append: run"),
     "server_trouble": (

@@ -26,6 +26,9 @@ DRAIN_SECONDS = 2.0
 @click.command()
 @click.argument("modules", metavar="MODULE...", nargs=-1, required=True)
 @click.option("--queues", metavar="A,B", help="The queues to serve. [default: default]")
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+@click.option("--concurrency", type=click.IntRange(1, 100_000), help="Step bodies at once per process. [default: 64]")
+@click.option("--http", metavar="HOST:PORT", help="Take webhooks there: POST /hooks/TOKEN (needs fencepost[web]).")
 @click.option("--no-reload", is_flag=True, help="Do not watch the project's files.")
 @click.option("--no-check-replay", is_flag=True, help="Do not replay every turn twice and compare.")
 @click.option("--trace", is_flag=True, default=None, help="Log digests of what each turn saw and decided.")
@@ -34,6 +37,9 @@ def dev(
     session: Session,
     modules: tuple[str, ...],
     queues: str | None,
+    processes: int,
+    concurrency: int | None,
+    http: str | None,
     no_reload: bool,
     no_check_replay: bool,
     trace: bool | None,
@@ -52,11 +58,22 @@ def dev(
         from fencepost.config import ConfigError
 
         raise ConfigError("env = 'production': dev servers are never used in production; run `fencepost worker`")
+    if http:
+        from fencepost.web.server import check
+
+        check(session.config(http=http))
     for setting in ("database_url", "redis_url"):
         if getattr(given, setting):
             click.echo(f"note: {setting} is configured, and left alone: dev uses its own servers", err=True)
     with start(STATE_DIR) as servers:
-        config = session.config(queues=names(queues), processes=1, drain_seconds=DRAIN_SECONDS, trace=trace)
+        config = session.config(
+            queues=names(queues),
+            processes=processes,
+            concurrency=concurrency,
+            http=http,
+            drain_seconds=DRAIN_SECONDS,
+            trace=trace,
+        )
         from msgspec.structs import replace
 
         config = replace(config, database_url=servers.postgres_url, redis_url=servers.redis_url)

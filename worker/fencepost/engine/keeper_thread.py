@@ -45,6 +45,7 @@ class KeeperThread:
         renewal_seconds: float,
         replay_budget_seconds: float,
         blocked_seconds: float,
+        told_seconds: float,
         health_file: str = "",
     ) -> None:
         self._ports = ports
@@ -54,6 +55,7 @@ class KeeperThread:
         self._renewal = renewal_seconds
         self._budget = replay_budget_seconds
         self._blocked = blocked_seconds
+        self._told_after = told_seconds
         self._health_file = health_file
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -119,13 +121,12 @@ class KeeperThread:
                     os._exit(EXIT_SPINNING)
                 self._guard.interrupt()
             blocked = now - self._pong
-            if blocked > self._blocked and not self._told:
-                self._told = True
-                self._healthy = False
-                note("loop_blocked", seconds=round(blocked, 1), stack=self._stack())
-            elif blocked < self._blocked:
+            self._healthy = blocked < self._blocked
+            if blocked < self._told_after:
                 self._told = False
-                self._healthy = True
+            elif not self._told:
+                self._told = True
+                note("loop_blocked", seconds=round(blocked, 1), stack=self._stack())
 
     def _ping(self) -> None:
         assert self._main is not None

@@ -36,6 +36,9 @@ from fencepost_queue.protocol import Queue
 from fencepost_store.coalescer import Coalescer
 from fencepost_store.protocol import Store
 
+DEVELOPMENT_BLOCKED_SECONDS = 1.0
+"""A loop that stands still for so long is told in development: there its author is looking."""
+
 
 def settings_of(config: Config) -> Settings:
     """What the engine's logic reads of the configuration."""
@@ -183,6 +186,9 @@ class Worker:
             renewal_seconds=config.renewal_seconds,
             replay_budget_seconds=config.replay_budget_seconds,
             blocked_seconds=config.lease_seconds,
+            told_seconds=min(config.lease_seconds, DEVELOPMENT_BLOCKED_SECONDS)
+            if config.env == "development"
+            else config.lease_seconds,
             health_file=config.health_file,
         )
         keeper.start()
