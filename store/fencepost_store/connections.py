@@ -40,6 +40,7 @@ class Held:
         self.connection = connection
         self.healthy: bool = True
         self.idle_since: float = 0.0
+        self.used_before: bool = False
         self._dsn = dsn
         self._prepared = prepared
         self._statements: dict[str, Statement] = {}
@@ -164,6 +165,7 @@ class Connections:
         self._busy.discard(held)
         if held.healthy and not self._closed and not held.connection.is_in_transaction():
             held.idle_since = _now()
+            held.used_before = True
             self._idle.append(held)
         else:
             # A statement that was cancelled, timed out or lost may still run; its outcome is unknown and its session

@@ -16,6 +16,9 @@ CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 """How long it may take to say good-bye: no worker's drain waits long for a network that has lost its server."""
 
+APPLICATION_NAME = "fencepost"
+"""What our sessions are called in pg_stat_activity."""
+
 if TYPE_CHECKING:
 
     class PostgresError(Exception):
@@ -36,23 +39,41 @@ if TYPE_CHECKING:
     class InternalClientError(Exception):
         """The driver did not understand the server."""
 
+    class OutdatedSchemaCacheError(InternalClientError):
+        """A type has changed since the driver asked for its layout."""
+
+    class ConnectionLike:
+        """What ``isinstance`` takes for a connection though it only stands before one."""
+
+        __slots__ = ()
+
+    class Resource:
+        """What a connection has made and speaks through it: a statement, a cursor, a transaction."""
+
 else:
     from asyncpg import (
         InterfaceError,
         InternalClientError,
         InvalidCachedStatementError,
+        OutdatedSchemaCacheError,
         PostgresError,
         UniqueViolationError,
     )
+    from asyncpg.connection import _ConnectionProxy as ConnectionLike
+    from asyncpg.connresource import ConnectionResource as Resource
 
 __all__ = [
+    "APPLICATION_NAME",
     "CLOSE_SECONDS",
     "CONNECT_SECONDS",
     "Connection",
+    "ConnectionLike",
     "InterfaceError",
     "InternalClientError",
     "InvalidCachedStatementError",
+    "OutdatedSchemaCacheError",
     "PostgresError",
+    "Resource",
     "Row",
     "Statement",
     "Transaction",
@@ -130,8 +151,8 @@ class Connection(Protocol):
         """Close in good order."""
         ...
 
-    async def reset(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 (the driver's own signature)
-        """Take back what the session has set, and let its locks go."""
+    def get_settings(self) -> object:
+        """What the server has reported of the session's settings, as attributes."""
         ...
 
     def get_server_version(self) -> ServerVersion:
@@ -147,6 +168,6 @@ async def connect(dsn: str, *, prepared: bool = False, command_timeout_seconds: 
         timeout=CONNECT_SECONDS,
         command_timeout=command_timeout_seconds,
         statement_cache_size=100 if prepared else 0,
-        server_settings={"application_name": "fencepost"},
+        server_settings={"application_name": APPLICATION_NAME},
     )
     return connection

@@ -9,12 +9,19 @@ freezes in between loses it to the server's time limit (H123).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fencepost_store.admission import admit
 from fencepost_store.connections import Connections, Held
-from fencepost_store.driver import Connection
+from fencepost_store.driver import (
+    APPLICATION_NAME,
+    Connection,
+    InvalidCachedStatementError,
+    OutdatedSchemaCacheError,
+)
+from fencepost_store.lent import Loan, lend
 from fencepost_store.protocol import Batch, Verdict
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translated
@@ -22,7 +29,11 @@ from fencepost_store.wire import arguments, verdicts
 
 
 class TransactionEnded(Exception):
-    """The user's code has committed or rolled back by itself."""
+    """The user's code has committed or rolled back by itself: what is open now, if anything, is not what was begun."""
+
+
+class MadeReadOnly(Exception):
+    """The user's code has made the transaction read-only, so no event can land with it."""
 
 
 class Joint:
@@ -34,6 +45,9 @@ class Joint:
         self._sql = sql
         self._timeout = timeout_seconds
         self._fit = False
+        self._loan: Loan | None = None
+        self._id = ""
+        self.ours: bool = True
         self.connection: Connection = held.connection
         self._transaction = held.connection.transaction(isolation="read_committed")
 
@@ -45,6 +59,7 @@ class Joint:
             async with joint._ours():
                 await joint._transaction.start()
                 await joint.connection.execute(sql["begin"])
+                joint._id = joint._name().rpartition(" ")[2]
         except BaseException:
             joint.close()
             raise
@@ -55,13 +70,44 @@ class Joint:
         """What each statement has, the user's too unless it is given a timeout of its own."""
         return self._timeout
 
-    async def seal(self) -> None:
-        """The user's part is over: deferred constraints are checked, time limits begin. Raises TransactionEnded, and
-        the driver's own errors, for a broken constraint is the user's.
+    def lend(self, ended: Callable[[], Exception]) -> Any:
+        """The connection as user code is given it. ``ended`` makes the error for what is used behind ``take_back``."""
+        self._loan, face = lend(self.connection, ended, self._watch)
+        return face
+
+    def revoke(self) -> bool:
+        """Nothing that was lent works from now on. True: something of it is at work, which costs the session."""
+        loan = self._loan
+        assert loan is not None
+        loan.open = False
+        loan.unfit = loan.unfit or loan.under_way > 0
+        return loan.under_way > 0
+
+    def is_stale(self, error: Exception) -> bool:
+        """Whether the error comes from what earlier users of the session have left in the driver, not from this one's
+        statements. Then the session is not used again.
         """
-        if not self.connection.is_in_transaction():
+        assert self._held is not None
+        assert self._loan is not None
+        stale = self._held.used_before and isinstance(error, (InvalidCachedStatementError, OutdatedSchemaCacheError))
+        self._loan.unfit = self._loan.unfit or stale
+        return stale
+
+    @property
+    def lost(self) -> bool:
+        """Whether the connection is gone."""
+        return self.connection.is_closed()
+
+    async def seal(self) -> None:
+        """The user's part is over: deferred constraints are checked, time limits begin. Raises TransactionEnded,
+        MadeReadOnly, and the driver's own errors, for a broken constraint is the user's.
+        """
+        if not self.ours or not (self.lost or self.connection.is_in_transaction()):
             raise TransactionEnded
-        await self.connection.execute(self._sql["seal"])
+        if _is_empty(await self.connection.execute(self._sql["seal"])):
+            if _is_empty(await self.connection.execute(self._sql["writable"])):
+                raise MadeReadOnly
+            raise TransactionEnded
 
     async def append(self, batch: Batch) -> Verdict:
         """As Locked.append: takes the run's row until ``commit``. Raises StoreTrouble, Unstorable."""
@@ -78,14 +124,32 @@ class Joint:
 
     async def roll_back(self) -> None:
         """Take everything back and let the locks go. Raises StoreTrouble."""
+        self._watch(failed=True)
         async with self._ours():
             await self._transaction.rollback()
+            if self._id and self.ours:
+                # What an error has followed in one call (COMMIT; BEGIN; SELECT 1 / 0) was not seen.
+                self.ours = not _is_empty(await self.connection.execute(self._sql["undone"].format(id=int(self._id))))
 
     async def clean(self) -> None:
-        """Take from the session what user code has left in it, so that another may use it. Raises StoreTrouble."""
+        """Take from the session what user code has left in it, so that another may use it; where that cannot be done,
+        it is not used again. Raises StoreTrouble.
+        """
+        if self._loan is not None and self._loan.unfit:
+            return
         async with self._ours():
-            await self.connection.reset()
-        self._fit = True
+            self._fit = not _is_empty(await self.connection.execute(self._sql["clean"]))
+
+    def _name(self) -> str:
+        """The session's, as the server has reported it last."""
+        return getattr(self.connection.get_settings(), "application_name", "")
+
+    def _watch(self, *, failed: bool = False) -> None:
+        """After each call of user code's that went well: is it still our transaction? The server takes the name back at
+        its end, and at once where a statement has ``failed``."""
+        if not self.lost:
+            open_still = self.connection.is_in_transaction() and (failed or self._name() != APPLICATION_NAME)
+            self.ours = self.ours and open_still
 
     def close(self) -> None:
         """Give the connection back if it has been cleaned. Any other is cut, and the server rolls back what is open.
@@ -110,3 +174,8 @@ class Joint:
             if ours is None:
                 raise
             raise ours from error
+
+
+def _is_empty(tag: str) -> bool:
+    """Whether the last query of a call found no row, by what the server says of it."""
+    return tag.rpartition(" ")[2] == "0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -30,12 +31,16 @@ BATCH = Batch(run_id="r", fence=None, events=(END,), grace=0)
 class Recorded:
     """A transaction whose append is answered with ``verdict``."""
 
-    connection = None
-
     def __init__(self, verdict: Verdict | None = None, clean: bool = True) -> None:
         self.calls: list[str] = []
         self._verdict = verdict
         self._clean = clean
+
+    def lend(self, ended: Callable[[], Exception]) -> None:
+        """Nothing is written here."""
+
+    def revoke(self) -> bool:
+        return False
 
     async def append(self, batch: Batch) -> Verdict:
         assert self._verdict is not None

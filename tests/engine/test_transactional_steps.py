@@ -16,10 +16,10 @@ from fencepost_store.protocol import StoreTrouble
 
 def flow_of(here: Place, body: Any, **given: Any) -> Any:
     """A workflow of this one step; it answers the error's class where the step fails."""
-    options: dict[str, Any] = {"first_delay": 0.0, **given}
-    work: Any = step(registry=here.registry, name="work", **options)(body)
+    options: dict[str, Any] = {"name": "work", "first_delay": 0.0, **given}
+    work: Any = step(registry=here.registry, **options)(body)
 
-    @workflow(registry=here.registry)
+    @workflow(registry=here.registry, name=f"flow_{options['name']}")
     async def flow() -> Any:
         try:
             return await work()

@@ -195,3 +195,53 @@ def idle_connections_are_trusted(patch: pytest.MonkeyPatch) -> None:
         return True
 
     patch.setattr(connections, "_answers", answers)
+
+
+LOANS, BY_HAND = "engine/test_transactional_loans.py", "engine/test_transactional_by_hand.py"
+
+
+@removal(
+    "H183",
+    guard="what transaction() lends ends with its block",
+    tests=[f"{LOANS}::test_h183_what_was_lent_is_refused_in_the_next_steps_transaction"],
+)
+def connections_are_given_for_good(patch: pytest.MonkeyPatch) -> None:
+    """As the driver's own."""
+    patch.setattr(Joint, "lend", lambda self, ended: self.connection)
+    patch.setattr(Joint, "revoke", lambda self: False)
+
+
+@removal(
+    "H184",
+    guard="a transaction is known by its id",
+    tests=[f"{BY_HAND}::test_h184_a_transaction_that_is_not_ours_any_more_is_named_and_not_retried"],
+)
+def any_transaction_will_do(patch: pytest.MonkeyPatch) -> None:
+    """If only there is one."""
+    patch.setattr(Joint, "_watch", lambda self, failed=False: None)
+    mine = "pg_current_xact_id_if_assigned()::text = current_setting('fencepost.transaction', true)"
+    without_statement(patch, "seal", mine, "true")
+
+
+@removal(
+    "H184",
+    guard="the step's end is appended as the session's own role",
+    tests=[f"{BY_HAND}::test_h184_what_the_body_has_set_does_not_stand_in_the_way_of_its_end"],
+)
+def the_bodys_role_appends(patch: pytest.MonkeyPatch) -> None:
+    """Which may not."""
+    without_statement(patch, "seal", "SET SESSION AUTHORIZATION DEFAULT;\nRESET ROLE;\n", "")
+
+
+@removal(
+    "H185",
+    guard="a session is cleaned before another step has it",
+    tests=[f"{LOANS}::test_h185_what_a_step_leaves_in_its_session_is_not_there_for_the_next"],
+)
+def sessions_are_handed_on(patch: pytest.MonkeyPatch) -> None:
+    """As they are."""
+
+    async def clean(self: Joint) -> None:
+        self._fit = True
+
+    patch.setattr(Joint, "clean", clean)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
 
@@ -149,6 +150,23 @@ async def book(table: str, order: int, dies: bool) -> int:
         if dies and current().attempt == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return order
+
+
+@step(first_delay=0.01)
+async def book_slowly(table: str, order: int) -> int:
+    """The same, with time to die in: before the write, behind it, behind the block."""
+    await asyncio.sleep(random.uniform(0, 0.02))
+    async with transaction() as connection:
+        await connection.execute(f"INSERT INTO {table} VALUES ($1, $2)", order, current().attempt)
+        await asyncio.sleep(random.uniform(0, 0.02))
+    await asyncio.sleep(random.uniform(0, 0.01))
+    return order
+
+
+@workflow
+async def booked_slowly(table: str, first: int, n: int) -> int:
+    """Many transactional steps, one after the other."""
+    return sum([await book_slowly(table, order) for order in range(first, first + n)])
 
 
 @step

@@ -8,7 +8,7 @@ carries its step's end has landed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -40,9 +40,12 @@ class Session:
 
     def __init__(self) -> None:
         self.rows: list[Booked] = []
+        self.ended: Callable[[], Exception] | None = None
 
     def write(self, row: Booked) -> None:
-        """Until the commit nobody sees it."""
+        """Until the commit nobody sees it. Behind its block it is refused."""
+        if self.ended is not None:
+            raise self.ended()
         self.rows.append(row)
 
 
@@ -55,12 +58,27 @@ class SimJoint:
         self._store = store
         self._table = table
         self._row: Transaction | None = None
+        self.ours = True
 
     @classmethod
     async def begin(cls, wire: Wire, store: MemoryStore, table: list[Booked]) -> SimJoint:
         """Raises StoreTrouble."""
         await wire.call("store", "begin", _nothing, StoreTrouble)
         return cls(wire, store, table)
+
+    def lend(self, ended: Callable[[], Exception]) -> Session:
+        """See Joint.lend."""
+        self._ended = ended
+        return self.connection
+
+    def revoke(self) -> bool:
+        """See Joint.revoke. A session here has no statement under way."""
+        self.connection.ended = self._ended
+        return False
+
+    def is_stale(self, error: Exception) -> bool:
+        """A session here keeps no statements."""
+        return False
 
     async def seal(self) -> None:
         """Raises what a driver would: to the body it is an error like any other."""

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from fencepost import errors
+from fencepost.client.joined_rows import plain_cursor, values
 from fencepost.log import LimitExceeded, RunLog
 from fencepost_store.admission import admit_run
 from fencepost_store.protocol import NewRun, Started
@@ -30,9 +31,17 @@ _ABSENT = frozenset({"42P01", "3F000", "42883"})
 Identity = tuple[str, datetime]
 
 
-def arguments(run: NewRun, identity: Identity) -> tuple[object, ...]:
-    """The parameters of ``start_run_joined``."""
-    return (*start_arguments(run), identity[1], identity[0])
+def arguments(run: NewRun, identity: Identity) -> tuple[str | None, ...]:
+    """The parameters of ``start_run_joined``: text, or None."""
+    return tuple(map(_text, (*start_arguments(run), identity[1], identity[0])))
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.hex()
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def admit(log: RunLog, run: NewRun) -> None:
@@ -76,7 +85,7 @@ def start_by_cursor(connection: Any, sql: str, identity: Identity, run: NewRun) 
     if _is_outside(connection):
         raise _outside()
     try:
-        with connection.cursor() as cursor:
+        with plain_cursor(connection) as cursor:
             cursor.execute(re.sub(r"\$\d+", "%s", sql), arguments(run, identity))
             row = cursor.fetchone()
     except Exception as error:
@@ -100,8 +109,8 @@ def _is_outside(connection: Any) -> bool:
 def _started(row: Any, identity: Identity) -> Started:
     if row is None:
         raise _elsewhere(identity)
-    run_id, created, payload, starts_in = row[0], row[1], row[2], row[3]
-    return Started(str(run_id), bool(created), bytes(payload), int(starts_in))
+    run_id, created, payload, starts_in = values(row)
+    return Started(run_id, created == "true", bytes.fromhex(payload), int(starts_in))
 
 
 def _outside() -> errors.ArgumentError:

@@ -14,6 +14,7 @@ from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
 from fencepost.engine.pulse import Pulse, Write
 from fencepost.engine.streams import AttemptStreams
+from fencepost.errors import TransactionMisuse
 from fencepost_store.protocol import StoreTrouble
 
 if TYPE_CHECKING:
@@ -84,6 +85,10 @@ class Aids:
     def trouble(self) -> StoreTrouble | None:
         """Why the body could not have its transaction: no failure of its own, whatever it made of it."""
         return None if self.joining is None else self.joining.trouble
+
+    def misuse(self) -> TransactionMisuse | None:
+        """What the body did to its transaction that no retry may repeat, whatever it made of that."""
+        return None if self.joining is None else self.joining.misuse
 
     async def close(self) -> None:
         """The attempt is over and dealt with."""

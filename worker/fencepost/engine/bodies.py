@@ -168,6 +168,8 @@ def _raised(
         return _error(ports, attempt, patience, error.error, error.code)
     if (trouble := aids.trouble()) is not None:
         raise trouble from error
+    if (misuse := aids.misuse()) is not None:
+        return _error(ports, attempt, patience, misuse, errors.USER_ERROR)
     if isinstance(error, _Recorded):
         rebuilt = exception_of(error.record)
         return _error(ports, attempt, patience, rebuilt, errors.USER_ERROR, error.record)
