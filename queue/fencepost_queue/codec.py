@@ -55,8 +55,8 @@ def depth_of(lane: LaneKeys, reply: Reply) -> Depth:
 
 def peeked(queue: str, row: Reply) -> Peeked:
     """A message out of peek's answer."""
-    key, state, owner, crashes, proofs, conflicts, recover, dirty, due = row
-    marks = (recover == 1, dirty == 1, None if due < 0 else due)
+    key, state, owner, crashes, proofs, conflicts, recover, dirty, due, refused, why = row
+    marks = (recover == 1, dirty == 1, None if due < 0 else due, refused, why.decode(errors="replace"))
     return Peeked(queue, key.decode(), state.decode(), owner.decode() or None, crashes, proofs, conflicts, *marks)
 
 

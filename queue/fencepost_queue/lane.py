@@ -13,7 +13,15 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec.structs import replace
 
-from fencepost_queue.limits import BELL_TOKENS_MAX, FRONT, ROUNDS_MAX, WORK_PER_CLAIM
+from fencepost_queue.limits import (
+    BELL_TOKENS_MAX,
+    FRONT,
+    REFUSALS_MAX,
+    REFUSED_BY_ALL_MS,
+    REFUSED_RINGS,
+    ROUNDS_MAX,
+    WORK_PER_CLAIM,
+)
 from fencepost_queue.protocol import (
     Claimed,
     Delivery,
@@ -34,6 +42,7 @@ class State(enum.Enum):
 
 class Message(msgspec.Struct, frozen=True):
     """The authority over one key. ``since``: when it became ready. ``rounds``: how often in a row it was handed back.
+    ``refused``: the codes that cannot do it, each fingerprint once, in order; ``why``: what the last of them lacked.
     ``dirty_recover``: recover as it came with the dirty mark, kept apart because a settle that placed the recovery
     dispatch answers for what it was handed, not for what came after."""
 
@@ -50,6 +59,8 @@ class Message(msgspec.Struct, frozen=True):
     dirty: bool = False
     dirty_recover: bool = False
     withdrawn: bool = False
+    refused: str = ""
+    why: str = ""
 
 
 class Kind(enum.Enum):
@@ -108,6 +119,9 @@ class Lane:
         if held.state is State.leased:
             return self._enqueue_leased(entry, held)
         held = replace(held, recover=held.recover or entry.recover)
+        if held.refused and held.state is State.ready and entry.recover:
+            self._make_ready(now, entry.key, _offered_to_all(held))
+            return EnqueueOutcome.absorbed
         if held.state is State.delayed and entry.delay_ms <= 0:
             self._make_ready(now, entry.key, held)
             return EnqueueOutcome.earlier
@@ -118,10 +132,17 @@ class Lane:
         return EnqueueOutcome.absorbed
 
     def claim(
-        self, now: int, limit: int, steps: int, lease_ms: int, tokens: Callable[[], str], new_generation: str
+        self,
+        now: int,
+        limit: int,
+        steps: int,
+        lease_ms: int,
+        tokens: Callable[[], str],
+        new_generation: str,
+        code: str = "",
     ) -> Claimed:
         """Promote, reclaim, pop. Each of the three is bounded. Who finds the data gone is to sweep, and after a silence
-        of a lease another is."""
+        of a lease another is. What other codes have refused comes first, unless ``code`` is among them."""
         sweep = self.generation is None or (self.swept_until is not None and self.swept_until <= now)
         if sweep:
             self.swept_until = now + lease_ms
@@ -135,7 +156,7 @@ class Lane:
             self._make_ready(now, key, replace(held, crashes=held.crashes + 1, recover=True), first=True)
         chosen: list[str] = []
         room = {Kind.tick: limit, Kind.step: min(steps, limit)}
-        for key in self.in_order(State.ready):
+        for key in [*self.refused_in_order(code), *self.in_order(State.ready)]:
             if len(chosen) < limit and room[kind_of(key)] > 0:
                 chosen.append(key)
                 room[kind_of(key)] -= 1
@@ -165,6 +186,8 @@ class Lane:
             recover=delivery.recover or (held is not None and held.recover),
             dirty=held is not None and is_tick(delivery.key),
             dirty_recover=held is not None and is_tick(delivery.key) and held.recover,
+            refused="" if held is None else held.refused,
+            why="" if held is None else held.why,
         )
         return True, False
 
@@ -209,6 +232,25 @@ class Lane:
             self._make_delayed(now, delivery.key, back, delay_ms)
         return True
 
+    def refuse(self, now: int, delivery: Delivery, code: str, why: str) -> bool:
+        """Hand back what this code cannot do: to others at once, to the same code not again. When many have refused it,
+        it is offered to all anew after a pause. The owner has done nothing, so recover stays as it was.
+        """
+        held = self._owned(delivery)
+        if held is None:
+            return False
+        codes = [one for one in held.refused.split(",") if one]
+        if code not in codes:
+            codes.append(code)
+        told = "" if len(codes) > REFUSALS_MAX else ",".join(codes)
+        if not told and not held.dirty:
+            self._make_delayed(now, delivery.key, replace(held, refused="", why=why), REFUSED_BY_ALL_MS)
+            return True
+        self._make_ready(now, delivery.key, replace(held, refused=told, why=why))
+        for _ in range(REFUSED_RINGS - 1):
+            self.ring(kind_of(delivery.key))
+        return True
+
     def expire(self, now: int, owner: str) -> int:
         """End every live lease of an owner; the next claim reclaims them."""
         mine = [
@@ -239,10 +281,15 @@ class Lane:
         return None
 
     def in_order(self, state: State) -> list[str]:
-        """Keys in one state, in the order of their set."""
-        return sorted(
-            (key for key, m in self.messages.items() if m.state is state), key=lambda k: (self.messages[k].at, k)
-        )
+        """Keys in one state, in the order of their set; of those that are ready, what no code has refused."""
+        chosen = (k for k, m in self.messages.items() if m.state is state and not (state is State.ready and m.refused))
+        return sorted(chosen, key=lambda k: (self.messages[k].at, k))
+
+    def refused_in_order(self, code: str = "") -> list[str]:
+        """Keys of what is ready and was refused, but not by ``code``: by who has, then by key."""
+        found = [(m.refused, key) for key, m in self.messages.items() if m.state is State.ready and m.refused]
+        kept = [one for one in found if code not in one[0].split(",")]
+        return [key for _, key in sorted(kept, key=lambda one: f"{one[0]}|{one[1]}")]
 
     def ring(self, kind: Kind = Kind.tick) -> None:
         """One more unheard ring, up to the cap. The ticks' bell is the one that every waiting worker hears."""
@@ -261,7 +308,7 @@ class Lane:
             del self.messages[key]
             return SettleOutcome.settled, None
         recover = (held.recover and not settling.recovered) or held.dirty_recover
-        clean = replace(held, crashes=0, proofs=0, conflicts=settling.conflicts, recover=recover)
+        clean = replace(_offered_to_all(held), crashes=0, proofs=0, conflicts=settling.conflicts, recover=recover)
         if held.rounds >= ROUNDS_MAX:
             self._make_ready(now, key, clean)
             return SettleOutcome.requeued, None
@@ -307,6 +354,8 @@ class Lane:
         """To the back of ready; ``first``: in front of everything that was enqueued."""
         self.counter += 1
         place = self.counter - FRONT if first else self.counter
+        if held.refused:
+            place = 0  # a set of its own, in the order of its members
         self.messages[key] = replace(_unleased(held), state=State.ready, at=place, since=now)
         self.ring(kind_of(key))
 
@@ -320,13 +369,16 @@ class Lane:
     def _hand_on_the_watch(self, *, filled: bool, steps: int, room: dict[Kind, int]) -> None:
         """After a claim. A caller that still has room for a kind and left none ready knows when to come back: unheard
         rings are moot. A caller that took its fill has another of the idle look for what is left or comes due. A
-        caller without room for steps says nothing about them, or it would wake itself for ever."""
-        ready = {kind_of(key) for key, m in self.messages.items() if m.state is State.ready}
+        caller without room for steps says nothing about them, or it would wake itself for ever. What somebody has
+        refused may be what the unheard rings are for, so they stay."""
+        waiting = [(kind_of(key), m) for key, m in self.messages.items() if m.state is State.ready]
+        ready = {kind for kind, m in waiting if not m.refused}
+        refused = any(m.refused for _, m in waiting)
         delayed = any(m.state is State.delayed for m in self.messages.values())
         for kind in Kind:
             if kind is Kind.step and steps <= 0:
                 continue
-            if kind not in ready and not filled and room[kind] > 0:
+            if kind not in ready and not refused and not filled and room[kind] > 0:
                 self.bells[kind] = 0
             elif self.bells[kind] == 0 and (kind in ready or (kind is Kind.tick and filled and delayed)):
                 self.ring(kind)
@@ -334,6 +386,10 @@ class Lane:
     def _first(self, state: State, count: int, *, until: int | None = None) -> list[str]:
         chosen = ((m.at, k) for k, m in self.messages.items() if m.state is state and (until is None or m.at <= until))
         return [key for _, key in sorted(chosen)[:count]]
+
+
+def _offered_to_all(held: Message) -> Message:
+    return replace(held, refused="", why="")
 
 
 def _unleased(held: Message) -> Message:

@@ -15,6 +15,19 @@ FRONT = 2**52
 """What is taken off the enqueue counter of a message that goes to the front of ready: more than a counter will ever
 reach, and still exact in the doubles that scores are."""
 
+REFUSALS_MAX = 8
+"""How many codes a message remembers to have refused it. More kinds of code than this on one queue are a mistake, and
+the list stands in the message."""
+
+REFUSED_BY_ALL_MS = 10_000
+"""The pause before a message that so many codes have refused is offered to all of them again."""
+
+REFUSED_RINGS = 8
+"""Rings for a message that was refused: whoever is woken may be another worker of the same code, which leaves it."""
+
+WHY_CHARS_MAX = 500
+"""Of the reason of a refusal: it stands in the message until another worker takes it."""
+
 BELL_TOKENS_MAX = 128
 """How many unheard rings a bell keeps. A worker that wakes claims until nothing is left, and a claim that leaves work
 rings again, so more tokens than workers would only wake them in vain."""

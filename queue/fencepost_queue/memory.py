@@ -16,7 +16,7 @@ import msgspec
 
 from fencepost_queue.inspection import Held
 from fencepost_queue.lane import Kind, Lane, Message, Settling, State
-from fencepost_queue.limits import CLAIM_MAX
+from fencepost_queue.limits import CLAIM_MAX, WHY_CHARS_MAX
 from fencepost_queue.protocol import (
     Claimed,
     Delivery,
@@ -137,12 +137,14 @@ class MemoryQueue:
         now = self._server.clock_ms()
         return self._rung([self._server.lane(entry.queue).enqueue(now, entry) for entry in entries])
 
-    async def claim(self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None) -> Claimed:
+    async def claim(
+        self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None, code: str = ""
+    ) -> Claimed:
         lane = self._server.lane(queue)
         now = self._server.clock_ms()
         limit = min(limit, CLAIM_MAX)
         bound = limit if steps is None else steps
-        return self._rung(lane.claim(now, limit, bound, lease_ms, self._token, self._token()))
+        return self._rung(lane.claim(now, limit, bound, lease_ms, self._token, self._token(), code))
 
     async def wait(self, queues: Sequence[str], timeout_ms: int, *, steps: bool = True) -> bool:
         bells = [(name, kind) for kind in (Kind if steps else (Kind.tick,)) for name in queues]
@@ -199,6 +201,10 @@ class MemoryQueue:
         lane = self._server.lanes.get(delivery.queue, Lane(delivery.queue))
         return self._rung(lane.release(self._server.clock_ms(), delivery, delay_ms, proof))
 
+    async def refuse(self, delivery: Delivery, code: str, why: str) -> bool:
+        lane = self._server.lanes.get(delivery.queue, Lane(delivery.queue))
+        return self._rung(lane.refuse(self._server.clock_ms(), delivery, code, why[:WHY_CHARS_MAX]))
+
     async def expire(self, owner: str) -> int:
         now = self._server.clock_ms()
         return self._rung(sum(lane.expire(now, owner) for lane in self._server.lanes.values()))
@@ -218,7 +224,8 @@ class MemoryQueue:
     async def peek(self, queue: str, limit: int) -> list[Peeked]:
         now = self._server.clock_ms()
         lane = self._server.lanes.get(queue, Lane(queue))
-        keys = [key for state in (State.leased, State.ready, State.delayed) for key in lane.in_order(state)]
+        refused = lane.refused_in_order()
+        keys = [*lane.in_order(State.leased), *lane.in_order(State.ready), *refused, *lane.in_order(State.delayed)]
         return [_peeked(now, queue, key, lane.messages[key]) for key in keys[:limit]]
 
     async def lanes(self) -> list[tuple[str, int]]:
@@ -322,7 +329,7 @@ def _depth(now: int, lane: Lane) -> Depth:
     return Depth(
         queue=lane.queue,
         shard=0,
-        ready=len(since),
+        ready=len(since) + len(lane.refused_in_order()),
         leased=sum(key not in over for key in leased),
         delayed=sum(key not in over for key in delayed),
         oldest_ready_ms=now - min(since) if since else None,
@@ -341,6 +348,8 @@ def _peeked(now: int, queue: str, key: str, held: Message) -> Peeked:
         recover=held.recover or held.dirty_recover,
         dirty=held.dirty,
         due_ms=None if held.state is State.ready else max(0, held.at - now),
+        refused=len(held.refused.split(",")) if held.refused else 0,
+        why=held.why,
     )
 
 

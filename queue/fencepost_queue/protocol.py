@@ -123,7 +123,9 @@ class Depth(msgspec.Struct, frozen=True):
 
 
 class Peeked(msgspec.Struct, frozen=True):
-    """One message as it stands, for operators."""
+    """One message as it stands, for operators. ``refused``: how many codes cannot do it; ``why``: what the last of them
+    lacked.
+    """
 
     queue: str
     key: str
@@ -135,6 +137,8 @@ class Peeked(msgspec.Struct, frozen=True):
     recover: bool
     dirty: bool
     due_ms: int | None  # until the delay or the lease ends
+    refused: int = 0
+    why: str = ""
 
 
 class Queue(Protocol):
@@ -152,10 +156,13 @@ class Queue(Protocol):
         """
         ...
 
-    async def claim(self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None) -> Claimed:
+    async def claim(
+        self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None, code: str = ""
+    ) -> Claimed:
         """Promote what is due, reclaim expired leases (crashes + 1, recover), pop up to ``limit``, of which at most
         ``steps`` are step messages (None: no such bound; ticks and steps are ready in two sets, so that a worker
-        whose body slots are full still turns runs). Bounded work per call.
+        whose body slots are full still turns runs). Bounded work per call. ``code``: the fingerprint of the caller's
+        code; what that has refused is left to others, and what others have refused comes first.
         """
         ...
 
@@ -187,6 +194,13 @@ class Queue(Protocol):
     async def release(self, delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> bool:
         """Hand back, not a crash; sets recover. ``proof``: a crash in solitude was seen (proofs + 1). False if it was
         not ours any more.
+        """
+        ...
+
+    async def refuse(self, delivery: Delivery, code: str, why: str) -> bool:
+        """Hand back what the caller's code cannot do: ready at once for other codes, never again for this one, until
+        somebody asks for the message with recover or its turn has come round. Not a crash; recover stays as it was.
+        False if it was not ours any more. ``why`` is for people.
         """
         ...
 

@@ -8,13 +8,26 @@ from importlib.resources import files
 
 import msgspec
 
-from fencepost_queue.limits import BELL_TOKENS_MAX, EXPIRE_SCAN_COUNT, FRONT, ROUNDS_MAX, WORK_PER_CLAIM
+from fencepost_queue.limits import (
+    BELL_TOKENS_MAX,
+    EXPIRE_SCAN_COUNT,
+    FRONT,
+    REFUSALS_MAX,
+    REFUSED_BY_ALL_MS,
+    REFUSED_RINGS,
+    ROUNDS_MAX,
+    WORK_PER_CLAIM,
+)
 
-NAMES = ("claim", "depth", "enqueue", "expire", "inspect", "peek", "release", "renew", "settle", "sweep", "withdraw")
+NAMES = (
+    *("claim", "depth", "enqueue", "expire", "inspect", "peek", "refuse", "release", "renew", "settle", "sweep"),
+    "withdraw",
+)
 
 LIMITS = (
     f"local ROUNDS_MAX, WORK_PER_CLAIM, FRONT = {ROUNDS_MAX}, {WORK_PER_CLAIM}, {FRONT}\n"
     f"local BELL_TOKENS_MAX, EXPIRE_SCAN_COUNT = {BELL_TOKENS_MAX}, {EXPIRE_SCAN_COUNT}\n"
+    f"local REFUSALS_MAX, REFUSED_BY_ALL_MS, REFUSED_RINGS = {REFUSALS_MAX}, {REFUSED_BY_ALL_MS}, {REFUSED_RINGS}\n"
 )
 
 

@@ -31,6 +31,7 @@ class Operation(enum.Enum):
     settle = "settle"
     grant = "grant"
     release = "release"
+    refuse = "refuse"
     expire = "expire"
     withdraw = "withdraw"
     flush = "flush"
@@ -117,6 +118,17 @@ TRANSITIONS: tuple[Transition, ...] = (
         Operation.release,
         (_leased, "by its owner, no delay", _ready, "True"),
         (_leased, "by its owner, a delay", _delayed, "True"),
+        (_dirty, "by its owner", _ready, "True"),
+        (_absent, "", _absent, "False"),
+        (_delayed, "", _delayed, "False"),
+        (_ready, "", _ready, "False"),
+        (_leased, "by another", _leased, "False"),
+        (_dirty, "by another", _dirty, "False"),
+    ),
+    *_rows(
+        Operation.refuse,
+        (_leased, "by its owner", _ready, "True"),
+        (_leased, "by its owner, and many have", _delayed, "True"),
         (_dirty, "by its owner", _ready, "True"),
         (_absent, "", _absent, "False"),
         (_delayed, "", _delayed, "False"),

@@ -25,7 +25,7 @@ from fencepost_queue.keys import (
     lanes_key,
     shard_of,
 )
-from fencepost_queue.limits import CLAIM_MAX
+from fencepost_queue.limits import CLAIM_MAX, WHY_CHARS_MAX
 from fencepost_queue.pipeline import Pipeline
 from fencepost_queue.protocol import (
     Claimed,
@@ -111,14 +111,16 @@ class ValkeyQueue:
                 outcomes[index] = EnqueueOutcome(outcome.decode())
         return [outcomes[i] for i in range(len(entries))]
 
-    async def claim(self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None) -> Claimed:
+    async def claim(
+        self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None, code: str = ""
+    ) -> Claimed:
         limit = min(limit, CLAIM_MAX)
         room = limit if steps is None else steps
         first = self._next_shard = (self._next_shard + 1) % self._shards
         parts: list[Claimed] = []
         for offset in range(self._shards):
             lane = lane_keys(self._namespace, queue, (first + offset) % self._shards)
-            part = await self._claim(lane, limit, room, lease_ms)
+            part = await self._claim(lane, limit, room, lease_ms, code)
             parts.append(part)
             limit -= len(part.deliveries)
             room -= sum(not delivery.key.startswith("t:") for delivery in part.deliveries)
@@ -175,6 +177,12 @@ class ValkeyQueue:
         lane = self._lane(delivery.queue, delivery.key)
         released: int = await self._run("release", lane, delivery.key, delivery.token, delay_ms, int(proof))
         return released == 1
+
+    async def refuse(self, delivery: Delivery, code: str, why: str) -> bool:
+        lane = self._lane(delivery.queue, delivery.key)
+        told = why[:WHY_CHARS_MAX]
+        refused: int = await self._run("refuse", lane, delivery.key, delivery.token, code, told)
+        return refused == 1
 
     async def expire(self, owner: str) -> int:
         ended = 0
@@ -257,8 +265,8 @@ class ValkeyQueue:
             return []
         return (await asyncio.gather(self._register([lane for lane, _ in groups]), *calls))[1:]
 
-    async def _claim(self, lane: LaneKeys, limit: int, steps: int, lease_ms: int) -> Claimed:
-        reply = await self._run("claim", lane, limit, steps, lease_ms, secrets.token_hex(8), self._token_prefix())
+    async def _claim(self, lane: LaneKeys, limit: int, steps: int, lease_ms: int, code: str) -> Claimed:
+        reply = await self._run("claim", lane, limit, steps, lease_ms, secrets.token_hex(8), self._token_prefix(), code)
         generation = reply[0].decode()
         if self._generations.get(lane.member) != generation:
             await self._register([lane])

@@ -18,7 +18,7 @@ from fencepost_queue.protocol import Queue
 from fencepost_queue.valkey import ValkeyQueue
 
 MESSAGES = (Path(__file__).parent / "messages.lua").read_text()
-SETS = ("ticks", "steps", "leases", "delays")
+SETS = ("ticks", "steps", "leases", "delays", "refused")
 START_MS = 1_700_000_000_000
 
 
@@ -133,11 +133,10 @@ class OnServer:
 
 def _message(row: list[Any]) -> Message:
     state = {b"r": State.ready, b"l": State.leased, b"d": State.delayed}[row[0]]
-    at, since, token, crashes, proofs, conflicts, rounds, recover, dirty, dirty_recover, withdrawn, body = row[1:]
+    at, since, token, crashes, proofs, conflicts, rounds, recover, dirty, dirty_recover, withdrawn, body, refused, why = row[1:]
     counts = (crashes, proofs, conflicts, rounds)
-    return Message(
-        state, at, since, token.decode(), body, *counts, recover == 1, dirty == 1, dirty_recover == 1, withdrawn == 1
-    )
+    marks = (recover == 1, dirty == 1, dirty_recover == 1, withdrawn == 1)
+    return Message(state, at, since, token.decode(), body, *counts, *marks, refused.decode(), why.decode())
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from fencepost_queue.lane import Lane, Message, State
+from fencepost_queue.limits import REFUSALS_MAX
 from fencepost_queue.memory import MemoryServer
 from fencepost_queue.protocol import Claimed, Delivery, EnqueueOutcome, Entry, Queue, Renewal, Settled, SettleOutcome
 from fencepost_queue.states import TRANSITIONS, Operation, Standing
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .conftest import OnServer
 
 LANES = ("q", "r")
+CODES = tuple(f"c{n}" for n in range(REFUSALS_MAX + 2))
 KEYS = ("t:1", "t:2", "s:1:a", "s:1:b", "s:2:a")
 LEASES_MS = (200, 1000)
 STEPS = 1500
@@ -32,6 +34,7 @@ OUTCOMES: set[object] = {
     *SettleOutcome,
     *((name, True) for name in ("sweep", "swept", "withdrawn", "begun", "lost", "expired", "recover", "released")),
     *(("released", False), ("swept", False), ("crashes", 0), ("crashes", 2)),
+    *(("refused", True), ("refused", False), "refused by all", "refused and taken"),
 }
 
 
@@ -74,7 +77,7 @@ class Differential:
         operations: list[tuple[Callable[[], Any], int]] = [
             (self.enqueue, 10), (self.claim, 10), (self.settle, 9), (self.renew, 7), (self.release, 4),
             (self.withdraw, 3), (self.expire, 1), (self.sweep, 2), (self.flush, 1), (self.look, 2), (self.flood, 1),
-            (self.grant, 4),
+            (self.grant, 4), (self.refuse, 6), (self.refuse_by_all, 1),
         ]  # fmt: skip
         chosen = self.random.choices([o for o, _ in operations], [w for _, w in operations])[0]
         await chosen()
@@ -95,13 +98,18 @@ class Differential:
         lane, lease = self.random.choice(LANES), self.random.choice(LEASES_MS)
         limit = self.random.choice((0, 1, 1, 2, 9))
         steps = self.random.choice((None, None, 0, 1))
-        expected: Claimed = await model.claim(lane, limit, lease, steps=steps)
-        found: Claimed = await real.claim(lane, limit, lease, steps=steps)
+        code = self.random.choice(("", *CODES[:2]))
+        expected: Claimed = await model.claim(lane, limit, lease, steps=steps, code=code)
+        found: Claimed = await real.claim(lane, limit, lease, steps=steps, code=code)
         assert self.names.same(expected.generation, found.generation)
         assert (expected.sweep, expected.next_due_ms) == (found.sweep, found.next_due_ms)
         assert len(expected.deliveries) == len(found.deliveries)
         for mine, theirs in zip(expected.deliveries, found.deliveries, strict=True):
             self.handed(mine, theirs, owner)
+            refused = self.before.get((lane, mine.key))
+            if refused is not None and refused.refused:
+                assert code not in refused.refused.split(",") or refused.state is not State.ready
+                self.outcomes.add("refused and taken")
         self.outcomes.add(("sweep", expected.sweep))
         self.generations[lane] = [*self.generations[lane][-2:], (expected.generation, found.generation)]
         await self.compare(Operation.claim, LANES)
@@ -169,6 +177,40 @@ class Differential:
         self.outcomes.add(("withdrawn", bool(expected.withdrawn)))
         self.outcomes.add(("lost", bool(expected.lost)))
         await self.compare(Operation.renew, [chosen[0].model] if len(chosen) == 1 else None)
+
+    async def refuse(self) -> None:
+        pair = self.pair()
+        if pair is not None:
+            await self.refuse_one(pair, self.random.choice(CODES[:2]))
+
+    async def refuse_by_all(self) -> None:
+        """One message by each code in turn, until it is offered to all anew."""
+        if not self.pairs:
+            return
+        pair = self.pairs[-1]
+        model, real = self.clients[pair.owner]
+        for code in CODES:
+            place = (pair.model.queue, pair.model.key)
+            if not await self.refuse_one(pair, code):
+                return
+            if self.before[place].state is State.delayed:
+                self.outcomes.add("refused by all")
+                return
+            expected = await model.claim(pair.model.queue, 99, 1_000, code=CODES[-1])
+            found = await real.claim(pair.real.queue, 99, 1_000, code=CODES[-1])
+            for mine, theirs in zip(expected.deliveries, found.deliveries, strict=True):
+                self.handed(mine, theirs, pair.owner)
+            await self.compare(Operation.claim, LANES)
+            mine = [one for one in self.pairs if one.model.key == pair.model.key and one.model.queue == place[0]]
+            pair = mine[-1]
+
+    async def refuse_one(self, pair: Pair, code: str) -> bool:
+        model, real = self.clients[pair.owner]
+        refused = await model.refuse(pair.model, code, f"{code} lacks it")
+        assert await real.refuse(pair.real, code, f"{code} lacks it") is refused
+        self.outcomes.add(("refused", refused))
+        await self.compare(Operation.refuse, [pair.model])
+        return refused
 
     async def release(self) -> None:
         pair = self.pair()
@@ -289,8 +331,11 @@ def standing(message: Message | None) -> Standing:
 
 def sets_of(lane: Lane) -> dict[str, dict[str, int]]:
     """What the sorted sets must hold, by the messages alone."""
-    sets: dict[str, dict[str, int]] = {"ticks": {}, "steps": {}, "leases": {}, "delays": {}}
+    sets: dict[str, dict[str, int]] = {"ticks": {}, "steps": {}, "leases": {}, "delays": {}, "refused": {}}
     for key, message in lane.messages.items():
+        if message.state is State.ready and message.refused:
+            sets["refused"][f"{message.refused}|{key}"] = message.at
+            continue
         ready = "ticks" if key.startswith("t:") else "steps"
         name = {State.ready: ready, State.leased: "leases", State.delayed: "delays"}[message.state]
         sets[name][key] = message.at

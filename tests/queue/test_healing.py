@@ -70,6 +70,19 @@ async def test_h43_an_entry_whose_message_is_gone_is_discarded(on_valkey: OnServ
     assert set((await on_valkey.sets("q"))[name]) == expected
 
 
+async def test_h43_an_entry_of_a_refusal_that_is_no_more_is_discarded(on_valkey: OnServer) -> None:
+    """Gone, taken by others, refused by others since, or no entry that was ever written."""
+    a = on_valkey.client("a")
+    await a.enqueue([Entry("q", "t:1"), Entry("q", "s:1:a")])
+    (first, second) = (await a.claim("q", 9, LEASE_MS)).deliveries
+    assert await a.refuse(first, "c1", "")
+    entries = {f"c0|t:{i}": 0 for i in range(100)} | {f"c1,c0|{first.key}": 0, f"c0|{second.key}": 0, "t:7": 0}
+    await on_valkey.raw.zadd(on_valkey.key("q", "refused"), entries)
+    taken = [d.key for _ in range(3) for d in (await a.claim("q", 9, LEASE_MS, code="c2")).deliveries]
+    assert taken == [first.key]
+    assert (await on_valkey.sets("q"))["refused"] == {}
+
+
 async def test_h43_an_entry_in_a_set_that_the_message_does_not_call_for_is_discarded(on_valkey: OnServer) -> None:
     """F13: a key that is popped and is not ready is not delivered a second time."""
     a, b = on_valkey.client("a"), on_valkey.client("b")
@@ -80,7 +93,7 @@ async def test_h43_an_entry_in_a_set_that_the_message_does_not_call_for_is_disca
     assert (await b.claim("q", 1, LEASE_MS)).deliveries == ()
     assert (await a.renew([held], LEASE_MS)).lost == ()
     assert await on_valkey.sets("q") == {
-        "ticks": {}, "steps": {}, "delays": {}, "leases": {"t:1": on_valkey.clock() + LEASE_MS},
+        "ticks": {}, "steps": {}, "delays": {}, "refused": {}, "leases": {"t:1": on_valkey.clock() + LEASE_MS},
     }  # fmt: skip
 
 

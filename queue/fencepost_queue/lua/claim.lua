@@ -1,5 +1,5 @@
 -- Why: a hand-over must leave no moment in which a message is in nobody's hands, and only the server knows what is due.
--- ARGV: now, limit, steps, lease, new generation, token prefix.
+-- ARGV: now, limit, steps, lease, new generation, token prefix, the caller's code (empty: it says nothing of it).
 -- Answers generation, sweep, next due (-1: none), then one array per delivery.
 local limit, steps, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 
@@ -39,10 +39,12 @@ local answer = {generation, sweep, -1}
 local taken, room, stale = 0, {[TICKS] = limit, [STEPS] = math.min(steps, limit)}, 0
 
 -- Leases the message of a ready entry; false if there is none, and the entry is gone (F13).
-local function take(set, key)
+local function take(set, key, from, member)
   local message = load(key)
-  if not message or message[STATE] ~= 'r' then
-    redis.call('ZREM', set, key)
+  local home, place
+  if message and message[STATE] == 'r' then home, place = set_of('r', key, message) end
+  if home ~= (from or set) or place ~= (member or key) then
+    redis.call('ZREM', from or set, member or key)
     stale = stale + 1
     return false
   end
@@ -74,16 +76,48 @@ local function pass()
   return clean
 end
 
+-- What others have refused, first, for it has waited its turn already. Entries with the same refusals are side by side,
+-- so those of this caller's code are passed over at once, however many they are.
+local function take_refused(codes, set, letter)
+  local begin, beyond = '[' .. codes .. '|' .. letter .. ':', '(' .. codes .. '|' .. letter .. ';'
+  repeat
+    local clean, free = true, math.min(room[set], limit - taken)
+    local found = free > 0 and redis.call('ZRANGEBYLEX', REFUSED, begin, beyond, 'LIMIT', 0, free) or {}
+    for _, member in ipairs(found) do
+      clean = take(set, string.sub(member, #codes + 2), REFUSED, member) and clean
+    end
+  until clean or stale >= WORK_PER_CLAIM
+end
+
+local function pass_refused()
+  local from = '-'
+  for _ = 1, WORK_PER_CLAIM do
+    local head = redis.call('ZRANGEBYLEX', REFUSED, from, '+', 'LIMIT', 0, 1)[1]
+    if not head or taken >= limit or stale >= WORK_PER_CLAIM then return end
+    local codes = string.match(head, '^([^|]*)|')
+    if not codes then
+      redis.call('ZREM', REFUSED, head)
+    elseif not string.find(',' .. codes .. ',', ',' .. ARGV[7] .. ',', 1, true) then
+      take_refused(codes, STEPS, 's')
+      take_refused(codes, TICKS, 't')
+    end
+    if codes then from = '(' .. codes .. '}' end
+  end
+end
+
+if limit > 0 and redis.call('EXISTS', REFUSED) == 1 then pass_refused() end
+
 while taken < limit and stale < WORK_PER_CLAIM do
   if pass() then break end
 end
+local refused = redis.call('EXISTS', REFUSED) == 1
 
 -- A caller that still has room for a kind and left none ready knows when to come back: unheard rings are moot. A caller
 -- that took its fill has another of the idle look for what is left or comes due. A caller without room for steps says
--- nothing about them, or it would wake itself for ever.
+-- nothing about them, or it would wake itself for ever. What somebody has refused may be what unheard rings are for.
 local function hand_on(set, bell, also)
   local ready = redis.call('EXISTS', set) == 1
-  if not ready and taken < limit and room[set] > 0 then
+  if not ready and not refused and taken < limit and room[set] > 0 then
     redis.call('DEL', bell)
   elseif (ready or (also and taken == limit)) and redis.call('EXISTS', bell) == 0 then
     ring(bell)

@@ -23,5 +23,5 @@ for index, set in ipairs({LEASES, DELAYS}) do
   over = over + ended
   counts[index] = redis.call('ZCARD', set) - ended
 end
-local ready = redis.call('ZCARD', TICKS) + redis.call('ZCARD', STEPS) + over
+local ready = redis.call('ZCARD', TICKS) + redis.call('ZCARD', STEPS) + redis.call('ZCARD', REFUSED) + over
 return {ready, counts[1], counts[2], oldest}

@@ -10,18 +10,19 @@ if #ARGV > 3 then
 else
   local scan = redis.call('HSCAN', MESSAGES, ARGV[2], 'COUNT', tonumber(ARGV[3]))
   cursor = scan[1]
-  for i = 1, #scan[2], 2 do found[#found + 1] = {scan[2][i], cmsgpack.unpack(scan[2][i + 1])} end
+  for i = 1, #scan[2], 2 do found[#found + 1] = {scan[2][i], unpacked(scan[2][i + 1])} end
 end
 
 local answer = {cursor}
 for _, pair in ipairs(found) do
   local key, message = pair[1], pair[2]
   local state = message[STATE]
+  local set, member = set_of(state, key, message)
   answer[#answer + 1] = {
     key, state, owner_of(message[TOKEN]), message[CRASHES], message[PROOFS], message[CONFLICTS],
     either(message[RECOVER], message[DIRTY_RECOVER]), message[DIRTY],
     state == 'r' and 0 or message[AT] - now, state == 'r' and now - message[SINCE] or -1,
-    redis.call('ZSCORE', set_of(state, key), key) and 1 or 0,
+    redis.call('ZSCORE', set, member) and 1 or 0,
   }
 end
 return answer

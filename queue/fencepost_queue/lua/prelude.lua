@@ -1,9 +1,9 @@
 -- Why: every script of a lane must see its messages the same way; this text stands in front of each of them.
 -- The hash of messages is the authority, one packed value per key. The sorted sets only say in which order to look:
 -- an entry whose message does not call for it is discarded, a message whose entry is lost gets it back.
-local MESSAGES, TICKS, STEPS, LEASES, DELAYS, TICK_BELL, STEP_BELL, COUNTER, GENERATION, SWEEP = unpack(KEYS)
+local MESSAGES, TICKS, STEPS, LEASES, DELAYS, TICK_BELL, STEP_BELL, COUNTER, GENERATION, SWEEP, REFUSED = unpack(KEYS)
 local STATE, AT, SINCE, TOKEN, CRASHES, PROOFS, CONFLICTS, ROUNDS = 1, 2, 3, 4, 5, 6, 7, 8
-local RECOVER, DIRTY, DIRTY_RECOVER, WITHDRAWN, BODY = 9, 10, 11, 12, 13
+local RECOVER, DIRTY, DIRTY_RECOVER, WITHDRAWN, BODY, CODES, WHY = 9, 10, 11, 12, 13, 14, 15
 
 -- ARGV[1] is empty in production: the server's clock is the only one. Tests put milliseconds there.
 local now = tonumber(ARGV[1])
@@ -12,9 +12,16 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local function unpacked(packed)
+  local message = cmsgpack.unpack(packed)
+  -- Written by a version that knew of no refusals.
+  message[CODES], message[WHY] = message[CODES] or '', message[WHY] or ''
+  return message
+end
+
 local function load(key)
   local packed = redis.call('HGET', MESSAGES, key)
-  return packed and cmsgpack.unpack(packed)
+  return packed and unpacked(packed)
 end
 
 local function save(key, message)
@@ -22,21 +29,23 @@ local function save(key, message)
 end
 
 local function create(body, recover, conflicts)
-  return {'', 0, 0, '', 0, 0, conflicts, 0, recover, 0, 0, 0, body}
+  return {'', 0, 0, '', 0, 0, conflicts, 0, recover, 0, 0, 0, body, '', ''}
 end
 
 local function is_tick(key)
   return string.sub(key, 1, 2) == 't:'
 end
 
--- The set that a state calls for.
-local function set_of(state, key)
-  if state == 'r' then return is_tick(key) and TICKS or STEPS end
-  return state == 'l' and LEASES or DELAYS
+-- The set that a state calls for, and the message's member in it. What somebody's code has refused is in a set of its
+-- own, all with one score: so it is in the order of its members, those with the same refusals side by side.
+local function set_of(state, key, message)
+  if state == 'r' and message[CODES] ~= '' then return REFUSED, message[CODES] .. '|' .. key end
+  if state == 'r' then return is_tick(key) and TICKS or STEPS, key end
+  return state == 'l' and LEASES or DELAYS, key
 end
 
 local function leave(key, message)
-  if message[STATE] ~= '' then redis.call('ZREM', set_of(message[STATE], key), key) end
+  if message[STATE] ~= '' then redis.call('ZREM', set_of(message[STATE], key, message)) end
 end
 
 local function ring(bell)
@@ -49,9 +58,20 @@ end
 
 local function enter(key, message, state, at, since)
   if message[STATE] ~= state then leave(key, message) end
+  local set, member = set_of(state, key, message)
+  if set == REFUSED then at = 0 end
   message[STATE], message[AT], message[SINCE] = state, at, since
-  redis.call('ZADD', set_of(state, key), at, key)
+  redis.call('ZADD', set, at, member)
   save(key, message)
+end
+
+-- Whatever was refused before: every code may have a look at it.
+local function offer_to_all(key, message)
+  if message[STATE] == 'r' then
+    leave(key, message)
+    message[STATE] = ''
+  end
+  message[CODES], message[WHY] = '', ''
 end
 
 -- Every mark that belonged to a lease goes with it.
@@ -101,7 +121,8 @@ end
 -- What an absorbed request leaves behind: the flag, and the set entry that the state calls for.
 local function absorb(key, message)
   save(key, message)
-  local added = redis.call('ZADD', set_of(message[STATE], key), 'NX', message[AT], key)
+  local set, member = set_of(message[STATE], key, message)
+  local added = redis.call('ZADD', set, 'NX', message[AT], member)
   if added == 1 and message[STATE] == 'r' then ring_for(key) end
 end
 
@@ -126,6 +147,11 @@ local function enqueue(key, body, delay, recover, conflicts)
     return is_tick(key) and 'dirty' or 'absorbed'
   end
   message[RECOVER] = either(message[RECOVER], recover)
+  if message[STATE] == 'r' and message[CODES] ~= '' and recover == 1 then
+    offer_to_all(key, message)
+    make_ready(key, message)
+    return 'absorbed'
+  end
   if message[STATE] == 'd' and delay <= 0 then
     make_ready(key, message)
     return 'earlier'

@@ -22,6 +22,7 @@ if message then
     leave(key, message)
     redis.call('HDEL', MESSAGES, key)
   else
+    offer_to_all(key, message)
     message[RECOVER] = either(carried, message[DIRTY_RECOVER])
     message[CRASHES], message[PROOFS], message[CONFLICTS] = 0, 0, conflicts
     if message[ROUNDS] >= ROUNDS_MAX then
