@@ -50,7 +50,7 @@ async def test_a_body_runs_in_another_process(steps: Any) -> None:
     assert pid != os.getpid()
 
 
-def in_folder(folder: str, module: str, qualname: str, data: bytes, context: StepContext) -> tuple[bool, bytes]:
+def in_folder(folder: str, module: str, qualname: str, data: bytes, context: StepContext) -> tuple[bool | None, bytes]:
     """In the other process: make the folder importable first."""
     sys.path.insert(0, folder)
     return call_encoded(module, qualname, data, context)
@@ -76,7 +76,21 @@ def test_sys_exit_in_a_body_is_the_steps_error(steps: Any) -> None:
     assert caught.value.type == "builtins.SystemExit"
 
 
-def test_a_name_that_is_no_step_there_is_refused_with_the_way_out() -> None:
-    """A script's own steps are not found elsewhere."""
-    with pytest.raises(errors.StepNotRegistered, match="a module that can be imported"):
-        outcome_of(call_encoded("__main__", "nothing_of_this_name", b"", CONTEXT))
+def test_h131_a_name_that_is_no_step_there_is_that_process_s_lack() -> None:
+    """A script's own steps are not found elsewhere, nor what a deploy has renamed since: no outcome of the step."""
+    told, words = call_encoded("__main__", "nothing_of_this_name", b"", CONTEXT)
+    assert told is None
+    assert b"a module that can be imported" in words
+    told, words = call_encoded("no_such_module", "step", b"", CONTEXT)
+    assert (told, b"no_such_module" in words) == (None, True)
+
+
+def test_h131_arguments_of_other_code_are_no_error_of_the_step(steps: Any) -> None:
+    """The files changed since the worker loaded them. Where the signature is the caller's, they are its own error."""
+    module, name = steps.crunch.reference
+    args = steps.crunch_async.arguments.encode((steps.Job(1),), {})[:1] + b"\x92\x93\x01\x02\x03\x80"
+    told, words = call_encoded(module, name, args, CONTEXT, b"another")
+    assert told is None
+    assert b"another signature" in words
+    told, _ = call_encoded(module, name, args, CONTEXT, steps.crunch.arguments.fingerprint)
+    assert told is False

@@ -18,6 +18,7 @@ IDS = (
     *(f"H{n}" for n in range(80, 87)),
     *(f"H{n}" for n in range(90, 116)),
     *(f"H{n}" for n in range(120, 131)),
+    *(f"H{n}" for n in range(131, 134)),
     *(f"H{n}" for n in range(139, 141)),
     *(f"H{n}" for n in range(147, 149)),
     "H163",

@@ -185,34 +185,36 @@ def test_fatal_counts_where_it_left_the_body(way: Callable[[Exception], Exceptio
     run(main)
 
 
-def test_a_step_that_is_not_registered_is_catchable() -> None:
-    """RUNTIME_ERROR if nobody catches it; no attempt is spent on waiting."""
+def test_h131_a_step_that_is_not_registered_waits_for_a_worker_that_has_it() -> None:
+    """No error of the step, whoever asked for it; its schedule_to_start bounds the wait."""
 
     async def main() -> None:
         world = World()
         elsewhere = Registry()
 
         @step(registry=elsewhere)
-        async def unknown() -> None:
-            return None
+        async def unknown() -> str:
+            return "done elsewhere"
 
         @workflow(registry=world.registry)
-        async def catches() -> str:
+        async def waits() -> str:
+            return await unknown()
+
+        @workflow(registry=world.registry)
+        async def bounded() -> str | None:
             try:
-                await unknown()
-            except errors.StepNotRegistered as error:
-                return str(error)
-            return ""
+                return await unknown.with_options(schedule_to_start=20)()
+            except errors.StepTimeout as late:
+                return late.which
 
-        @workflow(registry=world.registry)
-        async def lets_through() -> None:
-            await unknown()
-
-        async with world.worker("A"):
-            told = await (await world.start(catches)).result(60)
-            assert "'unknown' is not registered" in told
-            assert "start the worker with the module" in told
-        assert (await outcome(world, lets_through)).code == errors.RUNTIME_ERROR
+        async with world.worker("A") as a:
+            started, late = await world.start(waits), await world.start(bounded)
+            assert await late.result(60) == "schedule_to_start"
+            assert await world.shape(started) == ["run_created", "run_started", "step_created unknown#1"]
+            assert a.calls.count(("queue", "refuse")) == 2, "once per step: not again and again"
+            world.registry = elsewhere
+            async with world.worker("B"):
+                assert await started.result(5) == "done elsewhere"
 
     run(main)
 

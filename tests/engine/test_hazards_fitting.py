@@ -237,7 +237,7 @@ def test_h126_the_time_of_a_step_with_a_long_name_is_told() -> None:
         world = World(payload_bytes_max=LIMIT)
         seen: list[str] = []
 
-        @step(name="n" * 900, registry=world.registry, queue="nobody", schedule_to_start=5)
+        @step(name="n" * 880, registry=world.registry, queue="nobody", schedule_to_start=5)
         async def waits() -> None: ...
 
         @workflow(registry=world.registry)

@@ -10,6 +10,7 @@ from tests.hazards import (
     removals_of_leases,
     removals_of_processes,
     removals_of_replay,
+    removals_of_skew,
     removals_of_streams_and_steps,
     removals_of_the_log,
     removals_of_the_queue,
@@ -22,6 +23,7 @@ __all__ = ["REGISTRY"]
 
 MODULES = (
     removals_of_bodies,
+    removals_of_skew,
     removals_of_the_log,
     removals_of_the_queue,
     removals_of_replay,

@@ -28,7 +28,9 @@ class WorkerProcess:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, config: Config, fault: str = "", *options: str) -> WorkerProcess:
+    async def start(
+        cls, config: Config, fault: str = "", *options: str, module: str = "kill_flows", folder: Path = FOLDER
+    ) -> WorkerProcess:
         """Start one; it is ready when this returns. ``fault``: see fencepost.engine.faults."""
         environ = {
             "PATH": os.environ["PATH"],
@@ -41,6 +43,7 @@ class WorkerProcess:
             "FENCEPOST_LEASE_SECONDS": str(config.lease_seconds),
             "FENCEPOST_RENEWAL_SECONDS": str(config.renewal_seconds),
             "FENCEPOST_IDLE_BLOCK_SECONDS": str(config.idle_block_seconds),
+            "FENCEPOST_RECONCILE_PERIOD_SECONDS": str(config.reconcile_period_seconds),
             "FENCEPOST_REPLAY_BUDGET_SECONDS": str(config.replay_budget_seconds),
             "PYTHONUNBUFFERED": "1",
         }
@@ -49,9 +52,9 @@ class WorkerProcess:
             "-m",
             "fencepost.cli.main",
             "worker",
-            "kill_flows",
+            module,
             *(options or ("--no-supervisor",)),
-            cwd=FOLDER,
+            cwd=folder,
             env=environ,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -88,9 +91,11 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker(config: Config, fault: str = "", *options: str) -> AsyncGenerator[WorkerProcess]:
+async def worker(
+    config: Config, fault: str = "", *options: str, module: str = "kill_flows", folder: Path = FOLDER
+) -> AsyncGenerator[WorkerProcess]:
     """A worker process that is gone when the block is left."""
-    started = await WorkerProcess.start(config, fault, *options)
+    started = await WorkerProcess.start(config, fault, *options, module=module, folder=folder)
     try:
         yield started
     finally:

@@ -133,7 +133,22 @@ class OnServer:
 
 def _message(row: list[Any]) -> Message:
     state = {b"r": State.ready, b"l": State.leased, b"d": State.delayed}[row[0]]
-    at, since, token, crashes, proofs, conflicts, rounds, recover, dirty, dirty_recover, withdrawn, body, refused, why = row[1:]
+    (
+        at,
+        since,
+        token,
+        crashes,
+        proofs,
+        conflicts,
+        rounds,
+        recover,
+        dirty,
+        dirty_recover,
+        withdrawn,
+        body,
+        refused,
+        why,
+    ) = row[1:]
     counts = (crashes, proofs, conflicts, rounds)
     marks = (recover == 1, dirty == 1, dirty_recover == 1, withdrawn == 1)
     return Message(state, at, since, token.decode(), body, *counts, *marks, refused.decode(), why.decode())

@@ -33,7 +33,8 @@ SERVER = contextvars.Context()
 
 COUNTED = frozenset(
     {
-        *("append", "load", "load_entity", "touch", "park", "start", "settle", "enqueue", "release", "withdraw"),
+        *("append", "load", "load_entity", "touch", "park", "start", "settle", "enqueue", "release", "refuse"),
+        "withdraw",
         *("publish", "write_stream", "beat", "commit"),
     }
 )
@@ -331,11 +332,13 @@ class QueueWire:
         self.__dict__[op] = through
         return through
 
-    async def claim(self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None) -> Claimed:
+    async def claim(
+        self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None, code: str = ""
+    ) -> Claimed:
         """As the queue's; counted when it brings something."""
         wire = self._wire
         claimed: Claimed = await wire.call(
-            "queue", "claim", lambda: self._client.claim(queue, limit, lease_ms, steps=steps), QueueTrouble
+            "queue", "claim", lambda: self._client.claim(queue, limit, lease_ms, steps=steps, code=code), QueueTrouble
         )
         if claimed.deliveries:
             wire.on_beat()

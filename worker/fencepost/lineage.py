@@ -27,6 +27,7 @@ def child_run(parent: Run, parent_created: Event, entity: str, record: ChildCrea
         timeout=record.timeout,
         secret=secret_of(secret, parent.run_id, f"child:{entity}")[:16].hex() if secret else "",
         origin=Origin(parent=parent.run_id, entity=entity, queue=parent.queue, root=root),
+        fingerprint=record.fingerprint,
     )
     return NewRun(
         run_id=record.run,
@@ -47,7 +48,9 @@ def successor_run(run: Run, created: Event, ended: Event, grace: int) -> NewRun:
     before = unpack(created.payload, RunCreated)
     origin = before.origin or Origin()
     origin = msgspec.structs.replace(origin, previous=run.run_id, first=origin.first or run.run_id)
-    created_anew = msgspec.structs.replace(before, input=record.args, attributes=record.attributes, origin=origin)
+    created_anew = msgspec.structs.replace(
+        before, input=record.args, attributes=record.attributes, origin=origin, fingerprint=record.fingerprint
+    )
     return NewRun(
         run_id=record.run,
         workflow=run.workflow,

@@ -17,6 +17,10 @@ payload.py).
 """
 
 
+FINGERPRINT = b"\xa2fp"
+"""How the name of a fingerprint stands in a record: a record without these bytes has none, and need not be decoded."""
+
+
 class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a step is run, as recorded when it was asked for. Seconds; None: unbounded.
 
@@ -82,13 +86,15 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
 class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     """``input``: the user value ``[args, kwargs]``. ``timeout``: seconds (None: unbounded). ``secret``: random bytes in
     hex, drawn by the client once; what the default tokens of hooks are derived from. ``origin``: None for a run that a
-    client has started."""
+    client has started. ``fingerprint``: of the signature that encoded the input (see authoring/fingerprint.py; empty
+    here and below: not known, as of a start by name)."""
 
     input: bytes
     attributes: dict[str, str] = {}
     timeout: float | None = None
     secret: str = ""
     origin: Origin | None = None
+    fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 
 class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -99,19 +105,22 @@ class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StepCreated(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``args``: the user value ``[args, kwargs]``. ``queue``: None = the run's. ``mode``: async, thread or process."""
+    """``args``: the user value ``[args, kwargs]``. ``queue``: None = the run's. ``mode``: async, thread or process.
+    ``fingerprint``: of the step's signature where it was called."""
 
     name: str
     args: bytes
     queue: str | None = None
     mode: str = "async"
     policy: Policy = Policy()
+    fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 
 class StepStarted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Who runs the attempt."""
+    """Who runs the attempt. ``fingerprint``: of the step's signature there, if it is another than the caller's."""
 
     worker: str
+    fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 
 class StepEnded(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -129,12 +138,13 @@ class WaitCreated(msgspec.Struct, frozen=True, omit_defaults=True):
 class HookCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     """``name``: the payload type's name, for people. ``metadata``: a user value for senders (None: none was given).
     ``http``: webhooks may reach it. ``respond``: seconds that senders wait for the workflow's answer (None: there is
-    none)."""
+    none). ``fingerprint``: of the payload's type."""
 
     name: str
     metadata: bytes | None = None
     http: bool = False
     respond: float | None = None
+    fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 
 class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -151,7 +161,8 @@ PARENT_CLOSE = (CANCEL, ABANDON, TERMINATE)
 
 class ChildCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     """``name``: of the workflow. ``args``: the user value ``[args, kwargs]``. ``run``: the child's run id. ``queue``:
-    None = the parent's. ``timeout``: of the child's whole run, seconds (None: unbounded). ``key``: its start key."""
+    None = the parent's. ``timeout``: of the child's whole run, seconds (None: unbounded). ``key``: its start key.
+    ``fingerprint``: of the workflow's signature where it was called."""
 
     name: str
     args: bytes
@@ -160,6 +171,7 @@ class ChildCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     parent_close: str = CANCEL
     timeout: float | None = None
     key: str | None = None
+    fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 
 class ChildCancelRequested(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -179,11 +191,12 @@ class ChildEnded(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class RunContinued(msgspec.Struct, frozen=True, omit_defaults=True):
     """run_continued. ``run``: the id of the run that goes on. ``args``: its user value ``[args, kwargs]``.
-    ``attributes``: what it begins with, as in RunCreated."""
+    ``attributes``: what it begins with, as in RunCreated. ``fingerprint``: of the workflow's signature."""
 
     run: str
     args: bytes
     attributes: dict[str, str] = {}
+    fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 
 class RunFailed(msgspec.Struct, frozen=True, omit_defaults=True):

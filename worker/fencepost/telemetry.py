@@ -74,7 +74,14 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
     "limit_near": ("warning", "a run comes near one of its limits: run, limit, value, bound"),
     "log_corrupt": ("error", "a run's log is not dense; the run is parked for an operator: run, error"),
-    "workflow_missing": ("warning", "no code for this workflow in this worker; the tick is released: workflow, run"),
+    "workflow_missing": (
+        "warning",
+        "no code for this workflow in this worker; its ticks are left to others: workflow, run, lack, count",
+    ),
+    "code_unfit": (
+        "warning",
+        "a step or run needs other code and is left to other workers: name, run, lack, count",
+    ),
     "payload_key_missing": (
         "warning",
         "a value is encrypted with a key that this worker does not have; the message is released: key, run",
@@ -121,6 +128,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 _LOGGERS: dict[str, tuple[str, ...]] = {
     RUNS: (
         "arguments_changed",
+        "code_unfit",
         "fence_conflict",
         "limit_near",
         "log_corrupt",

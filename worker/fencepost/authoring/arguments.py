@@ -17,6 +17,7 @@ import msgspec
 
 from fencepost import payload
 from fencepost.authoring.annotations import Annotations
+from fencepost.authoring.fingerprint import fingerprint_of
 from fencepost.errors import ArgumentError, PayloadError
 from fencepost.payload_plans import bare, hints_of
 
@@ -39,6 +40,7 @@ class Arguments:
         self._signature = inspect.signature(fn)
         self._annotations = Annotations(fn, name, self._signature)
         self._result_known = False
+        self._fingerprint = b""
         parameters = self._signature.parameters.values()
         self._positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
@@ -58,6 +60,13 @@ class Arguments:
     def types(self) -> Mapping[str, Any]:
         """The annotations by parameter, and ``return``. Raises PayloadError for one that cannot be resolved."""
         return self._annotations.types()
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Which version of the signature this is; see fingerprint.py."""
+        if not self._fingerprint:
+            self._fingerprint = fingerprint_of(self._signature, self._annotations.known())
+        return self._fingerprint
 
     @property
     def result_type(self) -> Any:

@@ -44,4 +44,4 @@ def continued(args: tuple[Any, ...], kwargs: Mapping[str, Any], workflow: str | 
             f"{workflow}.continue_as_new() was called in a run of {name}: a run goes on as the workflow that it is; "
             f"call {name}.continue_as_new(...), or start the other one with `await {workflow}(...)`"
         )
-    raise ContinueAsNew(arguments.encode(args, kwargs))
+    raise ContinueAsNew(arguments.encode(args, kwargs), arguments.fingerprint)

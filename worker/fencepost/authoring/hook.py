@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, cast, overload
 from fencepost import payload
 from fencepost import payload_places as places
 from fencepost.answers import entity_of
+from fencepost.authoring.fingerprint import type_fingerprint
 from fencepost.errors import HookConflict, NotInWorkflow, PayloadError
 from fencepost.records import Answered, HookCreated, pack
 from fencepost.replay import interface
@@ -73,7 +74,8 @@ def hook(
     chosen = token if token is not None else asking.secret(entity)[:16].hex()
     seconds = _deadline(respond)
     told = None if metadata is None else payload.encode(dict(metadata), path=f"metadata of hook {chosen!r}")
-    return Hook(asking, entity, chosen, as_type, HookCreated(places.type_name(as_type), told, http, seconds))
+    own = type_fingerprint(as_type)
+    return Hook(asking, entity, chosen, as_type, HookCreated(places.type_name(as_type), told, http, seconds, own))
 
 
 def _deadline(respond: timedelta | float | None) -> float | None:
@@ -101,6 +103,8 @@ class Hook(Generic[T]):
         self._closed = False
         self._conflict_with: str | None = None
         self._asking = asking
+        self._entity = entity
+        self._fingerprint = record.fingerprint
         self._last: Event | None = None  # the payload that can be answered
         # Built now, so that a type that cannot be decoded is refused here and not when somebody has sent one.
         if payload.codec_of(as_type, f"hook {token!r}").plan is not None:
@@ -176,4 +180,9 @@ class Hook(Generic[T]):
             self._conflict_with = event.dedupe or "unknown"
             raise HookConflict(self.token, self._conflict_with)
         self._last = event
-        return cast(T, payload.decode(event.payload, self._type, path=f"payload of hook {self.token!r}"))
+        try:
+            return cast(T, payload.decode(event.payload, self._type, path=f"payload of hook {self.token!r}"))
+        except PayloadError as error:
+            if self._asking.written_by(self._entity, 0, self._fingerprint) != self._fingerprint:
+                self._asking.unfit(f"hook {self._entity} was opened by other code, for another type: {error}")
+            raise

@@ -23,12 +23,19 @@ def prepare(module: str) -> None:
         importlib.import_module(module)
 
 
-def call_encoded(module: str, qualname: str, args: bytes, context: StepContext) -> tuple[bool, bytes]:
-    """Run in the other process: the step's body with the recorded arguments.
+def call_encoded(
+    module: str, qualname: str, args: bytes, context: StepContext, fingerprint: bytes = b""
+) -> tuple[bool | None, bytes]:
+    """Run in the other process: the step's body with the recorded arguments. ``fingerprint``: of the step's signature
+    in the process that asks.
 
-    Returns True and the encoded result, or False and a packed StepEnded. An ``async def`` body runs in a loop of its
+    Returns True and the encoded result, or False and a packed StepEnded, or None and why this process cannot run it:
+    its code was loaded from other files than the asking process has loaded. An ``async def`` body runs in a loop of its
     own. Raises nothing that the body raises, of whatever class: whoever asked decides by the record.
     """
+    lack = _lack_here(module, qualname, args, fingerprint)
+    if lack is not None:
+        return None, lack.encode(errors="replace")
     try:
         step = find_step(module, qualname)
         positional, named = step.decode_args(args)
@@ -41,7 +48,23 @@ def call_encoded(module: str, qualname: str, args: bytes, context: StepContext) 
         return False, pack(StepEnded(failure_of(error)))
 
 
-def outcome_of(answer: tuple[bool, bytes]) -> bytes:
+def _lack_here(module: str, qualname: str, args: bytes, fingerprint: bytes) -> str | None:
+    """What keeps this process's code from running the step; None: nothing does, or it is the code that was called."""
+    place = f"{module}.{qualname} in another process"
+    try:
+        step = find_step(module, qualname)
+    except Exception as error:  # noqa: BLE001 - importing a module runs whatever it says
+        return f"{place}: {type(error).__name__}: {error}"
+    if step.arguments.fingerprint == fingerprint:
+        return None
+    try:
+        step.decode_args(args)
+    except (errors.ArgumentError, errors.PayloadError) as error:
+        return f"{place} has another signature: {error}"
+    return None
+
+
+def outcome_of(answer: tuple[bool | None, bytes]) -> bytes:
     """The encoded result of an answer of ``call_encoded``. Raises the body's exception, rebuilt."""
     succeeded, data = answer
     if succeeded:

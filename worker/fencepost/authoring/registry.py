@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, cast
 
+from fencepost.authoring.fingerprint import joined_fingerprint
 from fencepost.errors import DuplicateName
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ class Registry:
     def __init__(self) -> None:
         self.workflows: dict[str, Workflow[..., Any]] = {}
         self.steps: dict[str, Step[..., Any]] = {}
+        self._fingerprint = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """Which code this is, as far as it matters for what a process can do: names and signatures."""
+        if not self._fingerprint:
+            known = [
+                *((f"workflow {name}", made.arguments.fingerprint) for name, made in sorted(self.workflows.items())),
+                *((f"step {name}", made.arguments.fingerprint) for name, made in sorted(self.steps.items())),
+            ]
+            self._fingerprint = joined_fingerprint(known)
+        return self._fingerprint
 
     def find_workflow(self, name: str) -> Workflow[..., Any] | None:
         """The workflow of that name, None if this process does not have its code."""
@@ -38,6 +51,7 @@ class Registry:
         if known is not None:
             _refuse_another("workflow", workflow.name, known.fn, workflow.fn)
         self.workflows[workflow.name] = workflow
+        self._fingerprint = ""
 
     def add_step(self, step: Step[..., Any]) -> None:
         """Register. Raises DuplicateName, with both locations."""
@@ -45,6 +59,7 @@ class Registry:
         if known is not None:
             _refuse_another("step", step.name, known.fn, step.fn)
         self.steps[step.name] = step
+        self._fingerprint = ""
 
 
 def _ours(name: str) -> Step[..., Any] | None:

@@ -16,6 +16,7 @@ from fencepost import payload
 from fencepost.authoring import registry
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.retry import name_of
+from fencepost.errors import PayloadError
 from fencepost.failure import exception_of
 from fencepost.records import Policy, StepCreated, StepEnded, pack, unpack
 from fencepost.replay import interface
@@ -234,9 +235,16 @@ class Step(Generic[P, R]):
         self, asking: interface.Asking, entity: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> R:
         data = self.arguments.encode(args, kwargs)
-        event = await asking.step(entity, pack(StepCreated(self.name, data, self.queue, self.mode, self.policy)))
+        own = self.arguments.fingerprint
+        created = StepCreated(self.name, data, self.queue, self.mode, self.policy, own)
+        event = await asking.step(entity, pack(created))
         if event.type is EventType.step_completed:
-            return self.decode_result(event.payload)
+            try:
+                return self.decode_result(event.payload)
+            except PayloadError as error:
+                if asking.written_by(entity, event.attempt, own) != own:
+                    asking.unfit(f"the result of step {entity} was written by other code: {error}")
+                raise
         raise exception_of(unpack(event.payload, StepEnded).error)
 
     async def _run_here(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:

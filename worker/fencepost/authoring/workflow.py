@@ -7,6 +7,7 @@ import functools
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
@@ -17,7 +18,7 @@ from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.child import ChildHandle, called
 from fencepost.authoring.continuing import RUNNING, continued
 from fencepost.authoring.step import check_body, seconds_of
-from fencepost.errors import NotInWorkflow
+from fencepost.errors import ArgumentError, NotInWorkflow, PayloadError
 from fencepost.failure import failure_of, run_code
 from fencepost.records import CANCEL, PARENT_CLOSE, ChildCreated, RunCreated, RunFailed, pack, unpack
 from fencepost.replay import interface
@@ -138,7 +139,8 @@ class Workflow(Generic[P, R]):
     async def _run_as_child(
         self, asking: interface.Asking, entity: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> R:
-        return await called(asking, entity, self._record(asking, entity, args, kwargs), self.decode_result)
+        record = self._record(asking, entity, args, kwargs)
+        return await called(asking, entity, record, partial(self._decode_child, asking, entity))
 
     def start(self, *args: P.args, **kwargs: P.kwargs) -> ChildHandle[R]:
         """Start a child run from a workflow, without waiting for it; it is recorded with what else this turn asks for.
@@ -148,7 +150,8 @@ class Workflow(Generic[P, R]):
         asking = self._asking()
         entity = asking.new_id(self._name)
         record = self._record(asking, entity, args, kwargs)
-        return ChildHandle(asking.child(entity, record, handle=True), self._name, self.decode_result)
+        decode = partial(self._decode_child, asking, entity)
+        return ChildHandle(asking.child(entity, record, handle=True), self._name, decode)
 
     def continue_as_new(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
         """End this run of the workflow here; a new one goes on with these arguments and an empty log.
@@ -202,6 +205,7 @@ class Workflow(Generic[P, R]):
             parent_close=self.parent_close,
             timeout=self.timeout,
             key=self.key,
+            fingerprint=self.arguments.fingerprint,
         )
 
     def __repr__(self) -> str:
@@ -217,16 +221,31 @@ class Workflow(Generic[P, R]):
     ) -> bytes:
         """The run_created payload. Raises ArgumentError, PayloadError, PayloadTooLarge before anything is written."""
         data = self.arguments.encode(args, kwargs, limit=limit)
-        return pack(RunCreated(data, dict(attributes or {}), self.timeout))
+        own = self.arguments.fingerprint
+        return pack(RunCreated(data, dict(attributes or {}), self.timeout, fingerprint=own))
 
     def decode_result(self, data: bytes) -> R:
         """The value of a run_completed payload. Raises PayloadError."""
         return cast(R, payload.decode(data, self.arguments.result_type, path=f"result of {self._name}"))
 
+    def _decode_child(self, asking: interface.Asking, entity: str, data: bytes) -> R:
+        """A child's result in its parent. It was checked by the code that wrote it, which this code need not be."""
+        try:
+            return self.decode_result(data)
+        except PayloadError as error:
+            asking.unfit(f"the result of child {entity} was written by other code: {error}")
+
     async def run(self, created: bytes) -> bytes:
         """The root coroutine of a run, see replay.interface.Program."""
         record = unpack(created, RunCreated)
-        args, kwargs = self.arguments.decode(record.input)
+        try:
+            args, kwargs = self.arguments.decode(record.input)
+        except (ArgumentError, PayloadError) as error:
+            asking = interface.current()
+            if asking is not None and record.fingerprint != self.arguments.fingerprint:
+                known = "other code" if record.fingerprint else "somebody who named the workflow only"
+                asking.unfit(f"the input of workflow {self._name} was written by {known}: {error}")
+            raise
         RUNNING.set((self._name, self.arguments))
         body = cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)
         if record.timeout is None:

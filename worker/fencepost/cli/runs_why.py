@@ -93,6 +93,10 @@ def _message_text(message: Peeked) -> str:
         "leased": f"with worker {message.owner}, lease for another {due}",
         "delayed": f"due in {due}",
     }.get(message.state, message.state)
+    if message.refused:
+        state = (
+            f"{message.state}, and left to other code: {message.refused} kind(s) of code cannot do it; {message.why}"
+        )
     notes = [f"{count} {name}" for name, count in (("crashes", message.crashes), ("proofs", message.proofs)) if count]
     if message.conflicts:
         notes.append(f"{message.conflicts} fence conflicts in a row")

@@ -130,7 +130,7 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
         if event.type is not EventType.step_created:
             continue
         record = shaped.steps[event.entity] = unpack(event.payload, StepCreated)
-        if ending or shell.alone or not shell.slots.room:
+        if ending or shell.alone or not shell.slots.room or not _has(shell, record):
             continue
         if record.mode == "thread" and not shell.ports.thread_room():
             continue
@@ -148,6 +148,12 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
             shaped.inline.add(event.entity)
             shell.slots.take()
     return shaped
+
+
+def _has(shell: Shell, record: StepCreated) -> bool:
+    """Whether the step that this code has asked for is the one that this worker would run under the name."""
+    step = shell.registry.find_step(record.name)
+    return step is not None and step.arguments.fingerprint == record.fingerprint
 
 
 async def _touch(shell: Shell, live: LiveRun, instance: Instance) -> Progress:

@@ -19,6 +19,7 @@ from fencepost.engine.handback import release, settle
 from fencepost.engine.logs import Logs, configured_logs
 from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
+from fencepost.engine.unfit import refuse
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry
 
@@ -33,9 +34,9 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """How the child wants its message dealt with. ``settled`` False: release, after ``delay_ms``. ``withdrawn``:
-    (queue, key) of messages not wanted any more.
-    ``published``: channels of hints."""
+    """How the child wants its message dealt with. ``settled`` False: release, after ``delay_ms``; or refuse, for the
+    ``lack`` of code that it names. ``withdrawn``: (queue, key) of messages not wanted any more. ``published``: channels
+    of hints."""
 
     settled: bool
     entries: tuple[Entry, ...] = ()
@@ -44,6 +45,7 @@ class Report(msgspec.Struct, frozen=True):
     delay_ms: int = 0
     withdrawn: tuple[tuple[str, str], ...] = ()
     published: tuple[str, ...] = ()
+    lack: str = ""
 
 
 class Alone:
@@ -87,6 +89,9 @@ class Alone:
     async def _carry_out(self, delivery: Delivery, report: Report) -> None:
         shell = self._shell
         await withdraw(shell, report.withdrawn)
+        if report.lack:
+            await refuse(shell, delivery, report.lack, delivery.key)
+            return
         if not report.settled:
             await release(shell, delivery, report.delay_ms)
             return

@@ -31,6 +31,7 @@ from fencepost.engine.body_task import BodyStopped, BodyTask, Carried, Ended, Ra
 from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
 from fencepost.engine.shortage import NotBegun, is_shortage, told
+from fencepost.engine.unfit import Unfit
 from fencepost.failure import RETRY_SECONDS_MAX, exception_of, failure_of, sealed
 from fencepost.records import Failure, StepCreated, StepEnded, pack, unpack
 from fencepost_store.admission import Unstorable
@@ -70,22 +71,12 @@ async def run_attempt(
     Postgres by then. ``body``: what the caller stops it by. ``moved``: see Patience.
 
     Whatever user code raises is the attempt's error. What gets out: cancellation of the calling task; BodyStopped, for
-    a body that the caller has stopped; NotBegun, for one that never began; StoreTrouble where the worker could not give
-    the body the transaction it asked for.
+    a body that the caller has stopped; NotBegun, for one that never began; Unfit, where this worker's code cannot run
+    it; StoreTrouble where the worker could not give the body the transaction it asked for.
     """
     step = registry.find_step(attempt.created.name)
     if step is None:
-        message = (
-            f"step {attempt.created.name!r} is not registered in this worker;"
-            " start the worker with the module that defines it"
-        )
-        failure = Failure(
-            type="fencepost.errors.StepNotRegistered",
-            message=message,
-            code=errors.RUNTIME_ERROR,
-            retryable=False,
-        )
-        return _ended(attempt, EventType.step_failed, failure)
+        raise Unfit(f"step {attempt.created.name!r} is not registered in this worker")
     patience = Patience(attempt.created.policy, attempt.left, moved)
     body = BodyTask(ports, STOP_SECONDS) if body is None else body
     context = aids.context(step, attempt, patience)
@@ -163,7 +154,7 @@ def _raised(
         timeout.__cause__ = error
         return _error(ports, attempt, patience, timeout, errors.STEP_TIMEOUT)
     if isinstance(error, _Ours):
-        if isinstance(error.error, NotBegun):
+        if isinstance(error.error, (NotBegun, Unfit)):
             raise error.error
         return _error(ports, attempt, patience, error.error, error.code)
     if (trouble := aids.trouble()) is not None:
@@ -270,13 +261,17 @@ async def _in_process(step: Step[..., Any], args: bytes, patience: Patience, aid
         async with process_for(module) as process:
             patience.begin()
             there = replace(context, deadline=aids.deadline(patience))
-            succeeded, data = await process(partial(call_encoded, module, qualname, args, there))
+            succeeded, data = await process(
+                partial(call_encoded, module, qualname, args, there, step.arguments.fingerprint)
+            )
     except NotBegun as missing:
         raise _Ours(missing, "") from missing
     except anyio.BrokenWorkerProcess as error:
         died = errors.StepCrashed(f"the process of step {step.name!r} died before the body ended")
         died.__cause__ = error
         raise _Ours(died, errors.STEP_CRASHED) from error
+    if succeeded is None:
+        raise _Ours(Unfit(data.decode(errors="replace")), "")
     if not succeeded:
         raise _Recorded(unpack(data, StepEnded).error)
     return payload_codecs.current().coded(data)

@@ -28,7 +28,7 @@ from fencepost.engine.stopping import withdraw
 from fencepost.fitting import fitted
 from fencepost.log import Landed, LimitExceeded, NotWritten, Written
 from fencepost.replay.interface import ReplayDivergence
-from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
+from fencepost.replay.limits import CodeUnfit, ReplayBudgetExceeded, ReplayLimit
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store.admission import Unstorable
@@ -99,7 +99,7 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
             for done in dones:
                 instance.anticipate(msgspec.structs.replace(done.event, at=now))
         progress = await advance(shell, live, owed, dones[0].delivery.token)
-    except (ReplayDivergence, ReplayBudgetExceeded, ReplayLimit, LimitExceeded, Unstorable):
+    except (CodeUnfit, ReplayDivergence, ReplayBudgetExceeded, ReplayLimit, LimitExceeded, Unstorable):
         return False  # the tick that follows meets the same, with the right outcome for the run
     if progress is Progress.stale:
         for done in dones:

@@ -26,7 +26,8 @@ class Owed:
     ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's terminal event, if
     it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet. ``answered``: an answer to a
     payload landed, for which somebody may wait. ``children``: created or asked to cancel by it; ``child_cancels``: the
-    requests. ``over``: what was open at the run's end, whose duties are to be done."""
+    requests. ``over``: what was open at the run's end, whose duties are to be done. ``lack``: what this worker's
+    code cannot do, so that nothing of the turn was done."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
     overdue: set[str] = field(default_factory=set[str])
@@ -40,6 +41,7 @@ class Owed:
     landed: int = 0
     starts_at: int | None = None
     answered: bool = False
+    lack: str = ""
 
     def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...], steps: Mapping[str, StepCreated]) -> None:
         """Take in what landed, before it is folded into ``work``. ``steps``: the new ones as they are recorded."""

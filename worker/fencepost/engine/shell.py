@@ -63,7 +63,8 @@ def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepC
 class Shell:
     """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this
     process runs one suspect and nothing else: no step is run inline. ``join``: begins a transaction for a step's body
-    (None: the store has none). ``bugs``: how often in a row a message has met a bug of ours here, by key."""
+    (None: the store has none). ``bugs``: how often in a row a message has met a bug of ours here, by key.
+    ``lacks``: how many messages were refused for want of a workflow or step, by its name."""
 
     settings: Settings
     ports: Ports
@@ -81,6 +82,7 @@ class Shell:
     alone: bool = False
     join: Join | None = None
     bugs: dict[str, int] = field(default_factory=dict[str, int])
+    lacks: dict[str, int] = field(default_factory=dict[str, int])
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
 
     @property

@@ -23,6 +23,7 @@ from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
 from fencepost.engine.shortage import NotBegun
 from fencepost.engine.streams import AttemptStreams, Writing
+from fencepost.engine.unfit import Unfit, refuse, step_lack
 from fencepost.log import Landed, only_fact
 from fencepost.payload_codecs import current, lacking
 from fencepost.records import StepCreated, StepStarted, pack, unpack
@@ -35,6 +36,9 @@ from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, St
 
 LOOKUPS_MAX = 5
 """How often one delivery looks its step up again after another took its attempt; then the message is released."""
+
+UNFIT_DELAY_MS = 5_000
+"""Upper end of the delay before a started step whose process has other code than its worker is offered again."""
 
 MISSING_KEY_DELAY_MS = 10_000
 """Upper end of the delay before a step whose arguments this worker cannot decrypt is offered again."""
@@ -55,11 +59,23 @@ async def handle_step(shell: Shell, delivery: Delivery) -> None:
         attempt = await _start(shell, live, delivery, entity)
         if attempt is not None:
             await run_body(shell, live, delivery, attempt)
+    except Unfit as unfit:
+        await _unfit(shell, delivery, unfit)
     except (StoreTrouble, QueueTrouble) as trouble:
         live.drop_idle()
         await hand_back(shell, delivery, trouble)
     finally:
         shell.runs.leave(live)
+
+
+async def _unfit(shell: Shell, delivery: Delivery, unfit: Unfit) -> None:
+    """The attempt stands in the log as started, and is none: it has used up no retry. Its process may be the only one
+    with such code, so the message is left alone for a while instead of refused.
+    """
+    delay = shell.jitter_ms(UNFIT_DELAY_MS)
+    run_id, _, entity = delivery.key[2:].partition(":")
+    note("code_unfit", name=entity, run=run_id, lack=str(unfit), count=1)
+    await release(shell, delivery, delay)
 
 
 async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity: str, created: StepCreated) -> None:
@@ -71,6 +87,8 @@ async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity
         # Without it: created a moment ago, in the batch before the settle that granted this.
         at = shell.clock.now() if state is None else state.created.at
         await run_body(shell, live, delivery, _attempt(shell, live, delivery, entity, created, at, 1, 0))
+    except Unfit as unfit:
+        await _unfit(shell, delivery, unfit)
     except (StoreTrouble, QueueTrouble) as trouble:
         live.drop_idle()
         await hand_back(shell, delivery, trouble)
@@ -139,13 +157,11 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             last = _attempt(shell, live, delivery, entity, created, at, state.started, state.failures)
             await complete(shell, live, delivery, crashed(last, delivery.proofs))
             return None
-        started = NewEvent(
-            type=EventType.step_started,
-            entity=entity,
-            attempt=number,
-            dedupe=delivery.token,
-            payload=pack(StepStarted(worker=shell.worker)),
-        )
+        lack = step_lack(shell.registry, created)
+        if lack is not None:
+            await refuse(shell, delivery, lack, created.name)
+            return None
+        started = _started(shell, delivery, entity, number, created)
         if number > ATTEMPT_MAX:
             await complete(shell, live, delivery, outlived(attempt, state.started))
             return None
@@ -160,6 +176,19 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             return None
     await release(shell, delivery, shell.jitter_ms(1_000))
     return None
+
+
+def _started(shell: Shell, delivery: Delivery, entity: str, number: int, created: StepCreated) -> NewEvent:
+    """``step_lack`` has found the step."""
+    step = shell.registry.find_step(created.name)
+    own = b"" if step is None or step.arguments.fingerprint == created.fingerprint else step.arguments.fingerprint
+    return NewEvent(
+        type=EventType.step_started,
+        entity=entity,
+        attempt=number,
+        dedupe=delivery.token,
+        payload=pack(StepStarted(worker=shell.worker, fingerprint=own)),
+    )
 
 
 async def _next(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt) -> Attempt | None:

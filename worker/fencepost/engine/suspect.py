@@ -54,6 +54,11 @@ class Recorder:
         self.report = Report(False, delay_ms=delay_ms, withdrawn=tuple(self._withdrawn))
         return True
 
+    async def refuse(self, delivery: Delivery, code: str, why: str) -> bool:
+        """Take down."""
+        self.report = Report(False, lack=why, withdrawn=tuple(self._withdrawn))
+        return True
+
     async def withdraw(self, queue: str, keys: Sequence[str]) -> list[str]:
         """Take down; the parent tells the owners."""
         self._withdrawn += [(queue, key) for key in keys]

@@ -33,20 +33,21 @@ from fencepost.engine.shell import Shell
 from fencepost.engine.starting import wait_for_start
 from fencepost.engine.stopping import withdraw
 from fencepost.engine.unborn import look_again_ms
+from fencepost.engine.unfit import refuse
 from fencepost.log import Append, LimitExceeded
 from fencepost.payload_codecs import current, lacking
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
-from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
+from fencepost.replay.limits import CodeUnfit, ReplayBudgetExceeded, ReplayLimit
 from fencepost.replay.starting import put_off
 from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store.admission import Unstorable
 from fencepost_store.protocol import Batch, CorruptLog, Loaded, Verdict
 
-MISSING_CODE_DELAY_MS = 10_000
-"""Upper end of the delay before a run whose code this worker lacks is offered again; other workers may take it
-meanwhile.
+MISSING_KEY_DELAY_MS = 10_000
+"""Upper end of the delay before a run whose values this worker cannot decrypt is offered again; other workers may take
+it meanwhile.
 """
 
 
@@ -96,8 +97,12 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
         if delay is not None:
             await release(shell, delivery, delay)
             return None
-    if verdict is None:  # this worker lacks the workflow's code, or a key
-        await release(shell, delivery, shell.jitter_ms(MISSING_CODE_DELAY_MS))
+    if verdict is None and owed.lack:
+        await _keep_grace(shell, live)
+        await refuse(shell, delivery, owed.lack, live.run.workflow if live.run is not None else "")
+        return None
+    if verdict is None:  # this worker lacks a key
+        await release(shell, delivery, shell.jitter_ms(MISSING_KEY_DELAY_MS))
         return None
     return await _settle(shell, live, owed, delivery, verdict, entries)
 
@@ -146,6 +151,13 @@ async def _settle(
     return settled.again
 
 
+async def _keep_grace(shell: Shell, live: LiveRun) -> None:
+    """A run that nobody's code can turn is terminated all the same when its cancellation's time is over."""
+    run, until = live.run, live.terminate_at
+    if run is not None and until is not None and (run.wake_at is None or run.wake_at > until):
+        shell.clock.read((await shell.store.touch(live.run_id, run.fence, run.last_seq, until)).now)
+
+
 def _walk_away(shell: Shell, live: LiveRun, delivery: Delivery) -> None:
     note("turn_walked_away", run=live.run_id)
     live.drop()
@@ -185,7 +197,10 @@ async def _with_loaded(
     if live.instance is None:
         program = shell.registry.find_workflow(loaded.run.workflow)
         if program is None:
-            note("workflow_missing", workflow=loaded.run.workflow, run=live.run_id)
+            owed.lack = (
+                f"workflow {loaded.run.workflow!r} is not registered in this worker; start one with the module that"
+                " defines it"
+            )
             return None
         live.instance = Instance(live.run_id, program, queue=loaded.run.queue)
     return await _replay(shell, live, owed, delivery, loaded, via)
@@ -223,6 +238,12 @@ async def _outcome(
     """
     try:
         return await play
+    except CodeUnfit as unfit:
+        live.drop()
+        if owed.landed:  # what earlier rounds have written is settled first; the next turn refuses
+            return Progress.conflict
+        owed.lack = str(unfit)
+        return None
     except GraceOver as over:
         await terminate(shell, live, owed, over.reason)
     except ReplayDivergence as divergence:

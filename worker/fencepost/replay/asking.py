@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from fencepost.attributes import check_count
 from fencepost.records import ChildCancelRequested, ChildCreated, pack
@@ -15,7 +15,7 @@ from fencepost.replay.handlers import Handler, call_handler
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, TaskPath, derived_run_id, secret_of, seed_of
 from fencepost.replay.interface import Asking, Program
-from fencepost.replay.limits import Evicted
+from fencepost.replay.limits import CodeUnfit, Evicted
 from fencepost.replay.loop import WorkflowLoop
 from fencepost.replay.patches import PREFIX, Patches
 from fencepost.replay.tasks import StepFuture
@@ -55,6 +55,8 @@ class AskingFace(Asking):
         self._outstanding = Outstanding()
         self._patches = Patches()
         self._attributes: dict[str, str] = {}
+        self._writers: dict[tuple[str, int], bytes] = {}  # of what other code than this has asked for or run
+        self._lack: CodeUnfit | None = None
         self.begun: bool = True
         self.backlog: int = 0
         self.loop: WorkflowLoop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
@@ -166,6 +168,16 @@ class AskingFace(Asking):
         if found:
             self._outstanding.add(Ask(EventType.marker, entity, b"", asking(2)))
         return found
+
+    def unfit(self, why: str) -> NoReturn:
+        """End the live run: other code has to go on. Raises Evicted."""
+        self._lack = self._lack or CodeUnfit(why)
+        self._closed = EVICTING
+        raise Evicted(why)
+
+    def written_by(self, entity: str, attempt: int, own: bytes) -> bytes:
+        """The fingerprint of the code that ran the attempt, or else asked for the entity, or else ``own``."""
+        return self._writers.get((entity, attempt)) or self._writers.get((entity, 0), own)
 
     def mark(self, entity: str, payload: bytes) -> None:
         """Ask for a marker. Raises Evicted when nothing can be asked any more."""

@@ -146,6 +146,27 @@ def name_in(kind: EventType, payload: bytes) -> str | None:
         return None
 
 
+_Marked = records.StepCreated | records.ChildCreated | records.HookCreated
+
+_MARKED: dict[EventType, type[_Marked]] = {
+    EventType.step_created: records.StepCreated,
+    EventType.child_created: records.ChildCreated,
+    EventType.hook_created: records.HookCreated,
+}
+"""Creations whose record says which code asked."""
+
+
+def fingerprint_in(event: Event) -> bytes | None:
+    """Of the code that asked for a recorded creation; None if its record says nothing of it."""
+    kind = _MARKED.get(event.type)
+    if kind is None or records.FINGERPRINT not in event.payload:
+        return None
+    try:
+        return records.unpack(event.payload, kind).fingerprint
+    except msgspec.MsgspecError:
+        return None
+
+
 CALLS: dict[EventType, type[records.StepCreated] | type[records.ChildCreated]] = {
     EventType.step_created: records.StepCreated,
     EventType.child_created: records.ChildCreated,
@@ -155,18 +176,23 @@ CALLS: dict[EventType, type[records.StepCreated] | type[records.ChildCreated]] =
 
 def same_call(ask: Ask, event: Event) -> bool:
     """True if the recorded arguments of a step or child, once opened, are those that are asked for, and all else is
-    equal too. Equal values that are encrypted have other bytes each time.
+    equal too but for the code's fingerprint. Equal values that are encrypted have other bytes each time.
     """
-    kind = CALLS.get(ask.type)
-    if kind is None or payload_codecs.CODED not in event.payload:
+    kind = _MARKED.get(ask.type)
+    if kind is None or (event.due, event.token) != (ask.due, ask.token):
         return False
     try:
-        recorded, asked = (records.unpack(data, kind) for data in (event.payload, ask.payload))
-        opened = [payload_codecs.current().opened(record.args) for record in (recorded, asked)]
+        return _bare(records.unpack(event.payload, kind)) == _bare(records.unpack(ask.payload, kind))
     except (msgspec.MsgspecError, PayloadError):
         return False
-    bare = [msgspec.structs.replace(record, args=b"") for record in (recorded, asked)]
-    return opened[0] == opened[1] and bare[0] == bare[1]
+
+
+def _bare(record: _Marked) -> tuple[bytes, _Marked]:
+    """The opened arguments, and the rest."""
+    if isinstance(record, records.HookCreated):
+        return b"", msgspec.structs.replace(record, fingerprint=b"")
+    opened = payload_codecs.current().opened(record.args)
+    return opened, msgspec.structs.replace(record, args=b"", fingerprint=b"")
 
 
 def same_name(ask: Ask, event: Event) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from fencepost.replay import asyncio_patches
 from fencepost.replay.asking import RETURNED, AskingFace
-from fencepost.replay.asks import Ask, same_call, same_name
+from fencepost.replay.asks import Ask, fingerprint_in, same_call, same_name
 from fencepost.replay.children import ChildLink
 from fencepost.replay.divergence import diverged
 from fencepost.replay.endings import ending_of
@@ -62,6 +62,8 @@ class Core(AskingFace):
 
     def _rest(self) -> None:
         self.loop.drain()
+        if self._lack is not None:
+            raise self._lack
         if self._closed == RETURNED and self._ending is None:
             self._finish()
 
@@ -107,8 +109,11 @@ class Core(AskingFace):
     def _compare(self, event: Event, ask: Ask) -> None:
         if not same_name(ask, event):
             raise self._diverged(event)
+        writer = fingerprint_in(event)
+        if writer is not None:
+            self._writers[event.entity, 0] = writer
         if same_call(ask, event):
-            return  # encrypted anew: other bytes, the same arguments
+            return  # encrypted anew, or called by other code: other bytes, the same arguments
         if len(self.changed_arguments) < CHANGED_MAX:
             self.changed_arguments.append(event.entity)
 

@@ -41,7 +41,11 @@ def ending_of(asking: Asking, root: WorkflowTask, program: Program, *, cancelled
     if again is not None:
         return NewEvent(
             EventType.run_continued,
-            payload=pack(RunContinued(asking.derived_run_id(CONTINUING), again.encoded, dict(asking.attributes))),
+            payload=pack(
+                RunContinued(
+                    asking.derived_run_id(CONTINUING), again.encoded, dict(asking.attributes), again.fingerprint
+                )
+            ),
         )
     return NewEvent(EventType.run_failed, payload=program.failure(error))
 

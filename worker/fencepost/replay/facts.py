@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextvars
 
 from fencepost import payload_codecs
+from fencepost.records import FINGERPRINT, StepStarted, unpack
 from fencepost.replay.asks import Ask, State
 from fencepost.replay.cancelling import request_of, stopped
 from fencepost.replay.children import ChildLink
@@ -37,7 +38,13 @@ def started(run: Core, event: Event) -> None:
 
 
 def unseen(run: Core, event: Event) -> None:
-    """run_started, step_started, step_retrying: the code cannot notice them."""
+    """run_started, step_retrying: the code cannot notice them."""
+
+
+def step_started(run: Core, event: Event) -> None:
+    """The code cannot notice it either; but who could not read the result must know whose it is."""
+    if FINGERPRINT in event.payload:
+        run._writers[event.entity, event.attempt] = unpack(event.payload, StepStarted).fingerprint
 
 
 def step_ended(run: Core, event: Event) -> None:
@@ -105,7 +112,7 @@ def cancel_requested(run: Core, event: Event) -> None:
 FACTS: dict[EventType, Handler] = {
     EventType.run_created: started,
     EventType.run_started: unseen,
-    EventType.step_started: unseen,
+    EventType.step_started: step_started,
     EventType.step_retrying: unseen,
     EventType.step_completed: step_ended,
     EventType.step_failed: step_ended,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from fencepost.records import ChildCreated
 from fencepost.replay.fold import OpenWork
@@ -212,6 +212,18 @@ class Asking(Protocol):
 
     def set_attributes(self, changes: Mapping[str, str | None]) -> None:
         """Ask for attributes_set with what these change; nothing is asked if they change nothing."""
+        ...
+
+    def unfit(self, why: str) -> NoReturn:
+        """What the log holds was written by other code, and this code cannot read it: the live run ends here, whatever
+        the workflow's code makes of it, and another worker goes on. Raises Evicted.
+        """
+        ...
+
+    def written_by(self, entity: str, attempt: int, own: bytes) -> bytes:
+        """The fingerprint of the code that wrote the result of a step's attempt; with attempt 0, of the code that asked
+        for the entity. ``own``: the answer where the log says nothing else.
+        """
         ...
 
     def seed(self, entity: str) -> bytes:

@@ -17,12 +17,19 @@ class ReplayBudgetExceeded(BaseException):
 
 class ContinueAsNew(BaseException):
     """Raised by ``continue_as_new`` out of the workflow's code. ``encoded``: the user value ``[args, kwargs]`` of the
-    run that goes on.
+    run that goes on; ``fingerprint``: of the signature that encoded it.
     """
 
-    def __init__(self, encoded: bytes) -> None:
+    def __init__(self, encoded: bytes, fingerprint: bytes = b"") -> None:
         super().__init__("the run goes on as another one: this is not an error, let it leave the workflow's function")
         self.encoded = encoded
+        self.fingerprint = fingerprint
+
+
+class CodeUnfit(Exception):
+    """The log holds a value that other code has written and that this code cannot read. That is no fact about the run:
+    a worker of other code can. Never enters user code; what is raised there is ``Evicted``.
+    """
 
 
 class ReplayLimit(Exception):

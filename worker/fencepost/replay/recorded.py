@@ -10,7 +10,7 @@ import msgspec
 from fencepost import records
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import Program, ReplayDivergence
-from fencepost.replay.limits import ReplayBudgetExceeded, ReplayLimit
+from fencepost.replay.limits import CodeUnfit, ReplayBudgetExceeded, ReplayLimit
 from fencepost_store.events import Event, EventType
 
 
@@ -42,6 +42,8 @@ def fit(run_id: str, program: Program, events: Sequence[Event], *, queue: str = 
         instance.deliver(events)
     except ReplayDivergence as error:
         difference = Difference(error.seq, error.recorded, _asked(instance, error), error.source)
+    except CodeUnfit as unfit:
+        difference = Difference(instance.work.seen, "a value that other code has written", str(unfit), "")
     except (ReplayLimit, ReplayBudgetExceeded) as error:
         difference = Difference(instance.work.seen, "a turn that came to rest", f"without rest: {error}", "")
     finally:
