@@ -24,8 +24,14 @@ from fencepost.engine.logs import Format, Logs, configure_logs, configured_logs,
 from fencepost.telemetry import CATALOGUE, LOGGER_OF, ROOT, note
 
 ROOMS = Path(__file__).parents[2]
-COMMANDS = ("worker/fencepost/cli/", "worker/fencepost/dev/demo/", "worker/fencepost/dev/guard.py")
-"""What writes: the commands, the demo, and the process that guards embedded servers."""
+COMMANDS = (
+    "worker/fencepost/cli/",
+    "worker/fencepost/dev/demo/",
+    "worker/fencepost/dev/guard.py",
+    "worker/fencepost/standard_streams.py",
+)
+"""What writes: the commands, the demo, the process that guards embedded servers, and what commands do to their own
+standard streams."""
 OUTPUT = "worker/fencepost/engine/logs.py"
 """What a command calls to have its logs shown; nothing else may configure logging."""
 CONFIGURING = {"basicConfig", "dictConfig", "fileConfig", "configure", "setLevel", "addHandler", "captureWarnings"}

@@ -26,7 +26,8 @@ import msgspec
 
 from fencepost import errors, payload, payload_codecs
 from fencepost.child_errors import ChildFailed
-from fencepost.records import Failure
+from fencepost.records import Failure, Frame
+from fencepost.tracebacks import bounded, folded, own_frames
 
 DEPTH_MAX = 16
 """Exceptions in one cause chain; what is deeper is cut. Python's own chains are rarely longer than 5."""
@@ -46,9 +47,18 @@ TEXT_CHARS_LEAST = 512
 
 
 class RemoteTraceback(str):
-    """The note that carries the recorded traceback. A type of its own, so that it is not recorded a second time."""
+    """The note that carries the recorded traceback. A type of its own, so that it is not recorded a second time.
+    ``frames``: the user's in it."""
 
-    __slots__ = ()
+    __slots__ = ("frames",)
+    frames: tuple[Frame, ...]
+
+    @classmethod
+    def of(cls, record: Failure) -> RemoteTraceback:
+        """For the exception that the readable record stands for."""
+        note = cls(f"Recorded where it happened:\n{folded(record)}")
+        note.frames = record.frames
+        return note
 
 
 def failure_of(exc: BaseException, *, code: str = errors.USER_ERROR) -> Failure:
@@ -86,6 +96,17 @@ def told(record: Failure) -> Failure:
     except (payload.PayloadError, ValueError) as error:
         return _with(record, message=f"<{error}>", sealed=None)
     return _with(record, message=message, traceback=trace, sealed=None)
+
+
+def opened(error: Failure) -> Failure:
+    """The whole tree readable; where the key is missing, its messages say so."""
+    error = told(error)
+    return _with(
+        error,
+        cause=None if error.cause is None else opened(error.cause),
+        context=None if error.context is None else opened(error.context),
+        exceptions=tuple(opened(member) for member in error.exceptions),
+    )
 
 
 def sealed(record: Failure) -> Failure:
@@ -178,6 +199,17 @@ def _traceback(exc: BaseException) -> str:
         return "".join(traceback.format_tb(exc.__traceback__)) + f"<not formatted: {type(error).__qualname__}>"
 
 
+def _frames(exc: BaseException) -> tuple[Frame, ...]:
+    """The user's, and behind them those of where it came from, if it came through a log."""
+    notes: object = getattr(exc, "__notes__", None)
+    remote = (
+        [note for note in cast("list[object]", notes) if isinstance(note, RemoteTraceback)]
+        if isinstance(notes, list)
+        else []
+    )
+    return bounded([*own_frames(exc.__traceback__), *(frame for note in remote for frame in note.frames)])
+
+
 class _Writer:
     """Writes one exception tree down. Cycles, depth, width and size are cut here."""
 
@@ -199,6 +231,7 @@ class _Writer:
             cause=self.next(exc.__cause__, depth),
             context=self.next(exc.__context__, depth) if exc.__context__ is not exc.__cause__ else None,
             exceptions=tuple(found for member in members if (found := self.next(member, depth)) is not None),
+            frames=_frames(exc),
         )
         return sealed(record) if payload_codecs.current().hides else record  # a message may quote what the values say
 
@@ -252,7 +285,7 @@ def _rebuild(record: Failure, depth: int) -> BaseException:
         fallback = _BY_CODE.get(record.code, errors.StepFailed)
         exc = fallback(record.message, type=record.type, traceback=record.traceback, code=record.code)
     if record.traceback:
-        exc.add_note(RemoteTraceback(f"Recorded where it happened:\n{record.traceback.rstrip()}"))
+        exc.add_note(RemoteTraceback.of(record))
     if depth > 1:
         # __context__ first: setting __cause__ also sets __suppress_context__.
         exc.__context__ = _rebuild(record.context, depth - 1) if record.context is not None else None

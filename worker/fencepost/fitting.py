@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fencepost import payload_codecs
-from fencepost.failure import cut, sealed, told
+from fencepost.failure import cut, opened, sealed
 from fencepost.records import CancelRequested, ChildEnded, Failure, RunFailed, RunStopped, StepEnded, pack, unpack
 from fencepost_store.events import EventType, NewEvent
 
@@ -41,7 +41,7 @@ def fit_failure(error: Failure, bound: int, packed: Callable[[Failure], bytes]) 
     if len(data) <= bound:
         return data
     seals = error.sealed is not None or payload_codecs.current().hides
-    for shorter, gone in _ever_shorter(_opened(error)):
+    for shorter, gone in _ever_shorter(opened(error)):
         note = f"(shortened to fit payload_bytes_max = {bound}; left out: {', '.join(gone)})"
         noted = _with(shorter, traceback=f"{shorter.traceback.rstrip()}\n{note}".lstrip())
         data = packed(_sealed(noted) if seals else noted)
@@ -78,13 +78,13 @@ def _ever_shorter(error: Failure) -> Iterator[tuple[Failure, list[str]]]:
         error = _with(error, cause=None, context=None, exceptions=())
         yield error, gone
     gone.append("the traceback")
-    error = _with(error, traceback="")
+    error = _with(error, traceback="", frames=error.frames[-1:])
     yield error, gone
     for room in _CUTS:
         if len(error.message) > room:
             error = _with(error, message=cut(error.message, room))
             yield error, [*gone, "the message's middle"]
-    yield _with(error, message="", type=error.type[:TYPE_CHARS_MAX]), [*gone, "the message"]
+    yield _with(error, message="", type=error.type[:TYPE_CHARS_MAX], frames=()), [*gone, "the message"]
 
 
 def _slight(error: Failure | None) -> Failure | None:
@@ -102,17 +102,6 @@ def _bare(error: Failure) -> Failure:
         retryable=error.retryable,
         retry_after=error.retry_after,
         suppress_context=error.suppress_context,
-    )
-
-
-def _opened(error: Failure) -> Failure:
-    """The whole tree readable; where the key is missing, its messages say so."""
-    error = told(error)
-    return _with(
-        error,
-        cause=None if error.cause is None else _opened(error.cause),
-        context=None if error.context is None else _opened(error.context),
-        exceptions=tuple(_opened(member) for member in error.exceptions),
     )
 
 

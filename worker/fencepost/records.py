@@ -40,6 +40,14 @@ class Policy(msgspec.Struct, frozen=True, omit_defaults=True):
     non_retryable: tuple[str, ...] = ()
 
 
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """A place in the user's code that an exception passed: file, line and function."""
+
+    file: str
+    line: int
+    name: str
+
+
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """An exception on its way through the log.
 
@@ -49,7 +57,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     ``cause`` and ``context``: the chain, as Python has it.
     ``attributes``: of the instance's ``__dict__`` what could be encoded, each a user value. ``exceptions``: the
     members of an exception group. ``sealed``: where values are encrypted, the user value ``[message, traceback]``; both
-    are empty here then (``failure.told`` puts them back).
+    are empty here then (``failure.told`` puts them back). ``frames``: those of the traceback that are the user's,
+    outermost first; they hold places and no values, so they stay readable.
     """
 
     type: str
@@ -65,6 +74,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     attributes: dict[str, bytes] = {}
     exceptions: tuple[Failure, ...] = ()
     sealed: bytes | None = None
+    frames: tuple[Frame, ...] = ()
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -21,6 +21,9 @@ WORKER, RUNS, SUPERVISOR, CLIENT = (f"{ROOT}.{name}" for name in ("worker", "run
 """What a worker process does with messages and servers; what becomes of runs and steps; what the supervisor does with
 its worker processes; what a client cannot do beside its calls."""
 
+BLOCKS = ("trace", "stack")
+"""Fields of several lines, printed below the line."""
+
 CATALOGUE: dict[str, tuple[str, str]] = {
     "worker_started": ("info", "the worker is ready and consumes: owner, queues, build"),
     "worker_draining": ("info", "no new work is taken; bodies under way are given drain_seconds"),
@@ -54,7 +57,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "user code blocks the event loop, and with it all runs and async steps of the process; told after a lease, in"
         " development after 1 s: seconds, stack",
     ),
-    "fence_conflict": ("debug", "a turn lost its fence and leaves: run, conflicts"),
+    "fence_conflict": (
+        "info",
+        "a turn lost its fence, for something else landed first; a new turn sees it: run, fence",
+    ),
     "turn_walked_away": ("warning", "the lease may have run out before the append: run"),
     "server_trouble": (
         "warning",
@@ -66,7 +72,12 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "log and code disagree; the run waits for a fitting build: run, seq, recorded, asked, source",
     ),
     "turn_traced": ("info", "trace: what a turn saw and decided: run, seq, log, decision (digests), events"),
-    "run_failed": ("info", "a run ended in failure: run, code, message"),
+    "attempt_failed": (
+        "warning",
+        "a step's attempt failed: run, workflow, step, attempt, error, at (the user's line), then (what happens next),"
+        " trace (not repeated while the failure is the same)",
+    ),
+    "run_failed": ("warning", "a run ended in failure: run, workflow, code, error, at, trace"),
     "unawaited_error": (
         "error",
         "a task of workflow code ended in an error that nobody awaits: run, workflow, message",
@@ -127,6 +138,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
 
 _LOGGERS: dict[str, tuple[str, ...]] = {
     RUNS: (
+        "attempt_failed",
         "arguments_changed",
         "code_unfit",
         "fence_conflict",
@@ -164,20 +176,24 @@ def note(event: str, *, exc_info: BaseException | None = None, **fields: Any) ->
     """Log an event of the catalogue, with the traceback of ``exc_info``. Whatever the application's handlers, filters
     and values' ``repr`` do, this raises nothing: what cannot be logged is no reason for the engine to stop.
 
-    The record's message is ``event key=value ...``. Handlers that want the parts find them in the record's attributes
-    ``event`` and ``fields``. Its ``msg`` is a template that is the same for every record of an event, by which error
-    trackers group.
+    The record's message is ``event key=value ...``, with a traceback or stack below it. Handlers that want the parts
+    find them in the record's attributes ``event`` and ``fields``. Its ``msg`` is a template that is the same for every
+    record of an event, by which error trackers group.
     """
     level = _LEVELS[CATALOGUE[event][0]]
     logger = logging.getLogger(LOGGER_OF[event])
-    if logger.isEnabledFor(level):
-        template = " ".join((event, *(f"{key}=%({key})s" for key in fields)))
-        try:
-            shown = ({key: shown_value(value) for key, value in fields.items()},) if fields else ()
-            extra = {"event": event, "fields": fields}
-            logger.log(level, template, *shown, exc_info=exc_info, extra=extra, stacklevel=2)
-        except Exception:  # noqa: BLE001 - a handler's, a filter's, a repr's
-            _lose(logger.name, level, event)
+    if not logger.isEnabledFor(level):
+        return
+    fields = {key: value for key, value in fields.items() if key not in BLOCKS or value}
+    inline = {key: value for key, value in fields.items() if key not in BLOCKS}
+    template = " ".join((event, *(f"{key}=%({key})s" for key in inline)))
+    try:
+        shown = ({key: shown_value(value) for key, value in inline.items()},) if inline else ()
+        block = "\n".join(str(fields[key]) for key in BLOCKS if key in fields)
+        extra = {"event": event, "fields": fields, "block": block}
+        logger.log(level, template, *shown, exc_info=exc_info, extra=extra, stacklevel=2)
+    except Exception:  # noqa: BLE001 - a handler's, a filter's, a repr's
+        _lose(logger.name, level, event)
 
 
 def _lose(logger: str, level: int, event: str) -> None:
@@ -193,6 +209,20 @@ def shown_value(value: object) -> str:
     plain = bool(text) and text.isprintable() and not any(character in text for character in ' "=')
     return text if plain else json.dumps(text, ensure_ascii=False)
 
+
+class _Blocks(logging.Filter):
+    """Any formatter prints ``exc_text`` below the line; a record cannot be made with it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Always True."""
+        block: str = getattr(record, "block", "")
+        if block and record.exc_info is None:
+            record.exc_text = block
+        return True
+
+
+for _name in {ROOT, *LOGGER_OF.values()}:  # each: a logger's filters see its own records only
+    logging.getLogger(_name).addFilter(_Blocks())
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

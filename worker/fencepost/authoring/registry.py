@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fencepost.authoring.fingerprint import joined_fingerprint
 from fencepost.errors import DuplicateName
+from fencepost.tracebacks import own_code
 
 if TYPE_CHECKING:
     from fencepost.authoring.step import Step
@@ -52,6 +53,7 @@ class Registry:
             _refuse_another("workflow", workflow.name, known.fn, workflow.fn)
         self.workflows[workflow.name] = workflow
         self._fingerprint = ""
+        own_code(workflow.fn.__module__)
 
     def add_step(self, step: Step[..., Any]) -> None:
         """Register. Raises DuplicateName, with both locations."""
@@ -60,6 +62,7 @@ class Registry:
             _refuse_another("step", step.name, known.fn, step.fn)
         self.steps[step.name] = step
         self._fingerprint = ""
+        own_code(step.fn.__module__)
 
 
 def _ours(name: str) -> Step[..., Any] | None:

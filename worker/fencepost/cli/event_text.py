@@ -11,7 +11,7 @@ from fencepost.attributes import value_of as value_of_text
 from fencepost.attributes import values_of
 from fencepost.cli.output import iso, moment, plain, shown, span
 from fencepost.errors import PayloadCodecMissing, PayloadError, PayloadKeyMissing
-from fencepost.failure import told
+from fencepost.failure import opened, told
 from fencepost.records import (
     RECORD_TAG,
     CancelRequested,
@@ -31,6 +31,7 @@ from fencepost.records import (
     WaitCreated,
     unpack,
 )
+from fencepost.tracebacks import frames_json, where
 from fencepost_store.attributes import changes_in
 from fencepost_store.events import Event, EventType
 
@@ -136,6 +137,8 @@ def _record_json(record: msgspec.Struct) -> dict[str, Any]:
     for name, value in msgspec.structs.asdict(record).items():
         fields[name] = _field_json(value) if name not in SECRETS or not value else "***"
     fields.pop("sealed", None)
+    if isinstance(record, Failure):
+        fields["frames"] = frames_json(record)
     return fields
 
 
@@ -198,7 +201,8 @@ def call_text(data: bytes) -> str:
 
 
 def failure_text(error: Failure) -> str:
-    """Type, message and, unless it is the user's own, whose fault it was."""
-    error = told(error)
+    """Type, message, the user's line and, unless it is the user's own, whose fault it was."""
+    error = opened(error)
     code = "" if error.code == "USER_ERROR" else f" [{error.code}]"
-    return f"{error.type}: {error.message}{code}"
+    at = where(error)
+    return f"{error.type}: {error.message}{code}" + (f" at {at}" if at else "")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fencepost.cli.failures import full_option
 from fencepost.cli.output import emit, iso, moment, plain, span, table
 from fencepost.cli.session import Session, json_option
 
@@ -130,16 +131,17 @@ def plain_text(value: object) -> str:
 @click.argument("run_id", metavar="ID", callback=check_run_id)
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait. [default: no end]")
 @json_option
+@full_option
 @click.pass_obj
-def result(session: Session, run_id: str, timeout: float | None, as_json: bool) -> None:
+def result(session: Session, run_id: str, timeout: float | None, as_json: bool, full: bool) -> None:
     """Wait for the run's end and print its result as JSON; exit code 1, with the error, if it has none."""
     from fencepost.cli.results import outcome, show
 
     async def wait() -> dict[str, Any]:
         async with session.client() as client:
-            return {"id": run_id, **await outcome(client.run(run_id), timeout)}
+            return {"id": run_id, **await outcome(client, client.run(run_id), timeout)}
 
-    show(session.run(wait()), as_json)
+    show(session.run(wait()), as_json, full=full)
 
 
 def run_json(run: Run, details: RunDetails | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fencepost.cli.failures import full_option, show_traceback
 from fencepost.cli.output import emit, iso, moment, pairs, printable, shown, span, table
 from fencepost.cli.runs_list import COLOURS, attributes_text, check_run_id, run_json
 from fencepost.cli.session import Session, json_option
@@ -38,9 +39,12 @@ async def load(session: Session, run_id: str, after: int = 0) -> tuple[Loaded, R
 @click.command()
 @click.argument("run_id", metavar="ID", callback=check_run_id)
 @json_option
+@full_option
 @click.pass_obj
-def show(session: Session, run_id: str, as_json: bool) -> None:
-    """Show the run and the timeline of its log. Needs Postgres only."""
+def show(session: Session, run_id: str, as_json: bool, full: bool) -> None:
+    """Show the run and the timeline of its log, and where it failed: your frames, or with --full all of them. Needs
+    Postgres only.
+    """
     from fencepost.cli.event_text import detail, event_json
 
     loaded, details = session.run(load(session, run_id))
@@ -78,8 +82,27 @@ def show(session: Session, run_id: str, as_json: bool) -> None:
         for event in loaded.events
     ]
     table(rows, ["SEQ", "SECONDS", "EVENT", "ENTITY", "DETAIL"], right=frozenset({0, 1}))
+    _show_failures(loaded, full=full)
     if run.status.name in HINTS:
         click.echo("\n" + HINTS[run.status.name].format(id=run.run_id))
+
+
+def _show_failures(loaded: Loaded, *, full: bool) -> None:
+    """The traceback of the run's end, or of the newest failure while it lives; with ``full`` those of all events."""
+    from fencepost.cli.event_text import record_of
+    from fencepost.records import RunFailed, StepEnded
+
+    failed = [
+        (event, record.error)
+        for event in loaded.events
+        if isinstance(record := record_of(event), RunFailed | StepEnded)
+    ]
+    for event, error in failed if full else failed[-1:]:
+        attempt = f", attempt {event.attempt}" if event.attempt else ""
+        click.echo(f"\n{event.type.name} {event.entity}".rstrip() + f" (seq {event.seq}{attempt}):")
+        show_traceback(error, full=full, indent="  ")
+    if failed and not full:
+        click.echo(f"\nall frames and all attempts: fencepost runs show --full {loaded.run.run_id}")
 
 
 def _family(loaded: Loaded) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from fencepost.cli.failures import full_option
 from fencepost.cli.output import emit, iso, moment, printable, span
 from fencepost.cli.runs_list import check_run_id, run_json
 from fencepost.cli.runs_show import load
@@ -23,8 +24,9 @@ PEEK_MAX = 2_000
 @click.command()
 @click.argument("run_id", metavar="ID", callback=check_run_id)
 @json_option
+@full_option
 @click.pass_obj
-def why(session: Session, run_id: str, as_json: bool) -> None:
+def why(session: Session, run_id: str, as_json: bool, full: bool) -> None:
     """Say what the run waits for: steps, times, signals and how to send them, or code that fits its log.
 
     Needs Postgres only; what the queue says is left out while Redis is away.
@@ -36,7 +38,7 @@ def why(session: Session, run_id: str, as_json: bool) -> None:
         return loaded, details, await _messages(session, loaded)
 
     loaded, details, messages = session.run(look())
-    found = waiting(loaded)
+    found = waiting(loaded, full=full)
     if as_json:
         told = [] if isinstance(messages, str) else [msgspec.structs.asdict(m) for m in messages]
         trouble = messages if isinstance(messages, str) else None

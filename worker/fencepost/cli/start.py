@@ -81,7 +81,7 @@ def start(
             if wait:
                 from fencepost.cli.results import outcome
 
-                told.update(await outcome(run, timeout))
+                told.update(await outcome(client, run, timeout))
             return told
 
     told = session.run(begin())

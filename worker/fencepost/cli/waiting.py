@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from fencepost.cli.event_text import call_text, event_json, failure_text, record_of
+from fencepost.cli.failures import traceback_lines
 from fencepost.cli.output import iso, moment, span
-from fencepost.failure import told as readable
+from fencepost.failure import opened
 from fencepost.records import ChildCreated, HookCreated, RunFailed, RunStopped, StepCreated, StepEnded
 from fencepost.replay.fold import ChildState, OpenWork, StepState
 from fencepost.replay.starting import put_off
+from fencepost.tracebacks import failure_json
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import Loaded, Parked, RunStatus
 
@@ -26,13 +28,14 @@ class Wait:
     more: tuple[str, ...] = ()
 
 
-def waiting(loaded: Loaded) -> list[Wait]:
-    """All that the run waits for, in the order in which it was asked for; or how it ended."""
+def waiting(loaded: Loaded, *, full: bool = False) -> list[Wait]:
+    """All that the run waits for, in the order in which it was asked for; or how it ended. ``full``: tracebacks with
+    the frames that are not the user's."""
     work = OpenWork()
     for event in loaded.events:
         work.apply(event)
     if work.ended is not None:
-        return [_ended(work.ended)]
+        return [_ended(work.ended, full=full)]
     found: list[Wait] = []
     if loaded.run.parked is not None and loaded.run.status is RunStatus.parked:
         found.append(_parked(loaded.run.parked))
@@ -44,7 +47,7 @@ def waiting(loaded: Loaded) -> list[Wait]:
         text = f"its first turn: no worker has taken it up yet (queue {loaded.run.queue!r})"
         found.append(Wait(text, {"kind": "first_turn", "queue": loaded.run.queue}))
     retries = {e.entity: e for e in loaded.events if e.type is EventType.step_retrying}
-    found += [_step(name, step, retries.get(name), loaded) for name, step in work.steps.items()]
+    found += [_step(name, step, retries.get(name), loaded, full=full) for name, step in work.steps.items()]
     found += [_wait(name, due, loaded.now) for name, due in work.waits.items()]
     found += _hooks(work, loaded.events)
     found += [_child(name, state) for name, state in work.children.items()]
@@ -67,13 +70,14 @@ def queues_of(loaded: Loaded) -> list[str]:
     return list(names)
 
 
-def _ended(event: Event) -> Wait:
+def _ended(event: Event, *, full: bool) -> Wait:
     record = record_of(event)
     why = f": {failure_text(record.error)}" if isinstance(record, RunFailed) else ""
     if isinstance(record, RunStopped) and record.reason:
         why = f": {record.reason}"
     text = f"nothing: {event.type.name} at {iso(moment(event.at))}{why}"
-    return Wait(text, {"kind": "nothing", "ended": event_json(event)})
+    more = tuple(traceback_lines(record.error, full=full)) if isinstance(record, RunFailed) else ()
+    return Wait(text, {"kind": "nothing", "ended": event_json(event)}, more)
 
 
 def _parked(parked: Parked) -> Wait:
@@ -95,7 +99,7 @@ def _parked(parked: Parked) -> Wait:
     return Wait(text, told, more)
 
 
-def _step(entity: str, step: StepState, retrying: Event | None, loaded: Loaded) -> Wait:
+def _step(entity: str, step: StepState, retrying: Event | None, loaded: Loaded, *, full: bool) -> Wait:
     record = record_of(step.created)
     name, call, queue = entity, "", loaded.run.queue
     if isinstance(record, StepCreated):
@@ -109,13 +113,16 @@ def _step(entity: str, step: StepState, retrying: Event | None, loaded: Loaded) 
         "failures": step.failures,
         "retry_at": None if step.retry_due is None else iso(moment(step.retry_due)),
         "error": None,
+        "failure": None,
     }
     more: list[str] = [f"called as {name}{call}"] if call else []
     last = record_of(retrying) if retrying is not None else None
     if isinstance(last, StepEnded):
-        error = readable(last.error)
+        error = opened(last.error)
         told["error"] = {"type": error.type, "code": error.code, "message": error.message}
+        told["failure"] = failure_json(error)
         more.append(f"last error: {failure_text(last.error)}")
+        more += traceback_lines(last.error, full=full)
     if step.retry_due is not None:
         state = f"attempt {step.started + 1} {_when(step.retry_due, loaded.now)}, after {step.failures} that failed"
     elif step.started:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from fencepost.engine.bounds import open_entities_of, warn_early
 from fencepost.engine.deadline import deadline
+from fencepost.engine.failing import note_failures
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.rehearsal import rehearse
@@ -97,6 +98,7 @@ async def _append(
     live.wake_at = wake_at
     landed = written.events
     owed.note(live, work, landed, shaped.steps)
+    note_failures(shell, live, landed)
     if landed and landed[0].seq != work.seen + 1:
         # Events that the code cannot see landed in between (a start by another worker): take them in, in order.
         missed = await shell.store.load(live.run_id, work.seen)

@@ -7,10 +7,11 @@ An escape hatch's event is a fact: it lands whatever the log's tail is (docs/pro
 from __future__ import annotations
 
 from fencepost import errors
+from fencepost.engine.failing import note_failures
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.shell import Shell
-from fencepost.failure import failure_of, told
+from fencepost.failure import failure_of
 from fencepost.log import Landed, LimitExceeded
 from fencepost.records import Failure, RunFailed, pack
 from fencepost.replay.cancelling import request_of, sooner, stopped
@@ -40,9 +41,9 @@ async def _fail(shell: Shell, live: LiveRun, owed: Owed, failure: Failure) -> No
     event = NewEvent(type=EventType.run_failed, payload=pack(RunFailed(error=failure)))
     batch = Batch(run_id=live.run_id, fence=None, events=(event,), grace=shell.rules.grace)
     written = await shell.log.append(batch)
-    note("run_failed", run=live.run_id, code=failure.code, message=told(failure).message)
     live.drop()
     if isinstance(written, Landed):
+        note_failures(shell, live, written.events)
         owed.ended = written.events[-1]
         await _over(shell, live, owed)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from fencepost.engine.advance import Progress, advance
 from fencepost.engine.closing import duties
+from fencepost.engine.failing import note_failures
 from fencepost.engine.handback import (
     hand_back,
     release,
@@ -145,6 +146,8 @@ async def _cold(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> N
     shell.ports.fault("fact.after")
     messages: list[tuple[Delivery, list[Entry]]] = []
     for done, fact in zip(dones, _facts(written, len(dones)), strict=True):
+        if fact.outcome is FactOutcome.landed:
+            note_failures(shell, live, (done.event,))
         entries = after_terminal_fact(live, fact)
         if entries is None:
             await release(shell, done.delivery)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from fencepost.standard_streams import say_losses
-from fencepost.telemetry import CATALOGUE, LOGGER_OF, ROOT, shown_value
+from fencepost.telemetry import BLOCKS, CATALOGUE, LOGGER_OF, ROOT, shown_value
 
 Format = Literal["text", "json"]
 USERS = "structlog"
@@ -113,11 +113,11 @@ class TextRenderer:
     def __call__(self, logger: WrappedLogger, method: str, fields: EventDict) -> str:
         """One line, or several with a traceback."""
         time, level, event = fields.pop("timestamp", ""), fields.pop("level", method), fields.pop("event", "")
-        trace = fields.pop("exception", None)
+        blocks = [str(fields.pop(name)) for name in ("exception", *BLOCKS) if fields.get(name)]
         colour = COLOURS.get(str(level)) if self._colours else None
         shown = f"\x1b[{colour}m{level:<7}\x1b[0m" if colour else f"{level:<7}"
         line = " ".join([str(time), shown, str(event), *_pairs(fields)])
-        return f"{line}\n{trace}" if trace else line
+        return "\n".join([line, *blocks])
 
 
 def _pairs(fields: Mapping[str, Any]) -> list[str]:

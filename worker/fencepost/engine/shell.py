@@ -64,7 +64,8 @@ class Shell:
     """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this
     process runs one suspect and nothing else: no step is run inline. ``join``: begins a transaction for a step's body
     (None: the store has none). ``bugs``: how often in a row a message has met a bug of ours here, by key.
-    ``lacks``: how many messages were refused for want of a workflow or step, by its name."""
+    ``lacks``: how many messages were refused for want of a workflow or step, by its name.
+    ``failures``: how a step last failed here, if it is tried again (``failing.py``)."""
 
     settings: Settings
     ports: Ports
@@ -83,6 +84,7 @@ class Shell:
     join: Join | None = None
     bugs: dict[str, int] = field(default_factory=dict[str, int])
     lacks: dict[str, int] = field(default_factory=dict[str, int])
+    failures: dict[str, str] = field(default_factory=dict[str, str])
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
 
     @property

@@ -9,6 +9,7 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.shell import Shell
 from fencepost.log import Append
+from fencepost.telemetry import note
 from fencepost_store.protocol import Loaded, Outcome
 
 
@@ -26,4 +27,7 @@ async def wait_for_start(
     verdict = await shell.store.touch(live.run_id, loaded.run.fence, loaded.run.last_seq, wanted)
     shell.clock.read(verdict.now)
     live.wake_at = wanted
-    return verdict.outcome is not Outcome.conflict
+    if verdict.outcome is Outcome.conflict:
+        note("fence_conflict", run=live.run_id, fence=loaded.run.fence)
+        return False
+    return True

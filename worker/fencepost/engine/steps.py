@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from fencepost.engine.aids import Aids
 from fencepost.engine.bodies import Attempt, crashed, outlived, run_attempt
 from fencepost.engine.body_task import BodyStopped, BodyTask
+from fencepost.engine.failing import note_failures
 from fencepost.engine.handback import hand_back, hand_back_unbegun, release, settle
 from fencepost.engine.hotpath import after_terminal_fact, complete
 from fencepost.engine.joining import Joining
@@ -363,6 +364,7 @@ async def _retrying(shell: Shell, live: LiveRun, delivery: Delivery, event: NewE
     verdict = await _append_fact(shell, live, event)
     shell.ports.fault("retrying.after")
     if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
+        note_failures(shell, live, (event,))
         delay = max(shell.settings.delay_floor_ms, -(-(event.due_in or 0) // 1000))
         await settle(shell, delivery, [Entry(queue=delivery.queue, key=delivery.key, delay_ms=delay)], recovered=True)
         return
