@@ -66,3 +66,16 @@ def test_a_file_that_cannot_be_touched_is_told(tmp_path: Path) -> None:
     """False and no exception: the worker works on, the probe decides."""
     assert not report_alive(str(tmp_path / "no" / "health"))
     assert report_alive("")
+
+
+def test_remarks_stand_in_the_health_file_and_in_the_status(listener: socket.socket, tmp_path: Path) -> None:
+    """And go when there are none."""
+    file = tmp_path / "health"
+    assert report_alive(str(file), ["step a#1 of run r (thread) since noon"])
+    assert file.read_text() == "step a#1 of run r (thread) since noon\n"
+    assert listener.recv(1024) == (
+        b"WATCHDOG=1\nSTATUS=1 bodies go on beyond their time: step a#1 of run r (thread) since noon"
+    )
+    assert report_alive(str(file))
+    assert file.read_text() == ""
+    assert listener.recv(1024) == b"WATCHDOG=1"

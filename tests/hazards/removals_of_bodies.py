@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from tests.hazards.registry import removal
 
-from fencepost.engine import bodies, body_task, loops
+from fencepost.engine import bodies, body_processes, body_task, body_threads, loops
+from fencepost.engine.patience import Patience
 from fencepost.engine.tasks import WorkerTask
 from fencepost.replay import loop as replay_loop
 
 ENDS = "engine/test_ends_of_bodies.py"
+THREADS = "engine/test_body_threads.py"
 
 
 @removal("H139", guard="what a body raises is received as a value", tests=[
@@ -83,3 +85,75 @@ def anybody_cancels(patch: pytest.MonkeyPatch) -> None:
 def bodies_are_waited_for(patch: pytest.MonkeyPatch) -> None:
     """For as long as they like."""
     patch.setattr(body_task.BodyTask, "_leave_behind", lambda self: None)
+
+
+@removal("H141", guard="a lost thread is replaced", tests=[
+    f"{THREADS}::test_h141_lost_threads_are_replaced_and_named",
+])  # fmt: skip
+def threads_are_counted(patch: pytest.MonkeyPatch) -> None:
+    """A pool of as many threads as there are slots, as asyncio.to_thread has."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    pool = ThreadPoolExecutor(8)
+
+    async def run(self: Any, call: Any) -> Any:
+        return await asyncio.wrap_future(pool.submit(call))
+
+    patch.setattr(body_threads.BodyThreads, "run", run)
+
+
+@removal("H141", guard="at the bound no attempt is begun", tests=[
+    f"{THREADS}::test_h141_at_the_bound_def_steps_are_handed_back",
+])  # fmt: skip
+def bound_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    """Threads without end."""
+    patch.setattr(body_threads.BodyThreads, "shortage", lambda self: "")
+
+
+@removal("H141", guard="time counts from the body's first instruction", tests=[
+    f"{THREADS}::test_h141_time_before_a_body_begins_is_not_its_own",
+    f"{THREADS}::test_h141_bodies_wait_for_a_process_without_losing_time",
+])  # fmt: skip
+def waiting_counts(patch: pytest.MonkeyPatch) -> None:
+    """As time of the body's."""
+    real = Patience.watch
+
+    def watch(self: Any, expire: Any) -> None:
+        self.begin()
+        real(self, expire)
+
+    patch.setattr(Patience, "watch", watch)
+
+
+@removal("H142", guard="what could not begin is handed back", tests=[
+    f"{THREADS}::test_h142_a_shortage_before_the_body_uses_no_retry",
+])  # fmt: skip
+def shortages_are_errors(patch: pytest.MonkeyPatch) -> None:
+    """Of the step's."""
+    for module in (bodies, body_threads, body_processes):
+        patch.setattr(module, "is_shortage", lambda error: False)
+
+
+@removal("H142", guard="only what comes before the body is a shortage", tests=[
+    f"{THREADS}::test_h142_the_same_error_of_the_body_itself_is_its_own",
+])  # fmt: skip
+def bodies_run_short(patch: pytest.MonkeyPatch) -> None:
+    """By the error's class, whoever raised it."""
+    from fencepost.engine.shortage import NotBegun, is_shortage
+
+    real = bodies._raised
+
+    def _raised(ports: Any, attempt: Any, patience: Any, aids: Any, body: Any, error: BaseException) -> Any:
+        if is_shortage(error):
+            raise NotBegun("short")
+        return real(ports, attempt, patience, aids, body, error)
+
+    patch.setattr(bodies, "_raised", _raised)
+
+
+@removal("H143", guard="the engine has threads of its own", tests=[
+    f"{THREADS}::test_h143_bodies_cannot_take_the_threads_of_the_engine",
+])  # fmt: skip
+def one_executor(patch: pytest.MonkeyPatch) -> None:
+    """For everybody."""
+    patch.delattr(loops.EngineThreads, "run_in_executor")

@@ -16,6 +16,38 @@ BRIEF_SECONDS = 2.0
 """What a body of a step of flavour brief may take."""
 
 
+class Unusual(BaseException):
+    """Of the user's own, and no Exception."""
+
+
+ENDS: tuple[type[BaseException], ...] = (
+    ValueError,
+    SystemExit,
+    ValueError,
+    KeyboardInterrupt,
+    asyncio.CancelledError,
+    GeneratorExit,
+    Unusual,
+)
+"""By what a failing attempt ends, in turn."""
+
+
+def ending(node: Node, attempt: int) -> type[BaseException]:
+    """The class of the error by which an attempt of a step ends, if it does. A thread has no task to be cancelled, and
+    can raise what no coroutine can.
+    """
+    kind = ENDS[(node.id + attempt) % len(ENDS)]
+    return StopIteration if node.flavour == "thread" and kind is asyncio.CancelledError else kind
+
+
+async def cancel_itself() -> None:
+    """A body that cancels the task it runs in, as some libraries do."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
 class Body(msgspec.Struct):
     """One execution of a step's body. ``logged``: whether its start stood in the log when it began. ``late``: the step
     had ended by then, and what its heartbeats had left may be gone. ``wrote``: chunks that it has given to its stream.

@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 from tests.simulate.additions import check_additions
+from tests.simulate.bodies import ending
 from tests.simulate.bounds import BOUNDED, check_bounded
 from tests.simulate.histories import check_history
 from tests.simulate.patching import unregistered
@@ -21,7 +22,7 @@ from tests.simulate.world import Record
 
 from fencepost import payload
 from fencepost.attributes import values_of
-from fencepost.records import CancelRequested, RunCreated, RunFailed, StepCreated, unpack
+from fencepost.records import CancelRequested, RunCreated, RunFailed, StepCreated, StepEnded, unpack
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import Run, RunStatus
 
@@ -206,6 +207,7 @@ def _bodies(record: Record) -> Generator[str]:
         if beyond > disruptions and nodes[index][bodies[0].node].fails >= 0:
             yield f"body: {entity} in run {index} ran {len(bodies)} times, {retried} retries, {disruptions} disruptions"
         node = nodes[index][bodies[0].node]
+        yield from _told_as_it_was(index, node, log)
         for event in ended:
             bounded = event.type is EventType.step_failed and node.flavour in BOUNDED
             if bounded:
@@ -213,6 +215,18 @@ def _bodies(record: Record) -> Generator[str]:
             yield from _from_a_body(index, event, bodies, node)
             if event.type is EventType.step_failed and node.fails >= 0 and retried != RETRIES[node.flavour]:
                 yield f"body: {entity} in run {index} failed after {retried} retries, not {RETRIES[node.flavour]}"
+
+
+def _told_as_it_was(index: int, node: Node, log: Sequence[Event]) -> Generator[str]:
+    """However a body ends, the log has the class of what it raised, for each attempt."""
+    if node.flavour not in ("work", "once", "thread", "elsewhere"):
+        return
+    for event in log:
+        if event.type in (EventType.step_retrying, EventType.step_failed) and event.attempt <= node.fails:
+            error = unpack(event.payload, StepEnded).error
+            raised = ending(node, event.attempt).__name__
+            if error.code == "USER_ERROR" and error.type.rpartition(".")[2] != raised:
+                yield f"body: attempt {event.attempt} of {event.entity} in run {index} raised {raised}: {error.type}"
 
 
 def _bounds(record: Record) -> Generator[str]:

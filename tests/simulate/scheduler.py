@@ -147,8 +147,10 @@ class SimLoop(asyncio.AbstractEventLoop):
                     raise Overrun(f"{self.callbacks + before - left} callbacks by {self.now:.3f}")
                 try:
                     handle.context.run(handle.callback, *handle.args)
-                except (KeyboardInterrupt, SystemExit):
-                    raise
+                except KeyboardInterrupt as error:
+                    if not error.args:  # Ctrl-C, and no generated body's
+                        raise
+                    self.call_exception_handler({"message": "user code would end the worker", "exception": error})
                 except BaseException as error:  # noqa: BLE001 - as asyncio does with a callback's error
                     self.call_exception_handler({"message": "error in a callback", "exception": error})
                 if proc.countdown:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 from tests.simulate.actors import Accepted, Actors, Read
-from tests.simulate.bodies import BRIEF_SECONDS, Body, beat, write
+from tests.simulate.bodies import BRIEF_SECONDS, Body, beat, cancel_itself, ending, write
 from tests.simulate.durable import Stage, code
 from tests.simulate.faults import Faults, Slot
 from tests.simulate.joints import Booked, book
@@ -248,6 +248,10 @@ class World:
             body.stopped = True
             body.erred = what.flavour == "brief" and self.loop.now - body.at >= BRIEF_SECONDS - 0.01
             raise
+        fails = body.attempt <= what.fails
+        if fails and what.id % 2 and ending(what, body.attempt) is asyncio.CancelledError:
+            body.ended, body.erred = self.loop.now, True
+            await cancel_itself()
         return self._end(body, what)
 
     def quick(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Any:
@@ -272,7 +276,7 @@ class World:
         body.ended = self.loop.now
         if body.attempt <= what.fails:
             body.erred = True
-            raise ValueError(f"attempt {body.attempt} fails")
+            raise ending(what, body.attempt)(f"attempt {body.attempt} fails")
         return [body.node, body.visit, body.number]
 
     # Afterwards.

@@ -103,6 +103,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     # Steps.
     heartbeat_write_seconds: Positive = 1.0
     transaction_connections: Annotated[int, Meta(ge=1, le=1000)] = 8
+    lost_threads_max: Annotated[int, Meta(ge=1, le=10_000)] = 128
 
     # Codecs of user values.
     payload_codecs: tuple[CodecName, ...] = ()

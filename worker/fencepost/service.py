@@ -4,8 +4,10 @@ listens.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 SEND_SECONDS = 1.0
@@ -35,18 +37,29 @@ def notify(state: str) -> bool:
     return True
 
 
-def report_alive(health_file: str = "") -> bool:
+def report_alive(health_file: str = "", remarks: Sequence[str] = ()) -> bool:
     """Say that the process still works: the keeper thread calls this once per renewal, only while the loop it watches
     moves.
 
     Touches the health file, which a liveness probe compares with the clock, and feeds systemd's watchdog. "" means no
-    file. False if the file could not be touched (the caller logs it; the probe will notice).
+    file. ``remarks``: what somebody who looks should know, a line each; they stand in the file, and their number in
+    systemd's status. False if the file could not be touched (the caller logs it; the probe will notice).
     """
-    notify("WATCHDOG=1")
+    status = f"\nSTATUS={len(remarks)} bodies go on beyond their time: {remarks[0]}" if remarks else ""
+    notify("WATCHDOG=1" + status)
     if not health_file:
         return True
     try:
-        Path(health_file).touch()
+        _write(Path(health_file), "".join(f"{remark}\n" for remark in remarks))
     except OSError:
         return False
     return True
+
+
+def _write(file: Path, text: str) -> None:
+    """The file's time is what counts; what stands in it is changed where that is possible."""
+    file.touch()
+    if text or file.stat().st_size:
+        with contextlib.suppress(OSError):  # a full disk
+            file.write_text(text)
+            file.touch()

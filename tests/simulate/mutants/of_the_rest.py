@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec.structs import replace
 from tests.simulate.mutants.switches import Patch, mutant
 
-from fencepost.engine import closing, steps, tick
+from fencepost.engine import bodies, closing, steps, tick
 from fencepost.engine.bodies import Attempt
+from fencepost.engine.body_task import BodyStopped, BodyTask, Raised, Value
 from fencepost.engine.joining import Joining
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
@@ -175,3 +177,31 @@ def a_body_begins_under_a_lost_lease(patch: Patch) -> None:
             await aids.close()
 
     patch.set(steps, "run_body", run_body)
+
+
+@mutant("engine/test_ends_of_bodies.py::test_h139_user_code_may_end_in_any_way_anywhere")
+def exits_get_out(patch: Patch) -> None:
+    """H139: what a body raises leaves its task, as it would any other."""
+
+    async def _run(self: Any, code: Any, context: Any) -> None:
+        self._begun = True
+        try:
+            ended: Any = Value(await code())
+        except Exception as error:  # noqa: BLE001
+            ended = Raised(error)
+        self._end.set_result(ended)
+
+    patch.set(BodyTask, "_run", _run)
+
+
+@mutant("engine/test_ends_of_bodies.py::test_h140_a_body_cancels_itself_or_all_tasks_of_the_loop")
+def cancelled_is_stopped(patch: Patch) -> None:
+    """H140: a CancelledError of the body's own passes for a lost lease."""
+    real = bodies._raised
+
+    def _raised(ports: Any, attempt: Any, patience: Any, aids: Any, body: Any, error: BaseException) -> Any:
+        if isinstance(error, asyncio.CancelledError):
+            raise BodyStopped("lost")
+        return real(ports, attempt, patience, aids, body, error)
+
+    patch.set(bodies, "_raised", _raised)

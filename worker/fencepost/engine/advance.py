@@ -134,7 +134,7 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
         record = shaped.steps[event.entity] = unpack(event.payload, StepCreated)
         if ending or shell.alone or not shell.slots.room or not _has(shell, record):
             continue
-        if record.mode == "thread" and not shell.ports.thread_room():
+        if record.mode == "thread" and shell.ports.thread_shortage():
             continue
         if (record.queue is None or record.queue == run.queue) and run.queue in shell.settings.queues:
             started_payload = started_payload or pack(StepStarted(worker=shell.worker))

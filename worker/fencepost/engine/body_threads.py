@@ -20,6 +20,9 @@ LOST_MAX = 128
 whatever the body holds; so many are a fault of the code or of what it waits for, which more threads do not mend.
 """
 
+NAMED_MAX = 3
+"""How many of those that hold a thread a log line names: the oldest."""
+
 
 class _Job:
     """A call for a thread. ``state``: waiting, begun, dropped or over; moved under the pool's lock."""
@@ -47,15 +50,17 @@ class BodyThreads:
         self._idle: list[SimpleQueue[_Job | None]] = []
         self._count = 0
 
-    @property
-    def room(self) -> bool:
-        """Whether a ``def`` body can begin here."""
-        return self._lost.threads() < self.lost_max
+    def shortage(self) -> str:
+        """Why no ``def`` body can begin here now; empty if it can."""
+        if self._lost.threads < self.lost_max:
+            return ""
+        held = "; ".join(self._lost.lines()[:NAMED_MAX])
+        return f"lost_threads_max = {self.lost_max} threads are held by bodies whose time is over: {held}"
 
     async def run(self, call: Callable[[], Any]) -> Any:
         """The call's result, or its error; from a thread. Raises NotBegun. Cancelling it leaves the call to itself."""
-        if not self.room:
-            raise NotBegun(f"{self.lost_max} threads are held by bodies whose time is over")
+        if shortage := self.shortage():
+            raise NotBegun(shortage)
         job = _Job(call, asyncio.get_running_loop())
         seat = self._idle.pop() if self._idle else self._started()
         seat.put(job)

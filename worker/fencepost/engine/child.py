@@ -64,7 +64,7 @@ async def _serve(
         parent.watch(lambda: _orphaned(loop, stop, config.drain_seconds))
     spec = os.environ.get(VARIABLE, "")
     fault = fault_of(spec) if spec and config.env == "test" else no_fault
-    made = Worker(config, registry.default, modules=modules, ports=real_ports(fault))
+    made = Worker(config, registry.default, modules=modules, ports=real_ports(fault, config.lost_threads_max))
     async with made as worker, beside(config):
         ready(worker.shell.queue.owner)
         if parent is not None:

@@ -92,7 +92,7 @@ class KeeperThread:
                     await self._keeper.renew(queue)
                 except QueueTrouble as trouble:
                     note("lease_renewal_failed", error=str(trouble), held=len(self._keeper))
-                if self._healthy and not report_alive(self._health_file):
+                if self._healthy and not report_alive(self._health_file, self._ports.lost.lines()):
                     note("health_file_failed", path=self._health_file)
                 await self._pause(self._renewal)
         finally:

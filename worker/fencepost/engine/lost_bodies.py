@@ -28,17 +28,19 @@ class LostBody:
 
 
 class LostBodies:
-    """Those of this process. Thread-safe."""
+    """Those of this process. Thread-safe. ``threads``: how many hold one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._bodies: dict[int, LostBody] = {}
+        self.threads = 0
 
     def leave(self, place: object, context: StepContext, kind: str) -> None:
         """``place``, which is kept alive by its own thread or task, goes on without its attempt."""
         body = LostBody(context.step_id, context.run_id, context.workflow, kind, time.time())
         with self._lock:
             self._bodies[id(place)] = body
+            self.threads += kind == "thread"
             count = len(self._bodies)
         note("body_left_behind", step=body.step, run=body.run, kind=kind, count=count)
 
@@ -46,14 +48,10 @@ class LostBodies:
         """It has ended after all."""
         with self._lock:
             body = self._bodies.pop(id(place), None)
+            self.threads -= body is not None and body.kind == "thread"
         if body is not None:
             seconds = round(time.time() - body.since, 1)
             note("body_came_back", step=body.step, run=body.run, kind=body.kind, seconds=seconds)
-
-    def threads(self) -> int:
-        """How many hold a thread."""
-        with self._lock:
-            return sum(1 for body in self._bodies.values() if body.kind == "thread")
 
     def lines(self) -> list[str]:
         """One line each, the oldest first."""

@@ -17,7 +17,7 @@ from typing import Any
 
 import uuid_utils
 
-from fencepost.engine.body_threads import BodyThreads
+from fencepost.engine.body_threads import LOST_MAX, BodyThreads
 from fencepost.engine.lost_bodies import LostBodies
 from fencepost.engine.tasks import spawn
 
@@ -26,8 +26,8 @@ def no_fault(point: str) -> None:
     """The fault point of production: nothing happens."""
 
 
-def _room() -> bool:
-    return True
+def _none() -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Ports:
     """``monotonic``: seconds. ``sleep``: seconds. ``spawn(coroutine, name)``: a task. ``run_thread(call)``: runs a
     sync body away from the loop; raises NotBegun. ``uniform``: [0, 1). ``new_id``: a fresh UUIDv7 as str.
     ``fault(name)``: called at named points of the engine, so that a test can end the process, raise or block exactly
-    there. ``thread_room()``: whether run_thread could begin one now. ``lost``: bodies that go on although their attempt
-    is over.
+    there. ``thread_shortage()``: why run_thread could begin none now, empty if it could. ``lost``: bodies that go on
+    although their attempt is over.
     """
 
     monotonic: Callable[[], float]
@@ -46,7 +46,7 @@ class Ports:
     uniform: Callable[[], float]
     new_id: Callable[[], str]
     fault: Callable[[str], None] = no_fault
-    thread_room: Callable[[], bool] = _room
+    thread_shortage: Callable[[], str] = _none
     lost: LostBodies = field(default_factory=LostBodies)
 
 
@@ -55,11 +55,11 @@ def new_run_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def real_ports(fault: Callable[[str], None] = no_fault) -> Ports:
+def real_ports(fault: Callable[[str], None] = no_fault, lost_threads_max: int = LOST_MAX) -> Ports:
     """The ports of production. Call inside a running loop's process."""
     source = random.SystemRandom()
     lost = LostBodies()
-    threads = BodyThreads(lost)
+    threads = BodyThreads(lost, lost_max=lost_threads_max)
     return Ports(
         monotonic=time.monotonic,
         sleep=asyncio.sleep,
@@ -68,6 +68,6 @@ def real_ports(fault: Callable[[str], None] = no_fault) -> Ports:
         uniform=source.random,
         new_id=new_run_id,
         fault=fault,
-        thread_room=lambda: threads.room,
+        thread_shortage=threads.shortage,
         lost=lost,
     )

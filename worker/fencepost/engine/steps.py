@@ -144,12 +144,13 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
             note_lacking(missing, live.run_id)
             await release(shell, delivery, shell.jitter_ms(MISSING_KEY_DELAY_MS))
             return None
-        if created.mode == "thread" and not shell.ports.thread_room():
-            await hand_back_unbegun(shell, delivery, "every thread is held by a body whose time is over")
-            return None
         overdue = state.overdue
         if overdue is not None and overdue.due <= shell.clock.now():
             await complete(shell, live, delivery, timed_out(entity, state, overdue, delivery.token))
+            return None
+        shortage = shell.ports.thread_shortage() if created.mode == "thread" else ""
+        if shortage and delivery.proofs < shell.settings.poison_proofs:
+            await hand_back_unbegun(shell, delivery, shortage)
             return None
         at = state.created.at
         attempt = _attempt(shell, live, delivery, entity, created, at, number, state.failures)

@@ -90,7 +90,8 @@ async def run(order: Order) -> Report:
     store = await open_store(order.config)
     recorder = Recorder(order.delivery.token.rpartition(".")[0])
     queue: Queue = recorder  # type: ignore[assignment]
-    shell, coalescer = build_shell(order.config, registry.default, store, queue, real_ports(), store.join)
+    ports = real_ports(lost_threads_max=order.config.lost_threads_max)
+    shell, coalescer = build_shell(order.config, registry.default, store, queue, ports, store.join)
     shell.alone = True
     shell.clock.read(await store.now())
     # The parent renews the lease and ends this process if it is lost.

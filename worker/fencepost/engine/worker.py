@@ -145,7 +145,7 @@ class Worker:
         self.config = config
         self.registry = registry
         self.modules = modules
-        self._ports = ports or real_ports()
+        self._ports = ports or real_ports(lost_threads_max=config.lost_threads_max)
         self._loops: list[asyncio.Task[Any]] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
         self.shell: Shell
