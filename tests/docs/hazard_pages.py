@@ -22,6 +22,7 @@ IDS = (
     *(f"H{n}" for n in range(139, 141)),
     *(f"H{n}" for n in range(147, 149)),
     "H163",
+    "H164",
     "H165",
     "H166",
 )

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from tests.hazards.registry import removal
 
-from fencepost import payload
+from fencepost import payload, payload_check
+from fencepost import payload_marks as marks
 from fencepost.authoring import annotations
 from fencepost.authoring.arguments import Arguments
+from fencepost.payload_models import Model
 
 
 @removal("H163", guard="a value is checked against its annotation when it is written", tests=[
@@ -63,3 +65,19 @@ def local_classes_are_unknown(patch: pytest.MonkeyPatch) -> None:
 def names_for_checkers_are_found_out_later(patch: pytest.MonkeyPatch) -> None:
     """As names that nobody knows."""
     patch.setattr(annotations, "_imported_for_checkers", lambda file: {})
+
+
+@removal("H164", guard="a model is made again of what it held", tests=[
+    "payload/test_models.py::test_h164_a_model_comes_back_as_what_it_was",
+])  # fmt: skip
+def models_are_validated_again(patch: pytest.MonkeyPatch) -> None:
+    """From its fields, as what comes from elsewhere."""
+    patch.setattr(Model, "read", lambda self, tree: self.validated(marks.untold(tree)))
+
+
+@removal("H164", guard="a model is compared with what is read", tests=[
+    "payload/test_models.py::test_h164_what_would_be_lost_of_a_model_is_refused",
+])  # fmt: skip
+def models_are_not_compared(patch: pytest.MonkeyPatch) -> None:
+    """What pydantic calls valid is taken for the same."""
+    patch.setattr(payload_check, "_in_model", lambda before, after, where: None)

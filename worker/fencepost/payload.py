@@ -119,7 +119,8 @@ def encode_body(value: object, as_type: object, path: str) -> tuple[bytes, bool]
     changed = checks.difference(value, again)
     if changed is not None:
         raise PayloadError(
-            f"{path + changed or 'value'}: would not come back as it is from the log, as {places.type_name(as_type)}: "
+            f"{path + changed or 'value'}: would come back from the log as another value, by its annotation"
+            f" {places.type_name(as_type)}: "
             f"{places.way_out_of_change(value, as_type)}"
         )
     return body, marked
@@ -183,6 +184,13 @@ def _trouble_of(part: walk.Part) -> Exception | None:
     return None
 
 
+def written_model(value: object) -> Any:
+    """A model that stands where no type is said. Raises as the plan of its class does."""
+    plan = codec_of(type(value)).plan
+    assert plan is not None, "models are written by plan"
+    return plan.write(value)
+
+
 def _equal(again: object, value: object) -> bool:
     try:
         return bool(again == value)
@@ -213,13 +221,15 @@ _UNREADABLE = (msgspec.DecodeError, TypeError, ValueError, OverflowError, Recurs
 @dataclasses.dataclass(frozen=True, slots=True)
 class Codec:
     """What is known of a type. ``open``: some position is untyped; ``sets``: it has sets but nothing open; ``opaque``:
-    it has a class that is not made of its fields alone; ``plan``: it has a union whose members need their names."""
+    it has a class that is not made of its fields alone; ``plan``: it has a part that msgspec does not take, and
+    ``names``: a union whose members need their names."""
 
     decoder: msgspec.msgpack.Decoder[Any]
     open: bool
     sets: bool
     opaque: bool = False
     plan: Node | None = None
+    names: bool = False
 
 
 _codecs: dict[object, Codec] = {}
@@ -243,8 +253,9 @@ def _build_codec(as_type: object, path: str) -> Codec:
         refusal: Exception = error
     if isinstance(refusal, (TypeError, RecursionError)):
         try:
-            plan = Planner(lambda kind: Leaf(kind, _plain_codec(kind).open)).node(as_type)
-            return Codec(_any_decoder, open=False, sets=False, opaque=True, plan=plan)
+            planner = Planner(lambda kind: Leaf(kind, _plain_codec(kind).open))
+            plan = planner.node(as_type)
+            return Codec(_any_decoder, open=False, sets=False, opaque=True, plan=plan, names=planner.names)
         except (TypeError, ValueError, NameError, RecursionError) as error:
             refusal = error
     raise PayloadError(

@@ -64,70 +64,76 @@ def _as_float(value: int) -> Any:
     return number if number == value else value
 
 
-def difference(before: Any, after: Any, where: str = "") -> str | None:
-    """The path of what would not come back as it was given, None if all does.
+def difference(before: Any, after: Any, where: str = "", strict: bool = False) -> str | None:
+    """The path of what would not come back as it was given, None if all does. ``strict``: inside a model, whose values
+    pydantic has made what they are to be, nothing comes back as another class.
 
     Equal, of the annotated type: what is documented as a conversion is no difference. Fields are compared one by one,
     for a class's own ``__eq__`` may leave some out.
     """
     if before is after or before is None or after is None:
         return None if before is after else where
+    if strict and not isinstance(before, type(after)):
+        return where
     if isinstance(before, enum.Enum) and not isinstance(after, enum.Enum):
-        return difference(before.value, after, where)
+        return difference(before.value, after, where, strict)
     if isinstance(after, dict):
-        return _in_dict(before, cast("dict[object, object]", after), where)
+        return _in_dict(before, cast("dict[object, object]", after), where, strict)
     if isinstance(after, (set, frozenset)):
-        return _in_set(before, cast("frozenset[Any]", after), where)
+        return _in_set(before, cast("frozenset[Any]", after), where, strict)
     if isinstance(after, (list, tuple)):
-        return _in_list(before, cast("list[Any]", after), where)
+        return _in_list(before, cast("list[Any]", after), where, strict)
+    if marks.is_model(after):
+        return _in_model(before, after, where)
     names = marks.field_names(after)
     if not names:
         return None if _same_leaf(before, after) else where
-    return _in_fields(before, after, names, where)
+    return _in_fields(before, after, names, where, strict)
 
 
-def _in_dict(before: Any, after: dict[object, object], where: str) -> str | None:
+def _in_dict(before: Any, after: dict[object, object], where: str, strict: bool) -> str | None:
     held = _held(before)
     if len(held) != len(after):
         gone = [key for key in held if key not in after]
         return f"{where}[{gone[0]!r}]" if gone else where
     for (key, member), (other_key, other) in zip(held.items(), after.items(), strict=True):
-        found = difference(key, other_key, f"{where}[key {key!r}]") or difference(member, other, f"{where}[{key!r}]")
+        found = difference(key, other_key, f"{where}[key {key!r}]", strict)
+        found = found or difference(member, other, f"{where}[{key!r}]", strict)
         if found is not None:
             return found
     return None
 
 
-def _in_set(before: Any, after: frozenset[Any], where: str) -> str | None:
+def _in_set(before: Any, after: frozenset[Any], where: str, strict: bool) -> str | None:
     if before == after:
         return None
     left = list(after)
     for member in before:
-        fits = [index for index, one in enumerate(left) if difference(member, one) is None]
+        fits = [index for index, one in enumerate(left) if difference(member, one, "", strict) is None]
         if not fits:
             return f"{where}[{member!r}]"
         del left[fits[0]]
     return where if left else None
 
 
-def _in_list(before: Any, after: list[Any] | tuple[Any, ...], where: str) -> str | None:
+def _in_list(before: Any, after: list[Any] | tuple[Any, ...], where: str, strict: bool) -> str | None:
     members = list(before)
     if len(members) != len(after):
         return where
     if isinstance(before, (set, frozenset)):
-        return _in_set(before, frozenset(after), where)
+        return _in_set(before, frozenset(after), where, strict)
     numbered = enumerate(zip(members, after, strict=True))
-    found = (difference(member, other, f"{where}[{index}]") for index, (member, other) in numbered)
+    found = (difference(member, other, f"{where}[{index}]", strict) for index, (member, other) in numbered)
     return next((one for one in found if one is not None), None)
 
 
-def _in_fields(before: Any, after: Any, names: tuple[str, ...], where: str) -> str | None:
+def _in_fields(before: Any, after: Any, names: tuple[str, ...], where: str, strict: bool) -> str | None:
     given = isinstance(before, Mapping)  # a dict of the fields, by the names that are written
     held = _held(before)
     written = marks.written_names(after) if given else names
     for name, key in zip(names, written, strict=True):
         if key in held:
-            found = difference(held[key], getattr(after, name), f"{where}.{name}")
+            found = difference(held[key], getattr(after, name), f"{where}.{name}", strict)
             if found is not None:
                 return found
         elif not given:
@@ -136,9 +142,24 @@ def _in_fields(before: Any, after: Any, names: tuple[str, ...], where: str) -> s
     return f"{where}[{gone[0]!r}]" if gone else None
 
 
+def _in_model(before: Any, after: Any, where: str) -> str | None:
+    if not isinstance(before, type(after)):
+        return None if isinstance(before, Mapping) else where
+    old, new = marks.model_parts(before), marks.model_parts(after)
+    if type(before) is type(after) and (before.model_fields_set != after.model_fields_set or old.keys() != new.keys()):
+        return where
+    for name, member in new.items():
+        found = difference(old[name], member, f"{where}.{name}", strict=True) if name in old else f"{where}.{name}"
+        if found is not None:
+            return found
+    return None
+
+
 def _held(value: Any) -> Mapping[object, Any]:
     if isinstance(value, Mapping):
         return cast("Mapping[object, Any]", value)
+    if marks.is_model(value):
+        return {**marks.model_fields(value), **(value.__pydantic_extra__ or {})}
     return {name: getattr(value, name) for name in marks.field_names(value)}
 
 

@@ -1,7 +1,8 @@
 """How a value is written so that nothing is lost and equal values have equal bytes.
 
-Marks stand for what plain msgpack forgets, and sets are put in order. Marks are msgpack extension types 1 to 11, and 12
-names the member of a union (``payload_unions``). They are part of the log's format: a number never changes its meaning.
+Marks stand for what plain msgpack forgets, and sets are put in order. Marks are msgpack extension types 1 to 11; 12
+names the member of a union (``payload_unions``), 13 is a model of pydantic (``payload_models``). They are part of the
+log's format: a number never changes its meaning.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import enum
 import operator
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 import msgspec
@@ -24,14 +25,13 @@ DEPTH_MAX = 200
 
 _TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _TIME, _TIMEDELTA, _DATETIME, _INTEGER, _PAIRS = range(1, 12)
 TAGGED = 12
+MODEL = 13
 _SAFE = frozenset({str, float, bool, type(None), bytes})
 _INT64 = range(-(2**63), 2**64)
 
 
 def to_builtins(value: Any) -> Any:
-    """What msgspec asks for a class that it does not know: pydantic models are dumped, everything else is refused."""
-    if (pydantic := sys.modules.get("pydantic")) is not None and isinstance(value, pydantic.BaseModel):
-        return rewrite(value.model_dump(mode="python"), mark=False, depth=0)
+    """What msgspec asks for a class that it does not know: instances of subclasses are written as their base."""
     for kind, plain in _PLAIN_OF_SUBCLASS.items():
         if isinstance(value, kind):
             return plain(value)
@@ -114,6 +114,10 @@ def rewrite(value: object, *, mark: bool, depth: int) -> Any:
         for marked, writer in _WRITERS.items():
             if isinstance(value, marked):
                 return writer(value)
+        if is_model(value):
+            from fencepost.payload import written_model  # it knows the types of the model's fields
+
+            return written_model(value)
     return _rewrite_fields(value, mark, depth)
 
 
@@ -137,7 +141,7 @@ def _rewrite_dict(value: dict[object, object], mark: bool, depth: int) -> Any:
 
 def _rewrite_hashed(value: object, mark: bool, depth: int) -> Any:
     """A member of a set, or a key. Without a type an object would come back as a dict, which can be neither."""
-    if mark and field_names(value):
+    if mark and (field_names(value) or is_model(value)):
         raise TypeError("without a type it comes back as a dict, which cannot be a key or in a set: annotate its class")
     return rewrite(value, mark=mark, depth=depth + 1)
 
@@ -217,6 +221,7 @@ _READERS: dict[int, Callable[[memoryview], Any]] = {
     _DATETIME: lambda data: datetime.datetime.fromisoformat(str(data, "utf-8")),
     _INTEGER: lambda data: int(str(data, "ascii"), 16),
     TAGGED: lambda data: marked_decoder.decode(data)[1],
+    MODEL: lambda data: _as_dict(Held(*marked_decoder.decode(data))),
 }
 
 
@@ -228,7 +233,39 @@ class Tagged:
     body: Any
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """What a model holds. ``given``: the fields that were set (None: all of them)."""
+
+    name: str
+    fields: dict[str, Any]
+    given: list[str] | None
+    extra: dict[str, Any] | None
+    private: dict[str, Any] | None
+
+
+def _as_dict(held: Held) -> dict[str, Any]:
+    return {**held.fields, **(held.extra or {})}
+
+
+def untold(tree: Any) -> Any:
+    """What ``tagged_decoder`` made, as a reader without types sees it."""
+    match tree:
+        case Tagged(body=body):
+            return untold(body)
+        case Held():
+            return untold(_as_dict(tree))
+        case dict():
+            return {key: untold(member) for key, member in cast("dict[object, object]", tree).items()}
+        case list():
+            return [untold(member) for member in cast("list[object]", tree)]
+        case _:
+            return tree
+
+
 def _read_tagged(code: int, data: memoryview) -> Any:
+    if code == MODEL:
+        return Held(*tagged_decoder.decode(data))
     return Tagged(*tagged_decoder.decode(data)) if code == TAGGED else _read_marked(code, data)
 
 
@@ -244,16 +281,29 @@ tagged_decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(ext_hook=
 
 
 def is_known(kind: type) -> bool:
-    """Whether values of a class that msgspec does not know can be written and read: pydantic's models, and ``object``,
-    which says as much as Any."""
+    """Whether values of a class that msgspec does not know are read without a plan: ``object`` says as much as Any."""
+    return kind is object
+
+
+def is_model(value: object) -> bool:
+    """Whether it is an instance of one of pydantic's models."""
     pydantic = sys.modules.get("pydantic")
-    return kind is object or (pydantic is not None and issubclass(kind, pydantic.BaseModel))
+    return pydantic is not None and isinstance(value, pydantic.BaseModel)
+
+
+def model_parts(value: Any) -> dict[str, Any]:
+    """What a model holds: its fields, extra ones and private attributes."""
+    return {**model_fields(value), **(value.__pydantic_extra__ or {}), **(value.__pydantic_private__ or {})}
+
+
+def model_fields(value: Any) -> dict[str, Any]:
+    """The fields of a model that have a value. A cached property stands beside them, and is none."""
+    names: Iterable[str] = value.__class__.model_fields
+    return {name: value.__dict__[name] for name in names if name in value.__dict__}
 
 
 def from_builtins(kind: type, value: Any) -> Any:
     """What msgspec asks for a class that it does not know when decoding."""
-    if (pydantic := sys.modules.get("pydantic")) is not None and issubclass(kind, pydantic.BaseModel):
-        return cast(Any, kind).model_validate(value)
     if isinstance(value, kind):
         return value
     raise TypeError(f"Expected `{kind.__qualname__}`, got `{type(value).__qualname__}`")

@@ -54,7 +54,7 @@ def way_out_of_change(value: object, kind: object) -> str:
     """What to do about a value that would come back otherwise."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"no float is equal to {str(value)[:40]}; annotate int"
-    return f"pass what its annotation says, or annotate {type_name(type(value))} as it is used"
+    return "annotate its own class, and keep in its fields what is to come back"
 
 
 def _children(value: object) -> Iterator[tuple[str, object]]:
@@ -65,6 +65,8 @@ def _children(value: object) -> Iterator[tuple[str, object]]:
     elif isinstance(value, (list, tuple, set, frozenset)):
         for index, member in enumerate(cast(list[object], value)):
             yield f"[{index}]", member
+    elif marks.is_model(value):
+        yield from ((f".{name}", member) for name, member in marks.model_parts(value).items())
     else:
         for name in marks.field_names(value):
             yield f".{name}", getattr(value, name)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
+from fencepost import payload_models as models
 from fencepost.payload_unions import Choice, Fields, Items, Later, Leaf, Member, Node, Row, Table, union_members
 
 LISTS = (
@@ -28,12 +29,17 @@ TABLES = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
 
 class Planner:
-    """Builds the nodes of one type. ``leaf``: the node of a type that msgspec knows; raises TypeError for others."""
+    """Builds the nodes of one type. ``leaf``: the node of a type that msgspec knows; raises TypeError for others.
+
+    ``names``: after ``node``, whether a value must say of which class it is (in a model, pydantic finds out).
+    """
 
     def __init__(self, leaf: Callable[[Any], Leaf]) -> None:
         self._leaf = leaf
-        self._classes: dict[Any, Fields] = {}
+        self._classes: dict[Any, Fields | models.Model] = {}
         self._aliases: dict[Any, Later] = {}
+        self._in_model = False
+        self.names = False
 
     def node(self, kind: Any) -> Node:
         """Of a type, or a part of one."""
@@ -63,9 +69,11 @@ class Planner:
         if origin in TABLES:
             return Table(self._leaf(args[0]), self.node(args[1]))
         made = self._class(kind, origin if isinstance(origin, type) else kind)
-        if made is None:
-            raise refusal
-        return made
+        if made is not None:
+            return made
+        if self._in_model:
+            return models.Adapted(kind)
+        raise refusal
 
     def _choice(self, kind: Any, kinds: tuple[Any, ...]) -> Choice:
         kinds = tuple(_flat(kinds))
@@ -92,8 +100,10 @@ class Planner:
         if len({member.name for member in members}) < len(members):
             raise TypeError(f"two members of {kind} have the same module and name")
         forms = [_FORMS.get(member.kind) or _form_of_class(member.kind) for member in members]
-        plain = None not in forms and len(set(forms)) == len(forms) and not any(member.values for member in members)
+        plain = len(members) == 1 or (None not in forms and len(set(forms)) == len(forms))
+        plain = plain and not any(member.values for member in members)
         by_form = {form: member for form, member in zip(forms, members, strict=True) if form is not None}
+        self.names |= not plain and not self._in_model
         return Choice(members, optional=len(wanted) < len(kinds), by_form=by_form if plain else None)
 
     def _class(self, kind: Any, cls: Any) -> Node | None:
@@ -105,6 +115,8 @@ class Planner:
             hints = hints_of(kind, cls)
             fields = cast("tuple[str, ...]", cast(Any, cls)._fields)
             return Row(lambda members: cls(*members), tuple(self.node(hints[name]) for name in fields))
+        if models.is_model(cls):
+            return self._model(kind, cls)
         found = _maker(cls)
         if found is None:
             return None
@@ -113,6 +125,16 @@ class Planner:
         node = self._classes[kind] = Fields(make)
         node.nodes.update({name: self.node(hints[name]) for name in names or hints})
         return node
+
+    def _model(self, kind: Any, cls: Any) -> Node:
+        made = self._classes[kind] = models.Model(cls)
+        outside, self._in_model = self._in_model, True
+        try:
+            made.nodes.update({name: self.node(hint) for name, hint in models.fields_of(cls).items()})
+            made.extra = self.node(models.extra_of(cls))
+        finally:
+            self._in_model = outside
+        return made
 
 
 def _flat(kinds: tuple[Any, ...]) -> Iterator[Any]:
@@ -135,7 +157,9 @@ _FORMS: dict[type, type] = {
 def _form_of_class(kind: Any) -> type | None:
     if issubclass(kind, tuple):
         return list
-    return dict if dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__") else None
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__"):
+        return dict
+    return dict if models.is_model(kind) and not kind.__pydantic_root_model__ else None
 
 
 def bare(kind: Any) -> Any:

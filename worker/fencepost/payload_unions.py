@@ -54,7 +54,7 @@ class Leaf:
 
     def read(self, tree: Any) -> Any:
         """As outside of unions."""
-        return msgspec.convert(tree, self.kind, dec_hook=marks.from_builtins)
+        return msgspec.convert(marks.untold(tree) if self.open else tree, self.kind, dec_hook=marks.from_builtins)
 
 
 class Later:
@@ -83,7 +83,7 @@ class Items:
 
     def write(self, value: Any) -> Any:
         """A list; of a set, in the order of its members' bytes."""
-        members = [_below(f"[{index}]", self.item, member) for index, member in enumerate(value)]
+        members = [below(f"[{index}]", self.item, member) for index, member in enumerate(value)]
         if isinstance(value, (set, frozenset)):
             return [msgspec.Raw(body) for body in sorted(map(marks.encoder.encode, members))]
         return members
@@ -104,7 +104,7 @@ class Row:
         """A list."""
         if len(value) != len(self.items):
             raise TypeError(f"has {len(value)} members, its type has {len(self.items)}")
-        return [_below(f"[{n}]", node, member) for n, (node, member) in enumerate(zip(self.items, value, strict=True))]
+        return [below(f"[{n}]", node, member) for n, (node, member) in enumerate(zip(self.items, value, strict=True))]
 
     def read(self, tree: Any) -> Any:
         """The reverse."""
@@ -121,7 +121,7 @@ class Table:
 
     def write(self, value: Any) -> Any:
         """A dict."""
-        return {key: _below(f"[{key!r}]", self.value, member) for key, member in value.items()}
+        return {key: below(f"[{key!r}]", self.value, member) for key, member in value.items()}
 
     def read(self, tree: Any) -> Any:
         """The reverse."""
@@ -144,7 +144,7 @@ class Fields:
             if isinstance(value, dict)
             else {name: getattr(value, name) for name in self.nodes if hasattr(value, name)}
         )
-        return {name: _below(f".{name}", node, held[name]) for name, node in self.nodes.items() if name in held}
+        return {name: below(f".{name}", node, held[name]) for name, node in self.nodes.items() if name in held}
 
     def read(self, tree: Any) -> Any:
         """The reverse. Fields that are not known any more are passed over."""
@@ -191,8 +191,10 @@ class Choice:
                     return member.node.read(tree.body)
             raise msgspec.ValidationError(f"Expected {self._told()}, got a {tree.name!r}")
         if self.by_form is not None:
-            form = cast("type", type(tree))
+            form = dict if isinstance(tree, marks.Held) else cast("type", type(tree))
             found = self.by_form.get(form) or (self.by_form.get(float) if form is int else None)
+            if len(self.members) == 1:
+                found = self.members[0]
             if found is None:
                 raise msgspec.ValidationError(f"Expected {self._told()}, got `{type(tree).__name__}`")
             return found.node.read(tree)
@@ -225,7 +227,8 @@ class Choice:
         return " | ".join([member.name for member in self.members] + ["None"] * self.optional)
 
 
-def _below(where: str, node: Node, value: Any) -> Any:
+def below(where: str, node: Node, value: Any) -> Any:
+    """What the node writes for a part of a value. Raises what it raises, NoMember with the place."""
     try:
         return node.write(value)
     except NoMember as error:

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from fencepost import payload_marks as marks
+from fencepost import payload_models as models
 from fencepost.payload_plans import LISTS, SETS, TABLES, bare, hints_of, is_named_tuple
 from fencepost.payload_unions import union_members
 
@@ -72,6 +73,10 @@ def _parts(value: Any, kind: Any) -> Iterator[Part]:
         members = list(cast("list[Any]", value))
         for index, of_member in enumerate(_kinds_of_members(cls, args, len(members))):
             yield Part("item", index, members[index], of_member)
+    elif isinstance(cls, type) and marks.is_model(value) and isinstance(value, cls):
+        hints = models.fields_of(cls)
+        held = marks.model_parts(value)
+        yield from (Part("field", name, held[name], hint) for name, hint in hints.items() if name in held)
     elif isinstance(cls, type) and isinstance(value, cls):
         names = marks.field_names(value)
         hints = hints_of(kind, cls) if names else {}

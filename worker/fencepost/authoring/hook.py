@@ -107,7 +107,7 @@ class Hook(Generic[T]):
         self._fingerprint = record.fingerprint
         self._last: Event | None = None  # the payload that can be answered
         # Built now, so that a type that cannot be decoded is refused here and not when somebody has sent one.
-        if payload.codec_of(as_type, f"hook {token!r}").plan is not None:
+        if payload.codec_of(as_type, f"hook {token!r}").names:
             raise PayloadError(
                 f"hook {token!r}: there is no way to decode the type {places.type_name(as_type)} from what senders "
                 "give, for they do not say of which class it is: use Structs with a tag, or one class"
