@@ -10,6 +10,7 @@ from fencepost.child_errors import ChildCancelled, ChildFailed, ChildTerminated
 from fencepost.failure import exception_of, told
 from fencepost.records import ChildCreated, ChildEnded, unpack
 from fencepost.replay import interface
+from fencepost.replay.identity import stable_hash
 from fencepost_store.events import Event, EventType
 
 R = TypeVar("R")
@@ -31,6 +32,9 @@ class ChildHandle(Generic[R]):
     def id(self) -> str:
         """The child's run id."""
         return self._link.run_id
+
+    def __hash__(self) -> int:
+        return stable_hash(self.id)
 
     def __repr__(self) -> str:
         return f"<child {self._workflow} {self.id}>"

@@ -14,6 +14,7 @@ from fencepost.authoring.fingerprint import type_fingerprint
 from fencepost.errors import HookConflict, NotInWorkflow, PayloadError
 from fencepost.records import Answered, HookCreated, pack
 from fencepost.replay import interface
+from fencepost.replay.identity import stable_hash
 from fencepost_store.events import Event, EventType
 
 T = TypeVar("T")
@@ -99,6 +100,7 @@ class Hook(Generic[T]):
 
     def __init__(self, asking: interface.Asking, entity: str, token: str, as_type: Any, record: HookCreated) -> None:
         self.token = token
+        self._hash = stable_hash(f"{asking.run_id}/{entity}")
         self._type = as_type
         self._closed = False
         self._conflict_with: str | None = None
@@ -147,6 +149,9 @@ class Hook(Generic[T]):
         if not self._closed:
             self._closed = True
             self._channel.close()
+
+    def __hash__(self) -> int:
+        return self._hash
 
     def __repr__(self) -> str:
         return f"<hook {self.token!r} for {places.type_name(self._type)}{', closed' if self._closed else ''}>"

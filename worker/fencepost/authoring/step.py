@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ca
 import msgspec
 
 from fencepost import payload
-from fencepost.authoring import registry
+from fencepost.authoring import coroutine_function, registry
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.retry import name_of
 from fencepost.errors import PayloadError
 from fencepost.failure import exception_of
 from fencepost.records import Policy, StepCreated, StepEnded, pack, unpack
 from fencepost.replay import interface
+from fencepost.replay.identity import stable_hash
 from fencepost_store.events import EventType
 
 P = ParamSpec("P")
@@ -146,6 +147,7 @@ class Step(Generic[P, R]):
             _check_importable(fn)
             _check_silent(policy)
         functools.update_wrapper(self, fn)
+        coroutine_function.mark(self, fn)
         self.fn = fn
         self.name: str = name or fn.__name__
         self.policy = policy
@@ -174,6 +176,10 @@ class Step(Generic[P, R]):
         named.__name__ = self.name
         named.__qualname__ = self.name
         return call
+
+    def __hash__(self) -> int:
+        # Not its address: the order of a set of steps is that of every process.
+        return stable_hash(f"step {self.fn.__module__}.{self.fn.__qualname__}")
 
     def __repr__(self) -> str:
         return f"<step {self.name} at {registry.location(self.fn)}>"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, Pr
 import msgspec
 
 from fencepost import payload
-from fencepost.authoring import registry
+from fencepost.authoring import coroutine_function, registry
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.child import ChildHandle, called
 from fencepost.authoring.continuing import RUNNING, continued
@@ -22,6 +22,7 @@ from fencepost.errors import ArgumentError, NotInWorkflow, PayloadError
 from fencepost.failure import failure_of, run_code
 from fencepost.records import CANCEL, PARENT_CLOSE, ChildCreated, RunCreated, RunFailed, pack, unpack
 from fencepost.replay import interface
+from fencepost.replay.identity import stable_hash
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -106,6 +107,7 @@ class Workflow(Generic[P, R]):
                 f"@workflow needs an async function: write `async def {fn.__name__}`, at {registry.location(fn)}"
             )
         functools.update_wrapper(self, fn)
+        coroutine_function.mark(self, fn)
         self.fn = fn
         self._name = name or fn.__name__
         self.timeout = timeout
@@ -113,6 +115,9 @@ class Workflow(Generic[P, R]):
         self.parent_close: str = CANCEL
         self.key: str | None = None
         self.arguments: Arguments = arguments or Arguments(fn, self._name)
+
+    def __hash__(self) -> int:
+        return stable_hash(f"workflow {self.fn.__module__}.{self.fn.__qualname__}")
 
     @property
     def name(self) -> str:

@@ -32,9 +32,10 @@ def call_handler(loop: WorkflowLoop, handler: Handler, context: dict[str, Any]) 
 
 
 def _context_in(context: dict[str, Any]) -> contextvars.Context | None:
-    for thing in (context.get("task"), context.get("future")):
+    for key in ("task", "future"):
+        thing: asyncio.Task[Any] | object = context.get(key)
         if isinstance(thing, asyncio.Task):
-            return context_of(thing)
+            return context_of(thing)  # pyright: ignore[reportUnknownArgumentType]
     return getattr(context.get("handle"), "_context", None)
 
 

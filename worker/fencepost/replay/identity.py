@@ -85,6 +85,11 @@ def derived_run_id(at: int, secret: bytes, run_id: str, entity: str) -> str:
     return "-".join((text32[:8], text32[8:12], text32[12:16], text32[16:20], text32[20:]))
 
 
+def stable_hash(text: str) -> int:
+    """A hash of text that is the same in every process, unlike Python's own."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 4  # what int's hash leaves alone
+
+
 def secret_in(created: bytes) -> bytes:
     """The secret in a run_created payload; empty if it has none."""
     try:
