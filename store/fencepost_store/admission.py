@@ -62,11 +62,27 @@ def admit(batch: Batch) -> None:
     end, oversized text."""
     if not batch.events:
         raise Unstorable(f"run {batch.run_id}: a batch without events (use touch to set a deadline)")
+    if batch.successor is not None:
+        _admit_successor(batch, batch.successor)
+    elif batch.hooks:
+        raise Unstorable(f"run {batch.run_id}: hooks to hand over, and no successor that inherits them")
     latest: dict[str, EventType] = {}
     for index, event in enumerate(batch.events):
         problem = _problem(batch, index, event) or _order_problem(batch, event, latest)
         if problem is not None:
             raise Unstorable(f"run {batch.run_id}, event {index} ({event.type.name} {event.entity!r}): {problem}")
+
+
+def _admit_successor(batch: Batch, successor: NewRun) -> None:
+    admit_run(successor)
+    if batch.fence is None or batch.events[-1].type is not EventType.run_continued:
+        raise Unstorable(f"run {batch.run_id}: a successor belongs to a fenced batch that ends in run_continued")
+    if successor.key is not None or successor.run_id == batch.run_id:
+        raise Unstorable(f"run {batch.run_id}: a successor has an id of its own, and no start key")
+    for hook in batch.hooks:
+        problem = _short_text_problem("token", hook.token)
+        if problem is not None:
+            raise Unstorable(f"run {batch.run_id}: {problem}")
 
 
 def admit_run(run: NewRun) -> None:
@@ -111,7 +127,7 @@ def fresh(batch: Batch) -> list[bool]:
 def _problem(batch: Batch, index: int, event: NewEvent) -> str | None:
     """What is wrong with one event by itself."""
     kind = KINDS[event.type]
-    if event.type in (EventType.run_created, EventType.hook_conflict):
+    if event.type in (EventType.run_created, EventType.hook_conflict, EventType.hook_inherited):
         return "only the store writes this event"
     if batch.fence is None and kind.decision and event.type not in UNFENCED_ENDINGS:
         return "a decision needs the fence that it was derived from"

@@ -42,6 +42,7 @@ class EventType(enum.IntEnum):
     hook_conflict = 31
     hook_received = 32
     hook_disposed = 33
+    hook_inherited = 34
     child_created = 40
     child_cancel_requested = 41
     child_completed = 42
@@ -103,6 +104,7 @@ KINDS: dict[EventType, Kind] = {
     EventType.hook_conflict: _decision(Role.creation),  # written by append in hook_created's place
     EventType.hook_received: _fact(Role.many),
     EventType.hook_disposed: _decision(Role.terminal),
+    EventType.hook_inherited: _fact(Role.creation),  # written by append, in the log of the run that goes on
     EventType.child_created: _decision(Role.creation),
     EventType.child_cancel_requested: _decision(Role.once),
     EventType.child_completed: _fact(Role.terminal),
@@ -115,6 +117,20 @@ KINDS: dict[EventType, Kind] = {
 
 UNFENCED_ENDINGS = frozenset({EventType.run_failed, EventType.run_terminated})
 """Run endings that may come in a batch without a fence: the escape hatches."""
+
+
+INHERITED = "inherited:"
+"""What the entity of a hook_inherited begins with, before its number. Entities of the code's own begin with a name, and
+end in ``#`` and a number."""
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """A hook of a run that continues as new, for the run that goes on: its token, its entity in the log of the run that
+    ends, and the seqs of its hook_received events that the code has not taken."""
+
+    token: str
+    entity: str
+    seqs: tuple[int, ...] = ()
 
 
 class NewEvent(msgspec.Struct, frozen=True):
@@ -146,9 +162,9 @@ class Event(msgspec.Struct, frozen=True):
     """An event of the log. ``at`` and ``due`` are microseconds since the epoch by the database clock. run_created has a
     ``due`` if the run may start no sooner.
 
-    hook_created and hook_conflict keep their ``token``. hook_conflict's ``payload`` is the one of the hook_created
-    that was asked;
-    its ``dedupe`` names the owner run.
+    hook_created, hook_conflict and hook_inherited keep their ``token``. hook_conflict's ``payload`` is the one of the
+    hook_created that was asked; its ``dedupe`` names the owner run. hook_inherited's ``payload`` is that of the hook
+    which the run before had.
     """
 
     seq: int

@@ -204,13 +204,19 @@ class Ledger:
         ended = (event.entity, TERMINAL_ORDINAL) in self.places
         exists = created is not None and created.type is needed
         if event.type is EventType.hook_received:
-            return None if exists and not ended else Reason.no_live_hook
+            waits = created is not None and created.type is EventType.hook_inherited and not self._opened(created)
+            return None if waits or (exists and not ended) else Reason.no_live_hook
         if not exists:
             return Reason.no_entity
         if ended:
             told_twice = event.type in (EventType.child_completed, EventType.child_failed)
             return Reason.duplicate if told_twice else Reason.entity_ended
         return None
+
+    def _opened(self, inherited: Event) -> bool:
+        """Whether the run has opened a hook of the token that it inherited: payloads go there from then on."""
+        kept = self.events[: self.run.last_seq]
+        return any(one.type is EventType.hook_created and one.token == inherited.token for one in kept)
 
     def _attempt_verdict(self, event: NewEvent, now: int) -> FactVerdict:
         """The rules about attempts, and about what may be there once."""

@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from fencepost_store.admission import admit, admit_all, admit_run, printable
-from fencepost_store.events import Event, EventType, ordinal
-from fencepost_store.ledger import Ledger, first_deadline, lowered
+from fencepost_store.events import ordinal
+from fencepost_store.ledger import Ledger, lowered
 from fencepost_store.lineage import parent_text
 from fencepost_store.memory_beats import Beats
 from fencepost_store.memory_pruning import MemoryPruning
@@ -69,22 +69,7 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
             now = self._clock()
             starts = run.start_at if run.start_in is None else now + run.start_in
             starts = None if starts is None or starts <= now else starts
-            row = Run(
-                run_id=run.run_id,
-                workflow=run.workflow,
-                queue=run.queue,
-                status=RunStatus.pending,
-                last_seq=1,
-                fence=1,
-                wake_at=first_deadline(now, starts, run.near, run.grace),
-                key=run.key,
-                parent=run.parent,
-                parked=None,
-                created_at=now,
-                updated_at=now,
-            )
-            ledger = self._tables.ledgers[run.run_id] = Ledger(row, attributes=dict(run.attributes))
-            ledger.land(Event(1, EventType.run_created, "", 0, now, starts, None, None, run.payload))
+            self._tables.create(run, now, starts)
             return Started(run.run_id, True, run.payload, 0 if starts is None else starts - now)
 
     async def append(self, batches: Sequence[Batch]) -> list[Verdict]:

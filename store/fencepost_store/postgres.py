@@ -39,7 +39,7 @@ from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of,
 from fencepost_store.run_ids import admit_id, is_run_id
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating
-from fencepost_store.wire import arguments, start_arguments, verdicts
+from fencepost_store.wire import arguments, start_arguments, successors, verdicts
 
 PAGE_EVENTS = 1_000
 """Events per load statement: at the payload limit of 1 MiB a page stays below the gigabyte that one row of Postgres may
@@ -305,13 +305,15 @@ async def append_on(held: Held, sql: Statements, batches: Sequence[Batch]) -> li
     """Call ``append`` on a connection. Creations are left to the unique index, so a duplicate fails the call as a
     whole; then it is made again with look-ups, which give the duplicate its verdict."""
     inside = held.connection.is_in_transaction()
+    going_on = successors(batches)
+    statement = sql["append_continued" if going_on else "append"]
     try:
         # Inside a transaction a failed statement would be the end of it, so there the look-ups are made at once.
-        (row,) = await held.fetch(sql["append"], *arguments(batches, careful=inside))
+        (row,) = await held.fetch(statement, *arguments(batches, careful=inside), *going_on)
     except Unstorable as error:
         if inside or not isinstance(error.__cause__, UniqueViolationError):
             raise
-        (row,) = await held.fetch(sql["append"], *arguments(batches, careful=True))
+        (row,) = await held.fetch(statement, *arguments(batches, careful=True), *going_on)
     return verdicts(row, batches)
 
 

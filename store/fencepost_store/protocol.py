@@ -15,9 +15,10 @@ from typing import Protocol
 
 import msgspec
 
-from fencepost_store.events import Event, NewEvent
+from fencepost_store.events import Event, Handover, NewEvent
 from fencepost_store.pruning import Pruning
 from fencepost_store.streams import Streams
+from fencepost_store.taken import Taken
 
 
 class StoreTrouble(Exception):
@@ -113,7 +114,8 @@ class Batch(msgspec.Struct, frozen=True):
     if that is still the run's fence; ``wake_at`` is then set exactly, or only lowered if ``seen`` (the highest seq the
     writer has seen) is not the run's last_seq. Without (None): facts only, judged one by one; ``wake_at`` is ignored,
     the store lowers the deadline by the rules of section 4. ``grace``: microseconds, what "now + grace" means to this
-    writer.
+    writer. ``successor``: of a batch that ends in run_continued, the run that goes on, started with it; it inherits
+    ``hooks``, in this order.
     """
 
     run_id: str
@@ -122,6 +124,8 @@ class Batch(msgspec.Struct, frozen=True):
     seen: int = 0
     wake_at: int | None = None
     grace: int = 10_000_000
+    successor: NewRun | None = None
+    hooks: tuple[Handover, ...] = ()
 
 
 class Reason(enum.Enum):
@@ -207,8 +211,9 @@ many; nobody sends again what was accepted so many hooks ago."""
 class TokenTrace(msgspec.Struct, frozen=True):
     """What became of a token. The hook is the one that listens on it, or else the newest that did (``live`` False).
 
-    ``at`` and ``payload`` are those of its hook_created; ``status`` and ``last_seq`` are its run's. ``taken_by``: the
-    run that has taken the delivery in through one of the token's hooks, live or gone, if any.
+    ``at`` and ``payload`` are those of its hook_created (or hook_inherited); ``status`` and ``last_seq`` are its run's.
+    ``taken_by``: the run that has taken the delivery in through one of the token's hooks, live or gone, if any;
+    ``taken``: where it stands now, for it may have been handed on since.
     """
 
     token: str
@@ -222,6 +227,7 @@ class TokenTrace(msgspec.Struct, frozen=True):
     live: bool
     taken_by: str | None
     last_seq: int
+    taken: Taken | None = None
 
 
 class DueRun(msgspec.Struct, frozen=True):

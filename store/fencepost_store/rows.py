@@ -9,6 +9,7 @@ import msgspec
 
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import CorruptLog, DueRun, Parked, Run, RunDetails, RunStatus, StoreTrouble, TokenTrace
+from fencepost_store.taken import Taken
 
 _TYPES = {int(event_type): event_type for event_type in EventType}
 _STATUSES = {int(status): status for status in RunStatus}
@@ -47,7 +48,7 @@ def details_of(row: Any) -> RunDetails:
 
 def trace_of(row: Any, token: str) -> TokenTrace:
     """What became of a token."""
-    taken_by = row["taken_by"]
+    taken_by, taken = row["taken_by"], row["taken_run"]
     return TokenTrace(
         token=token,
         run_id=str(row["run_id"]),
@@ -60,6 +61,7 @@ def trace_of(row: Any, token: str) -> TokenTrace:
         live=row["live"],
         taken_by=None if taken_by is None else str(taken_by),
         last_seq=row["last_seq"],
+        taken=None if taken is None else Taken(str(taken), row["taken_entity"], row["taken_seq"], row["taken_payload"]),
     )
 
 

@@ -10,7 +10,7 @@ import functools
 import re
 from importlib import resources
 
-from fencepost_store.events import KINDS, TERMINAL_ORDINAL
+from fencepost_store.events import INHERITED, KINDS, TERMINAL_ORDINAL
 from fencepost_store.ledger import WAKE_GRAIN
 from fencepost_store.memory_pruning import SWEPT_TOGETHER
 from fencepost_store.protocol import TRACED_HOOKS, Reason
@@ -82,6 +82,7 @@ def _vocabulary() -> dict[str, str]:
         "wake_grain": str(WAKE_GRAIN),
         "terminal_ordinal": str(TERMINAL_ORDINAL),
         "traced_hooks": str(TRACED_HOOKS),
+        "inherited": INHERITED,
         "swept_together": str(SWEPT_TOGETHER),
         "joint_budget_ms": str(JOINT_BUDGET_MS),
         "run_endings": ", ".join(str(int(event_type)) for event_type, kind in KINDS.items() if kind.ends_run),

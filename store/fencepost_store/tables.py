@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fencepost_store.events import EventType
-from fencepost_store.ledger import Ledger
+import msgspec
+
+from fencepost_store.events import INHERITED, Event, EventType
+from fencepost_store.ledger import Ledger, first_deadline
 from fencepost_store.protocol import (
     TRACED_HOOKS,
     Batch,
@@ -14,12 +16,15 @@ from fencepost_store.protocol import (
     FactOutcome,
     FactVerdict,
     Loaded,
+    NewRun,
     Outcome,
     Reason,
+    Run,
     RunStatus,
     TokenTrace,
     Verdict,
 )
+from fencepost_store.taken import Taken
 
 
 @dataclass(slots=True)
@@ -38,8 +43,14 @@ class Tables:
         run_id = batch.run_id
 
         def take(token: str, entity: str) -> str | None:
-            owner = self.tokens.setdefault(token, (run_id, entity))
-            return None if owner == (run_id, entity) else owner[0]
+            owner = self.tokens.get(token, (run_id, entity))
+            if owner[0] == run_id and owner[1].startswith(INHERITED):
+                owner = (run_id, entity)  # the hook that the run has inherited is open now
+            self.tokens.setdefault(token, owner)
+            if owner == (run_id, entity):
+                self.tokens[token] = owner
+                return None
+            return owner[0]
 
         def drop(entity: str) -> None:
             for token in [token for token, owner in self.tokens.items() if owner == (run_id, entity)]:
@@ -49,7 +60,53 @@ class Tables:
             for token in [token for token, owner in self.tokens.items() if owner[0] == run_id]:
                 del self.tokens[token]
 
-        return ledger.append(batch, self.clock(), take, drop, drop_all)
+        now = self.clock()
+        verdict = ledger.append(batch, now, take, drop, drop_all)
+        if verdict.outcome is Outcome.ok and batch.successor is not None and batch.successor.run_id not in self.ledgers:
+            self._hand_over(ledger, self.create(batch.successor, now), batch)
+        return verdict
+
+    def create(self, run: NewRun, now: int, starts: int | None = None) -> Ledger:
+        """A run with its first event."""
+        row = Run(
+            run_id=run.run_id,
+            workflow=run.workflow,
+            queue=run.queue,
+            status=RunStatus.pending,
+            last_seq=1,
+            fence=1,
+            wake_at=first_deadline(now, starts, run.near, run.grace),
+            key=run.key,
+            parent=run.parent,
+            parked=None,
+            created_at=now,
+            updated_at=now,
+        )
+        ledger = self.ledgers[run.run_id] = Ledger(row, attributes=dict(run.attributes))
+        ledger.land(Event(1, EventType.run_created, "", 0, now, starts, None, None, run.payload))
+        return ledger
+
+    def _hand_over(self, before: Ledger, after: Ledger, batch: Batch) -> None:
+        """What the run that goes on inherits: the tokens, and the payloads that nobody has taken, in the order in which
+        they were accepted."""
+        at = after.run.created_at
+        payloads: list[tuple[Event, str]] = []
+        for number, hook in enumerate(batch.hooks, 1):
+            created = before.places.get((hook.entity, 0))
+            if created is None or hook.token in self.tokens:
+                continue
+            entity = f"{INHERITED}{number}"
+            self.tokens[hook.token] = (after.run.run_id, entity)
+            seq = len(after.events) + 1
+            kind = EventType.hook_inherited
+            after.land(Event(seq, kind, entity, 0, at, None, hook.token, None, created.payload))
+            received = [before.events[place - 1] for place in hook.seqs if place <= len(before.events)]
+            payloads += [(event, entity) for event in received if event.type is EventType.hook_received]
+        for event, entity in sorted(payloads, key=lambda pair: pair[0].seq):
+            seq = len(after.events) + 1
+            after.land(msgspec.structs.replace(event, seq=seq, entity=entity, at=at))
+        tail = len(after.events)
+        after.run = msgspec.structs.replace(after.run, last_seq=tail, fence=tail)
 
     def missing(self, facts: int) -> Verdict:
         """The answer for a run that is not there."""
@@ -68,20 +125,24 @@ class Tables:
             (event.at, run_id, event.seq, event)
             for run_id, ledger in self.ledgers.items()
             for event in ledger.events
-            if event.type is EventType.hook_created and event.token == token
+            if event.type in _NAMING and event.token == token
         ]
-        found = sorted(named)[::-1][:TRACED_HOOKS]
+        found: list[tuple[int, str, int, Event]] = []
+        for kind in _NAMING:
+            found += sorted(one for one in named if one[3].type is kind)[::-1][:TRACED_HOOKS]
+        found = sorted(found)[::-1]
         owner = self.tokens.get(token)
         live = [one for one in named if owner == (one[1], one[3].entity)]
         if not found:
             return None
         taken = [
-            (received.at, run_id)
+            (received.at, received.entity.startswith(INHERITED), run_id, received)
             for _, run_id, _, created in [*live, *found]
             if delivery is not None
             and (received := self.ledgers[run_id].deliveries.get(delivery)) is not None
             and (received.type, received.entity) == (EventType.hook_received, created.entity)
         ]
+        newest = max(taken, key=lambda one: one[:3], default=None)
         _, run_id, _, event = (live or found)[0]
         run = self.ledgers[run_id].run
         return TokenTrace(
@@ -94,6 +155,15 @@ class Tables:
             at=event.at,
             payload=event.payload,
             live=bool(live),
-            taken_by=max(taken)[1] if taken else None,
+            taken_by=min(taken, key=lambda one: one[:3])[2] if taken else None,
             last_seq=run.last_seq,
+            taken=None if newest is None else _taken(newest[2], newest[3]),
         )
+
+
+def _taken(run_id: str, received: Event) -> Taken:
+    return Taken(run_id, received.entity, received.seq, received.payload)
+
+
+_NAMING = (EventType.hook_created, EventType.hook_inherited)
+"""Events that name a token."""

@@ -76,6 +76,31 @@ def start_arguments(run: NewRun) -> tuple[object, ...]:
     return (*named, attributes, run.start_at, run.start_in, run.near)
 
 
+def successors(batches: Sequence[Batch]) -> list[object]:
+    """The further parameters of ``append_continued``. Empty: nobody hands anything over, and ``append`` will do."""
+    rows = [(place, batch.successor, batch.hooks) for place, batch in enumerate(batches, 1)]
+    found = [(place, run, hooks) for place, run, hooks in rows if run is not None]
+    if not found:
+        return []
+    asked = [
+        {
+            "workflow": run.workflow,
+            "queue": run.queue,
+            "parent": run.parent,
+            "grace": run.grace,
+            "attributes": dict(run.attributes) or None,
+        }
+        for _, run, _ in found
+    ]
+    return [
+        [place for place, _, _ in found],
+        [run.run_id for _, run, _ in found],
+        [run.payload for _, run, _ in found],
+        [msgspec.json.encode(one).decode() for one in asked],
+        [msgspec.json.encode(hooks).decode() for _, _, hooks in found],
+    ]
+
+
 def verdicts(row: Any, batches: Sequence[Batch]) -> list[Verdict]:
     """One verdict per batch. Raises StoreTrouble if the reply is not one to these batches."""
     sizes = (len(batches), sum(len(batch.events) for batch in batches))

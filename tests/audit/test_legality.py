@@ -79,7 +79,7 @@ def test_every_event_of_the_protocol_has_a_row() -> None:
 def test_a_whole_life_is_legal_and_so_is_each_prefix() -> None:
     """With every event but the other ends of a run."""
     unused = set(EventType) - {line.type for line in WHOLE}
-    assert unused == {E.run_failed, E.run_cancelled, E.run_terminated, E.run_continued}
+    assert unused == {E.run_failed, E.run_cancelled, E.run_terminated, E.run_continued, E.hook_inherited}
     for length in range(len(WHOLE) + 1):
         assert list(illegal(WHOLE[:length])) == []
 
@@ -143,10 +143,35 @@ def test_a_delivery_id_lands_once() -> None:
     assert list(illegal([*twice[:3], event(4, E.cancel_requested, dedupe="e")])) == []
 
 
+def test_what_is_inherited_comes_first_and_ends_where_its_token_is_opened() -> None:
+    """Payloads may come for it until then; it is disposed of by nobody."""
+
+    def line(seq: int, kind: EventType, entity: str = "", token: str | None = None) -> Event:
+        return msgspec.structs.replace(event(seq, kind, entity), token=token)
+
+    begun = [
+        line(1, E.run_created),
+        line(2, E.hook_inherited, "inherited:1", "t"),
+        line(3, E.hook_received, "inherited:1"),
+    ]
+    opened = [line(4, E.run_started), line(5, E.hook_created, "h#1", "t")]
+    assert list(illegal([*begun, *opened, line(6, E.hook_received, "h#1")])) == []
+    assert read([*begun, line(4, E.run_started)]).tokens == {"inherited:1": "t"}
+    assert read([*begun, *opened]).tokens == {"h#1": "t"}
+    late = list(illegal([*begun, *opened, line(6, E.hook_received, "inherited:1")]))
+    assert "only while open" in str(late[0])
+    disposed = list(illegal([*begun, line(4, E.run_started), line(5, E.hook_disposed, "inherited:1")]))
+    assert "inherited" in str(disposed[0])
+    behind = list(
+        illegal([line(1, E.run_created), line(2, E.run_started), line(3, E.hook_inherited, "inherited:1", "t")])
+    )
+    assert "before the run's first turn" in str(behind[0])
+
+
 def candidate(chance: random.Random, seen: list[Event]) -> NewEvent:
     """Something that somebody might want in this log, sensible or not. A step's end has a start, as the engine sees
     to."""
-    kinds = [kind for kind in EventType if kind not in (E.run_created, E.hook_conflict)]
+    kinds = [kind for kind in EventType if kind not in (E.run_created, E.hook_conflict, E.hook_inherited)]
     event_type = chance.choices(kinds, [1 if KINDS[kind].ends_run else 30 for kind in kinds])[0]
     family = family_of(event_type)
     entity = "" if family == "run" else f"{family}#{chance.randrange(2)}"
@@ -194,7 +219,7 @@ async def test_it_agrees_with_the_specification() -> None:
                 continue
             assert legal == (verdict.outcome is Outcome.ok), f"seed {seed}, run {number}: {new} on {seen}"
             (landed if legal else refused)[new.type] += 1
-    assert set(landed) == set(EventType) - {E.run_created, E.hook_conflict}
+    assert set(landed) == set(EventType) - {E.run_created, E.hook_conflict, E.hook_inherited}
     assert set(CREATED_BY) <= set(refused)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from crash_children import CHILDREN
 from engine_world import World
 
-from fencepost import hook, patched, sleep, step, stream, workflow
+from fencepost import continue_as_new, hook, patched, sleep, step, stream, workflow
 from fencepost.authoring.workflow import Workflow
 
 Bodies = Counter[str]
@@ -253,6 +253,26 @@ def streaming(world: World, bodies: Bodies) -> Workflow[..., Any]:
     return main
 
 
+def handed_on(world: World, bodies: Bodies) -> Workflow[..., Any]:
+    """A chain of runs that take one signal each, while others come: H173, H174, H175."""
+
+    @step(registry=world.registry)
+    async def note(generation: int) -> int:
+        bodies[f"note{generation}"] += 1
+        return generation
+
+    @workflow(registry=world.registry)
+    async def main(total: int = 1, generation: int = 1) -> int:
+        async with hook(int, token="token") as numbers:
+            total += await numbers
+            await note(generation)
+            if generation < 3:
+                continue_as_new(total, generation + 1)
+        return total
+
+    return main
+
+
 SHAPES: list[tuple[Shape, Signal, int]] = [
     (sequence, no_signal, 2),
     (sequence_with_pending_wait, no_signal, 2),
@@ -264,5 +284,6 @@ SHAPES: list[tuple[Shape, Signal, int]] = [
     (out_of_grace, _cancels, 3),
     (patches, no_signal, 2),
     (streaming, no_signal, 2),
+    (handed_on, _signals, 2),
     *((shape, no_signal, most) for shape, most in CHILDREN),
 ]

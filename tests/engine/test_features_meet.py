@@ -287,7 +287,7 @@ async def test_a_childs_step_that_nobody_serves_ends_with_its_parent(postgres_ur
 
 
 async def test_a_full_backlog_is_left_behind_by_continue_as_new(postgres_url: str, valkey_url: str) -> None:
-    """Payloads that a run never took are not its successor's, and do not count there."""
+    """Payloads that a run never took are held for its successor, and do not count as what its own hooks have."""
     async with place(postgres_url, valkey_url, hook_backlog_max=4) as here:
 
         @workflow(registry=here.registry)

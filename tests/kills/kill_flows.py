@@ -10,7 +10,7 @@ import time
 
 import asyncpg
 
-from fencepost import continue_as_new, current, step, stream, transaction, workflow
+from fencepost import continue_as_new, current, hook, step, stream, transaction, workflow
 
 
 @step
@@ -233,3 +233,20 @@ async def countdown(n: int, total: int = 0) -> int:
 async def family(n: int) -> int:
     """The chain as a child."""
     return await countdown(n)
+
+
+@workflow
+async def drained(got: list[list[int]], want: int, generations: int = 1) -> list[object]:
+    """Takes some signals, drains what else is there, up to twelve in all, and goes on as new with what it has."""
+    async with hook(list[int], token="drain") as numbers:
+        for _ in range(min(3, want - len(got))):
+            got.append(await numbers)
+        try:
+            while len(got) < min(want, generations * 12):
+                async with asyncio.timeout(0.02):
+                    got.append(await numbers)
+        except TimeoutError:
+            pass
+        if len(got) < want:
+            drained.continue_as_new(got, want, generations + 1)
+    return [got, generations]

@@ -31,6 +31,7 @@ FOLLOW = {
         E.step_cancelled,
     ),
     E.wait_created: (E.wait_completed, E.wait_cancelled),
+    E.hook_inherited: (E.hook_received, E.hook_received, E.hook_disposed),
     E.hook_created: (E.hook_received, E.hook_received, E.hook_disposed),
     E.child_created: (E.child_cancel_requested, E.child_completed, E.child_failed, E.child_abandoned),
 }
@@ -38,7 +39,7 @@ FOLLOW = {
 ORIGINS = {after: origin for origin, followers in FOLLOW.items() for after in followers}
 ATTEMPTS = (E.step_created, E.step_started, E.step_retrying)
 ENDS = [kind for kind in E if KINDS[kind].ends_run]
-TYPES = [kind for kind in E if kind not in (E.run_created, E.hook_conflict) and kind not in ENDS]
+TYPES = [kind for kind in E if kind not in (E.run_created, E.hook_conflict, E.hook_inherited) and kind not in ENDS]
 
 
 class Pair:

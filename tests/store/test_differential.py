@@ -12,12 +12,12 @@ import random
 from typing import Any
 
 import pytest
-from store_pair import Pair
+from store_pair import TOKENS, Pair
 from worlds import GRACE, SECOND, World, memory_world, new_run_id
 
 from fencepost_store.admission import Unstorable
 from fencepost_store.events import EventType as E
-from fencepost_store.events import NewEvent
+from fencepost_store.events import Handover, NewEvent
 from fencepost_store.lineage import parent_text
 from fencepost_store.protocol import (
     Batch,
@@ -199,7 +199,52 @@ async def small(pair: Pair) -> None:
             await pair.real.advance(step)
 
 
-OPERATIONS = {start: 2, append_one: 16, append_many: 5, append_locked: 2, small: 6, prune: 2}
+async def go_on(pair: Pair) -> None:
+    """A run that listens ends in run_continued, and what it has goes over to another one: tokens, and some payloads."""
+    live = [hook for token in TOKENS if (hook := await pair.model.store.find_hook(token)) is not None]
+    if not live:
+        return
+    run_id = pair.random.choice(live).run_id
+    loaded = await pair.model.store.load(run_id)
+    assert loaded is not None
+    hooks: list[Handover] = []
+    for hook in live:
+        received = [e.seq for e in loaded.events if (e.type, e.entity) == (E.hook_received, hook.entity)]
+        if hook.run_id == run_id and pair.random.random() < 0.9:
+            hooks.append(Handover(hook.token, hook.entity, tuple(received[-pair.random.randrange(3) :])))
+        elif pair.random.random() < 0.05:  # another's, or one that is none
+            hooks.append(Handover(hook.token, hook.entity, (1, 99_999)))
+    ended = NewEvent(E.run_continued, payload=b"\x01goes on")
+    kept = {"stage": "spaid"} if pair.random.random() < 0.3 else {}
+    successor = NewRun(new_run_id(), "flow", "q", b"\x01on", GRACE, attributes=kept)
+    fence = loaded.run.fence - (pair.random.random() < 0.1 and loaded.run.fence > 1)
+    batch = Batch(run_id, fence, (ended,), loaded.run.last_seq, None, GRACE, successor, tuple(hooks))
+    if pair.random.random() < 0.3:
+        verdicts: list[Any] = []
+        for world in (pair.model, pair.real):
+            async with world.store.locked(run_id, 60) as locked:
+                verdicts.append(await locked.append(batch))
+        assert verdicts[0] == verdicts[1]
+        verdict = verdicts[0]
+    else:
+        other = [one for one in pair.runs if one != run_id][:1]
+        batches = [batch] + [await pair.batch(one) for one in other if pair.random.random() < 0.5]
+        answer = await pair.both("append", batches)
+        if isinstance(answer, tuple):
+            pair.note(answer)
+            return
+        verdict = answer[0]
+        for one in answer:
+            pair.note(one)
+    if verdict.outcome is Outcome.ok:
+        pair.runs.append(successor.run_id)
+        log = (await pair.both("load", successor.run_id)).events
+        for event in log:
+            pair.seen[event.type.name] += 1
+        pair.seen["payload inherited"] += any(event.type is E.hook_received for event in log)
+
+
+OPERATIONS = {start: 2, append_one: 16, append_many: 5, append_locked: 2, small: 6, prune: 2, go_on: 1}
 WANTED = (
     {operation.__name__ for operation in OPERATIONS}
     | {outcome.value for outcome in Outcome}
@@ -207,7 +252,7 @@ WANTED = (
     | {reason.value for reason in Reason}
     | {"unstorable", "started", "found", "given up", "clock", "due taken", "failed unstarted"}
     | {f"prune {outcome.value}" for outcome in PruneOutcome}
-    | {"old", "swept"}
+    | {"old", "swept", "payload inherited"}
     | {"traced", "attributed", "put off", "found by attribute"}
     | {kind.name for kind in E if kind is not E.run_created}
 )

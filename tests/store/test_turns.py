@@ -108,7 +108,10 @@ async def _open_run(world: World, *, begun: bool) -> str:
     return run
 
 
-@pytest.mark.parametrize("event_type", [kind for kind in E if kind not in (E.run_created, E.hook_conflict)])
+BY_THE_STORE = (E.run_created, E.hook_conflict, E.hook_inherited)
+
+
+@pytest.mark.parametrize("event_type", [kind for kind in E if kind not in BY_THE_STORE])
 async def test_h19_every_decision_conflicts_with_a_stale_fence_and_every_fact_lands_without_one(
     world: World, event_type: E
 ) -> None:

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
         WrongDatabase,
     )
     from fencepost.payload_codecs import PayloadCodec
+    from fencepost.signal_errors import DeliveryConflict
     from fencepost.stream_errors import StreamClosed, StreamFenced, StreamLimitExceeded
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ __all__ = [
     "ChildHandle",
     "ChildTerminated",
     "Client",
+    "DeliveryConflict",
     "DuplicateName",
     "Fatal",
     "FencepostError",
@@ -150,6 +152,7 @@ _HOMES = {
     "StepContext": "fencepost.authoring.context",
     "Stream": "fencepost.authoring.stream",
     "StreamChunk": "fencepost.authoring.stream_reader",
+    "DeliveryConflict": "fencepost.signal_errors",
     "StreamClosed": "fencepost.stream_errors",
     "StreamFenced": "fencepost.stream_errors",
     "StreamLimitExceeded": "fencepost.stream_errors",

@@ -40,11 +40,12 @@ def child_run(parent: Run, parent_created: Event, entity: str, record: ChildCrea
     )
 
 
-def successor_run(run: Run, created: Event, ended: Event, grace: int) -> NewRun:
+def successor_run(run: Run, created: Event, ended: bytes, grace: int) -> NewRun:
     """The run that goes on for one that has ended in run_continued: its workflow, queue, parent, timeout, secret, and
-    the attributes that it had at its end. The start key stays with the first of the chain.
+    the attributes that it had at its end. The start key stays with the first of the chain. ``ended``: the payload of
+    run_continued.
     """
-    record = unpack(ended.payload, RunContinued)
+    record = unpack(ended, RunContinued)
     before = unpack(created.payload, RunCreated)
     origin = before.origin or Origin()
     origin = msgspec.structs.replace(origin, previous=run.run_id, first=origin.first or run.run_id)

@@ -157,6 +157,12 @@ class HookCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 
+class HookDisposed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """hook_disposed, where payloads were left that nobody has taken, by their seqs; else its payload is empty."""
+
+    untaken: tuple[int, ...] = ()
+
+
 class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
     """The marker of an answer to a payload: ``value`` is a user value, ``status`` that of HTTP."""
 
@@ -199,13 +205,24 @@ class ChildEnded(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
 
 
+class HandedOver(msgspec.Struct, frozen=True):
+    """A hook that goes over to the run that goes on: its token, its entity here, and the seqs of its payloads that are
+    not taken."""
+
+    token: str
+    entity: str
+    seqs: tuple[int, ...] = ()
+
+
 class RunContinued(msgspec.Struct, frozen=True, omit_defaults=True):
     """run_continued. ``run``: the id of the run that goes on. ``args``: its user value ``[args, kwargs]``.
-    ``attributes``: what it begins with, as in RunCreated. ``fingerprint``: of the workflow's signature."""
+    ``attributes``: what it begins with, as in RunCreated. ``hooks``: what it inherits. ``fingerprint``: of the workflow's
+    signature."""
 
     run: str
     args: bytes
     attributes: dict[str, str] = {}
+    hooks: tuple[HandedOver, ...] = ()
     fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 

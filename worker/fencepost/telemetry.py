@@ -83,6 +83,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "a task of workflow code ended in an error that nobody awaits: run, workflow, message",
     ),
     "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
+    "signals_untaken": (
+        "warning",
+        "a hook was closed, or its run has ended, with payloads that the code has not taken: run, hook, token, count",
+    ),
     "limit_near": ("warning", "a run comes near one of its limits: run, limit, value, bound"),
     "log_corrupt": ("error", "a run's log is not dense; the run is parked for an operator: run, error"),
     "workflow_missing": (

@@ -56,6 +56,7 @@ TABLE: dict[EventType, dict[State, State]] = {
     E.hook_conflict: {S.absent: S.ended},
     E.hook_received: {S.open: S.open},
     E.hook_disposed: {S.open: S.ended},
+    E.hook_inherited: {S.absent: S.open},
     E.child_created: {S.absent: S.open},
     E.child_cancel_requested: {S.open: S.asked},
     E.child_completed: {S.open: S.ended, S.asked: S.ended},
@@ -98,6 +99,7 @@ class Legality:
     seen: int = 0
     _entities: dict[str, _Entity] = field(default_factory=dict[str, _Entity])
     _deliveries: dict[str, int] = field(default_factory=dict[str, int])
+    _inherited: dict[str, str] = field(default_factory=dict[str, str])
 
     def follow(self, event: Event) -> list[Illegal]:
         """What is wrong with the event, given all before it. One that is illegal changes no state: what follows is
@@ -140,6 +142,10 @@ class Legality:
             yield told, f"attempt {entity.started}, the newest that was started"
         elif event.type is E.step_completed and not 1 <= attempt <= entity.started:
             yield told, f"one of the attempts 1 to {entity.started} that were started"
+        elif event.type is E.hook_inherited and self._entities[""].state is not State.open:
+            yield name, "it before the run's first turn only"
+        elif event.type is E.hook_disposed and event.entity in self._inherited.values():
+            yield f"{name} of a hook that was inherited", "it to be opened, or to end with its run"
         elif event.type in SENT and event.dedupe is not None and event.dedupe in self._deliveries:
             first = self._deliveries[event.dedupe]
             yield f"{name} with delivery id {event.dedupe!r}, which landed at seq {first}", "each delivery id once"
@@ -151,6 +157,11 @@ class Legality:
             entity.since = event.seq
         if event.type is E.step_started:
             entity.started = event.attempt
+        if event.type is E.hook_inherited:
+            self._inherited[event.token or ""] = event.entity
+        elif event.type is E.hook_created and (opened := self._inherited.pop(event.token or "", None)) is not None:
+            self._entities[opened].state = State.ended  # its payloads go to the hook that has its token now
+            self._entities[opened].since = event.seq
         if event.type in SENT and event.dedupe is not None:
             self._deliveries[event.dedupe] = event.seq
 

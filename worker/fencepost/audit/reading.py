@@ -74,6 +74,7 @@ class Reading:
 def read(events: Iterable[Event]) -> Reading:
     """Fold a log. Of one that is illegal this says what it can."""
     reading = Reading()
+    inherited: dict[str, str] = {}  # by token, until the run opens a hook of it
     for event in events:
         reading.last_seq = event.seq
         if event.type not in INVISIBLE:
@@ -82,8 +83,13 @@ def read(events: Iterable[Event]) -> Reading:
             reading.open.setdefault(family_of(event.type), set()).add(event.entity)
         elif event.type in CLOSES:
             reading.open.get(family_of(event.type), set()).discard(event.entity)
-        if event.type is EventType.hook_created:
+        if event.type is EventType.hook_inherited:
             reading.tokens[event.entity] = event.token or ""
+            inherited[event.token or ""] = event.entity
+        elif event.type is EventType.hook_created:
+            reading.tokens[event.entity] = event.token or ""
+            if (opened := inherited.pop(event.token or "", None)) is not None:
+                del reading.tokens[opened]
         elif event.type is EventType.hook_disposed:
             reading.tokens.pop(event.entity, None)
         elif event.type is EventType.run_started:

@@ -20,6 +20,7 @@ from fencepost.records import (
     ChildEnded,
     Failure,
     HookCreated,
+    HookDisposed,
     RunContinued,
     RunCreated,
     RunFailed,
@@ -48,6 +49,8 @@ RECORDS: dict[EventType, type[msgspec.Struct]] = {
     EventType.wait_created: WaitCreated,
     EventType.hook_created: HookCreated,
     EventType.hook_conflict: HookCreated,
+    EventType.hook_inherited: HookCreated,
+    EventType.hook_disposed: HookDisposed,
     EventType.child_created: ChildCreated,
     EventType.child_cancel_requested: ChildCancelRequested,
     EventType.child_failed: ChildEnded,
@@ -176,12 +179,16 @@ def detail(event: Event) -> str:
             return f"{name}{call_text(data)}, run {run}"
         case ChildEnded(status=status, error=error, reason=reason):
             return failure_text(error) if error is not None else status + (f": {reason}" if reason else "")
-        case RunContinued(run=run, args=data):
-            return f"as run {run} with {call_text(data)}"
+        case RunContinued(run=run, args=data, hooks=hooks):
+            left = sum(len(hook.seqs) for hook in hooks)
+            handed = f", which inherits {len(hooks)} hooks with {left} payloads" if hooks else ""
+            return f"as run {run} with {call_text(data)}{handed}"
         case StepStarted(worker=worker):
             return f"attempt {event.attempt}, worker {worker}"
         case WaitCreated(name=name):
             return f"{name} until {iso(moment(event.due or 0))}"
+        case HookDisposed(untaken=untaken):
+            return f"{len(untaken)} payloads were not taken"
         case HookCreated(name=name):
             held = f", held by run {event.dedupe}" if event.type is EventType.hook_conflict else ""
             return f"token {event.token} ({name}){held}"

@@ -11,7 +11,7 @@ from fencepost.cli.event_text import call_text, event_json, failure_text, record
 from fencepost.cli.failures import traceback_lines
 from fencepost.cli.output import iso, moment, span
 from fencepost.failure import opened
-from fencepost.records import ChildCreated, HookCreated, RunFailed, RunStopped, StepCreated, StepEnded
+from fencepost.records import ChildCreated, HookCreated, HookDisposed, RunFailed, RunStopped, StepCreated, StepEnded
 from fencepost.replay.fold import ChildState, OpenWork, StepState
 from fencepost.replay.starting import put_off
 from fencepost.tracebacks import failure_json
@@ -35,7 +35,7 @@ def waiting(loaded: Loaded, *, full: bool = False) -> list[Wait]:
     for event in loaded.events:
         work.apply(event)
     if work.ended is not None:
-        return [_ended(work.ended, full=full)]
+        return [_ended(work.ended, full=full), *_untaken(work, loaded.events)]
     found: list[Wait] = []
     if loaded.run.parked is not None and loaded.run.status is RunStatus.parked:
         found.append(_parked(loaded.run.parked))
@@ -50,6 +50,7 @@ def waiting(loaded: Loaded, *, full: bool = False) -> list[Wait]:
     found += [_step(name, step, retries.get(name), loaded, full=full) for name, step in work.steps.items()]
     found += [_wait(name, due, loaded.now) for name, due in work.waits.items()]
     found += _hooks(work, loaded.events)
+    found += _untaken(work, loaded.events)
     found += [_child(name, state) for name, state in work.children.items()]
     if work.terminate_at is not None:
         text = f"the end of its cancellation's grace: terminated {_when(work.terminate_at, loaded.now)}"
@@ -146,6 +147,27 @@ def _hooks(work: OpenWork, events: tuple[Event, ...]) -> Iterator[Wait]:
         text = f"a signal: hook {entity}, token {token}" + (f", payload {kind}" if kind else "")
         got = (f"{received} received so far",) if received else ()
         yield Wait(text, told, (*got, f"send one: fencepost hooks resume {shlex.quote(token)} 'JSON'"))
+
+
+def _untaken(work: OpenWork, events: tuple[Event, ...]) -> Iterator[Wait]:
+    """Payloads that were accepted and that the code has not taken, or not yet."""
+    tokens = {e.entity: e.token or "" for e in events if e.type is EventType.hook_created}
+    for event in events:
+        record = record_of(event) if event.type is EventType.hook_disposed else None
+        if isinstance(record, HookDisposed) and record.untaken:
+            token = tokens.get(event.entity, "")
+            told = {"kind": "untaken", "entity": event.entity, "token": token, "count": len(record.untaken)}
+            text = f"not for {len(record.untaken)} signals of hook {event.entity}, token {token}: it was closed before"
+            text += f" they were taken, at {iso(moment(event.at))}"
+            yield Wait(text, told)
+    for token, entity in work.inherited.items():
+        count = sum(e.type is EventType.hook_received and e.entity == entity for e in events)
+        if count and (work.ended is None or work.ended.type is not EventType.run_continued):
+            told = {"kind": "held", "entity": entity, "token": token, "count": count}
+            text = f"a hook of token {token}: {count} signals are held for it, from the run before"
+            if work.ended is not None:
+                text = f"not for {count} signals that it was left for token {token}: it opened no hook of it"
+            yield Wait(text, told)
 
 
 def _child(entity: str, state: ChildState) -> Wait:

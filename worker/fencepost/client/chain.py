@@ -22,6 +22,6 @@ async def successor(connected: Connected, row: Row) -> str | None:
     if loaded is None or successor_in(loaded.events) is None:
         return None
     grace = int(connected.config.grace_seconds * 1_000_000)
-    run = successor_run(loaded.run, loaded.events[0], loaded.events[-1], grace)
+    run = successor_run(loaded.run, loaded.events[0], loaded.events[-1].payload, grace)
     await connected.store.start(run)
     return run.run_id

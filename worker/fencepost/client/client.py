@@ -251,7 +251,7 @@ class Client:
         if delivered.respond is None:
             return Reply(delivered.run_id, False)
         with public_errors():
-            return await wait(self._open, delivered.run_id, delivery, delivered.respond)
+            return await wait(self._open, token, delivery, delivered)
 
     async def _deliver(self, token: str, value: object, id: str | None, http: bool) -> tuple[Delivered, str]:
         connected = self._open

@@ -16,17 +16,20 @@ from fencepost import errors, payload, payload_codecs
 from fencepost.client.run import instant
 from fencepost.log import EVENTS_RESERVE, NotWritten
 from fencepost.records import HookCreated, unpack
+from fencepost.signal_errors import DeliveryConflict
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, StoreTrouble, TokenTrace
+from fencepost_store.taken import Taken
 
 if TYPE_CHECKING:
     from fencepost.client.client import Connected
 
 TRIES = 3
-"""A signal whose reply was lost is sent again under the same delivery id; the log recognises it. A hook that closes
-between the look and the append may have been followed by another one of the same token, which is looked for again."""
+"""A signal whose reply was lost is sent again under the same delivery id; the log recognises it."""
 
-_ACCEPTED = (FactOutcome.landed, FactOutcome.already)
+HOOKS_MAX = 100
+"""A hook that closes between the look and the append may have been followed by another one of the same token, which is
+looked for again: the run that listens may go on as another one again and again (H173)."""
 
 
 class HookInfo(msgspec.Struct, frozen=True):
@@ -66,11 +69,13 @@ async def look(connected: Connected, token: str) -> HookInfo:
 
 class Delivered(msgspec.Struct, frozen=True):
     """The run that has taken a delivery in, now or before. ``queue``: where its turns are done, to be told (None:
-    nobody waits for the delivery any more). ``respond``: seconds in which the workflow answers (None: it does not)."""
+    nobody waits for the delivery any more). ``respond``: seconds in which the workflow answers (None: it does not).
+    ``taken``: where it stands."""
 
     run_id: str
     queue: str | None
     respond: float | None
+    taken: Taken
 
 
 async def deliver(connected: Connected, token: str, data: bytes, delivery: str, *, http: bool) -> Delivered:
@@ -80,26 +85,30 @@ async def deliver(connected: Connected, token: str, data: bytes, delivery: str, 
     """
     grace = int(connected.config.grace_seconds * 1_000_000)
     trace: TokenTrace | None = None
-    for _ in range(TRIES):
+    for _ in range(HOOKS_MAX):
         trace = await connected.store.trace_token(token, delivery)
         if trace is None or (http and not _record(trace).http):
             raise errors.HookNotFound(token)
         respond = _record(trace).respond
-        if trace.taken_by is not None and not (trace.live and trace.taken_by == trace.run_id):
-            return Delivered(trace.taken_by, None, respond)
+        if trace.taken_by is not None and trace.taken is not None:
+            _same_payload(connected, trace.taken_by, trace.taken, delivery, data)
+            queue = trace.queue if trace.live and trace.taken.run_id == trace.run_id else None
+            return Delivered(trace.taken_by, queue, respond, trace.taken)
         if not trace.live:
             break
         bound = connected.log.limits.events_max - EVENTS_RESERVE
-        if trace.last_seq >= bound and trace.taken_by is None:
+        if trace.last_seq >= bound:
             raise errors.HookFull(token, trace.run_id, connected.log.limits.events_max)
         event = NewEvent(EventType.hook_received, trace.entity, dedupe=delivery, payload=data)
-        if await _append(connected, Batch(trace.run_id, None, (event,), grace=grace)):
-            return Delivered(trace.run_id, trace.queue, respond)
+        seq = await _append(connected, Batch(trace.run_id, None, (event,), grace=grace))
+        if seq is not None:
+            taken = Taken(trace.run_id, trace.entity, seq, data)
+            return Delivered(trace.run_id, trace.queue, respond, taken)
     raise _gone(token, trace)
 
 
-async def _append(connected: Connected, batch: Batch) -> bool:
-    """False: the hook has closed since."""
+async def _append(connected: Connected, batch: Batch) -> int | None:
+    """Where it landed. None: the hook has closed since, or the delivery is in the log already; the next look tells."""
     for left in reversed(range(TRIES)):
         try:
             written = await connected.log.append(batch)
@@ -107,8 +116,21 @@ async def _append(connected: Connected, batch: Batch) -> bool:
             if left == 0:
                 raise
             continue
-        return not isinstance(written, NotWritten) and written.facts[0].outcome in _ACCEPTED
+        fact = None if isinstance(written, NotWritten) else written.facts[0]
+        return fact.seq if fact is not None and fact.outcome is FactOutcome.landed else None
     raise AssertionError("the last try returns or raises")
+
+
+def _same_payload(connected: Connected, run_id: str, taken: Taken, delivery: str, data: bytes) -> None:
+    """Raise DeliveryConflict if the delivery was taken in with another payload. Encrypted values are compared opened;
+    what cannot be opened here is taken for the same."""
+    with payload_codecs.using(connected.codecs):
+        try:
+            first, second = (payload_codecs.current().opened(one) for one in (taken.payload, data))
+        except errors.PayloadUnreadable:
+            return
+    if first != second:
+        raise DeliveryConflict(delivery, run_id)
 
 
 def _gone(token: str, trace: TokenTrace | None) -> errors.HookNotFound:

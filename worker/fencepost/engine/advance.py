@@ -16,6 +16,7 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.engine.rehearsal import rehearse
 from fencepost.engine.shell import Shell
+from fencepost.engine.succession import tell_untaken, with_successor
 from fencepost.log import Append, Landed, NotWritten
 from fencepost.records import RunStarted, StepCreated, StepStarted, pack, unpack
 from fencepost.replay.instance import Instance
@@ -85,6 +86,7 @@ async def _append(
         wake_at=wake_at,
         grace=shell.rules.grace,
     )
+    batch = with_successor(batch, live, work)
     open_entities = open_entities_of(instance)
     shell.ports.fault("append.before")
     written = await shell.log.append(batch, open_entities=open_entities, via=via)
@@ -99,6 +101,7 @@ async def _append(
     landed = written.events
     owed.note(live, work, landed, shaped.steps)
     note_failures(shell, live, landed)
+    tell_untaken(live, work, landed)
     if landed and landed[0].seq != work.seen + 1:
         # Events that the code cannot see landed in between (a start by another worker): take them in, in order.
         missed = await shell.store.load(live.run_id, work.seen)

@@ -23,7 +23,15 @@ def check_backlog(shell: Shell, live: LiveRun, instance: Instance) -> None:
     live run as they come and go, so the question costs the same however long the log is.
     """
     bound = shell.log.limits.hook_backlog_max
-    _near(shell, live, "hook_backlog_max", instance.backlog)
+    _near(shell, live, "hook_backlog_max", max(instance.backlog, instance.held))
+    if instance.held > bound:
+        raise LimitExceeded(
+            "hook_backlog_max",
+            instance.held,
+            bound,
+            "payloads that the run before has left for tokens of which this one has opened no hook",
+            "take payloads before continue_as_new, or open a hook of the same token behind it",
+        )
     if instance.backlog > bound:
         raise LimitExceeded(
             "hook_backlog_max",

@@ -159,7 +159,7 @@ async def start_successor(shell: Shell, run_id: str) -> str | None:
     loaded = None if row is None or row.status is not RunStatus.continued else await shell.store.load(run_id, 0)
     if loaded is None or successor_in(loaded.events) is None:
         return None
-    run = successor_run(loaded.run, loaded.events[0], loaded.events[-1], shell.rules.grace)
+    run = successor_run(loaded.run, loaded.events[0], loaded.events[-1].payload, shell.rules.grace)
     await shell.store.start(run)
     return run.run_id
 

@@ -48,7 +48,7 @@ async def _close(shell: Shell, live: LiveRun, owed: Owed, work: OpenWork) -> lis
         entries += await close_children(shell, live, work)
     if work.ended.type is EventType.run_continued:
         assert work.created is not None
-        successor = successor_run(live.run, work.created, work.ended, shell.rules.grace)
+        successor = successor_run(live.run, work.created, work.ended.payload, shell.rules.grace)
         await shell.store.start(successor)
         shell.ports.fault("successor.started")
         entries.append(own_tick(successor.run_id, successor.queue))

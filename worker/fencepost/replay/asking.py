@@ -38,7 +38,8 @@ RETURNED = "the workflow has returned: await its tasks before returning, for wha
 class AskingFace(Asking):
     """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so
     logs would be repetitions. ``rehearsing``: all of it is. ``begun``: False for a run that was cancelled before its
-    start. ``backlog``: payloads that hooks have received and the code has not taken."""
+    start. ``backlog``: payloads that hooks have received and the code has not taken; ``held``: those for tokens that
+    the run has inherited and has not opened."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
         self.replaying: bool = False
@@ -59,6 +60,7 @@ class AskingFace(Asking):
         self._lack: CodeUnfit | None = None
         self.begun: bool = True
         self.backlog: int = 0
+        self.held: int = 0
         self.loop: WorkflowLoop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property

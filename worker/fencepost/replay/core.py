@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
-from fencepost.replay import asyncio_patches
+from fencepost.replay import asyncio_patches, handover
 from fencepost.replay.asking import RETURNED, AskingFace
 from fencepost.replay.asks import Ask, fingerprint_in, same_call, same_name
 from fencepost.replay.children import ChildLink
@@ -25,6 +26,14 @@ from fencepost_store.events import Event, NewEvent
 
 CHANGED_MAX = 100
 """How many entities with changed arguments are remembered: enough to tell a deploy from an accident."""
+
+
+@dataclass(slots=True)
+class Inherited:
+    """A token that the run before has handed over, until the run opens a hook of it; with its payloads."""
+
+    token: str
+    events: list[Event] = field(default_factory=list[Event])
 
 
 class Core(AskingFace):
@@ -44,6 +53,7 @@ class Core(AskingFace):
         self._due: list[tuple[int, int, Ask]] = []
         self._due_count = 0
         self._news: deque[tuple[Ask | None, Channel, Event]] = deque()
+        self._inherited: dict[str, Inherited] = {}
 
     def _drive(self, action: Callable[..., None], *args: object) -> None:
         self._refuse_unusable()
@@ -77,11 +87,14 @@ class Core(AskingFace):
 
     def _finish(self) -> None:
         assert self._root is not None
+        unborn: set[str] = set()
         for ask in self._outstanding:
             if ask.type in CREATIONS and not (isinstance(ask.owner, ChildLink) and ask.owner.kept):
                 ask.dropped = True  # nobody is left to await it
+                unborn.add(ask.token or "")
                 self._open.pop(ask.entity).finish()
         self._ending = ending_of(self, self._root, self._program, cancelled_for=self._cancelled_for)
+        handover.at_the_end(self, unborn)
 
     def _landed(self, event: Event) -> bool:
         """True if this is the landed copy of the first anticipated event, which is then forgotten."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Sequence
 
 from fencepost.replay.asks import Ask, State
 from fencepost.replay.children import ChildLink
@@ -27,6 +28,8 @@ def created(run: Core, event: Event) -> None:
         run._due_count += 1
         heapq.heappush(run._due, (event.due, run._due_count, ask))
     elif isinstance(ask.owner, Channel):
+        if run._inherited:
+            ask.owner.inherit(_inherited(run, event))
         run._news.append((run._outstanding.last(), ask.owner, event))
     elif isinstance(ask.owner, ChildLink) and event.payload != ask.payload:
         ask.owner.recorded(event)
@@ -71,6 +74,12 @@ def tell(run: Core) -> None:
         if run._ending is None and channel.hear(event):
             run._advance(event.at)
             run._rest()
+
+
+def _inherited(run: Core, event: Event) -> Sequence[Event]:
+    """What the run before has left for the hook that has landed: it is this hook's now."""
+    entity = next((entity for entity, one in run._inherited.items() if one.token == event.token), None)
+    return () if entity is None else run._inherited.pop(entity).events
 
 
 def wait_completed(run: Core, event: Event) -> None:

@@ -12,7 +12,8 @@ from fencepost.records import FINGERPRINT, StepStarted, unpack
 from fencepost.replay.asks import Ask, State
 from fencepost.replay.cancelling import request_of, stopped
 from fencepost.replay.children import ChildLink
-from fencepost.replay.core import Core, Handler
+from fencepost.replay.core import Core, Handler, Inherited
+from fencepost.replay.handover import late, late_for_inherited
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, secret_in
 from fencepost.replay.starting import attributes_in, beginning, cancelled_before
@@ -87,7 +88,17 @@ def child_ended(run: Core, event: Event) -> None:
             run._rest()
 
 
+def hook_inherited(run: Core, event: Event) -> None:
+    run._inherited[event.entity] = Inherited(event.token or "")
+
+
 def hook_received(run: Core, event: Event) -> None:
+    inherited = run._inherited.get(event.entity)
+    if inherited is not None:
+        inherited.events.append(event)
+        run.held += 1
+        late_for_inherited(run, event.entity, inherited.token, event)
+        return
     ask = run._open.get(event.entity)
     if ask is None or ask.type is not EventType.hook_created or ask.state is State.asked:
         raise run._diverged(event)
@@ -95,6 +106,8 @@ def hook_received(run: Core, event: Event) -> None:
         run._advance(event.at)
         ask.owner.receive(event)
         run._rest()
+    else:
+        late(run, ask, event)
 
 
 def cancel_requested(run: Core, event: Event) -> None:
@@ -116,6 +129,7 @@ FACTS: dict[EventType, Handler] = {
     EventType.step_retrying: unseen,
     EventType.step_completed: step_ended,
     EventType.step_failed: step_ended,
+    EventType.hook_inherited: hook_inherited,
     EventType.hook_received: hook_received,
     EventType.child_completed: child_ended,
     EventType.child_failed: child_ended,

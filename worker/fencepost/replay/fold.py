@@ -52,7 +52,8 @@ class OpenWork:
     of the last visible one. ``wait_dues``, ``retry_dues``, ``step_dues``: the same waits, the retries that are waited
     for, and the bounds that open steps come to next, by due time, for questions that must cost the same however many
     are open. ``cancelled_steps``: the creations, by id, of steps that ended while their message was on its way: given
-    up by the code, or out of time before an attempt. ``abandoned``: of children that were given up. ``terminate_at``
+    up by the code, or out of time before an attempt. ``abandoned``: of children that were given up. ``inherited``: by
+    token, what the run before has handed over and no hook of this run has taken. ``terminate_at``
     (microseconds, database clock): when the grace of
     the run's cancellation is over; None: there is none.
     """
@@ -63,6 +64,7 @@ class OpenWork:
     steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
     waits: dict[str, int] = field(default_factory=dict[str, int])
     hooks: dict[str, str] = field(default_factory=dict[str, str])
+    inherited: dict[str, str] = field(default_factory=dict[str, str])
     children: dict[str, ChildState] = field(default_factory=dict[str, ChildState])
     wait_dues: Dues = field(default_factory=Dues)
     retry_dues: Dues = field(default_factory=Dues)
@@ -117,6 +119,10 @@ class OpenWork:
                 self.wait_dues.drop(event.entity)
             case EventType.hook_created:
                 self.hooks[event.entity] = event.token or ""
+                if self.inherited:
+                    self.inherited.pop(event.token or "", None)
+            case EventType.hook_inherited:
+                self.inherited[event.token or ""] = event.entity
             case EventType.hook_disposed:
                 self.hooks.pop(event.entity, None)
             case EventType.child_created:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fencepost.records import HookDisposed, pack
 from fencepost.replay.tasks import HookFuture, WorkflowFuture
 from fencepost_store.events import Event, EventType
 
@@ -16,7 +18,17 @@ if TYPE_CHECKING:
 class Channel:
     """Implements ``interface.HookChannel``. ``ask`` is the hook's creation (None: it has ended)."""
 
-    __slots__ = ("_buffer", "_closed", "_conflict", "_created", "_instance", "_waiters", "_watchers", "ask")
+    __slots__ = (
+        "_buffer",
+        "_closed",
+        "_conflict",
+        "_created",
+        "_handed_over",
+        "_instance",
+        "_waiters",
+        "_watchers",
+        "ask",
+    )
 
     def __init__(self, instance: AskingFace, ask: Ask) -> None:
         self._instance = instance
@@ -27,6 +39,7 @@ class Channel:
         self._conflict: Event | None = None
         self._created = False
         self._closed = False
+        self._handed_over = False
 
     def next(self) -> HookFuture:
         """The next hook_received event, or hook_conflict, now and for ever after. Raises RuntimeError after close,
@@ -61,9 +74,10 @@ class Channel:
             return
         self._closed = True
         self._instance.backlog -= len(self._buffer)
-        self._buffer.clear()
-        if self.ask is not None:
-            self._instance.withdraw(self.ask)
+        ask = self.ask
+        if ask is not None:
+            self._instance.withdraw(ask)
+            self.account(ask)
         for waiter in (*self._waiters, *self._watchers):
             if not waiter.done():
                 waiter.set_exception(RuntimeError("the hook was closed while it was awaited"))
@@ -78,10 +92,43 @@ class Channel:
 
     def take_back(self, event: Event) -> None:
         """A payload whose awaiter was cancelled before it woke up. It was the oldest, so it goes first again."""
-        if not self._closed and self._conflict is None:
-            self._buffer.appendleft(event)
+        if self._conflict is not None:
+            return
+        self._buffer.appendleft(event)
+        if not self._closed:
             self._instance.backlog += 1
             self._pump()
+        elif self.ask is not None:
+            self.account(self.ask)
+
+    @property
+    def untaken(self) -> Sequence[Event]:
+        """The payloads that nobody has taken, also after the close, in the order in which they are to be taken."""
+        return tuple(self._buffer)
+
+    def leave(self, event: Event) -> None:
+        """A payload that nobody will take here."""
+        self._buffer.append(event)
+        if not self._closed:
+            self._instance.backlog += 1
+
+    def inherit(self, events: Sequence[Event]) -> None:
+        """Payloads that the run before has handed over, to be given with the news that the hook is open."""
+        self._buffer.extend(events)
+        self._instance.held -= len(events)
+        self._instance.backlog += len(events)
+
+    def account(self, ask: Ask) -> None:
+        """Have hook_disposed say which payloads are left. ``ask``: the hook's creation, withdrawn."""
+        if ask.withdrawal is not None and not ask.withdrawal.landed:
+            left = () if self._handed_over else tuple(event.seq for event in self._buffer)
+            ask.withdrawal.payload = pack(HookDisposed(left)) if left else b""
+
+    def hand_over(self) -> None:
+        """The run that goes on inherits what is left."""
+        self._handed_over = True
+        if self.ask is not None:
+            self.account(self.ask)
 
     def hear(self, event: Event) -> bool:
         """What became of the creation: hook_created, or hook_conflict as another hook holds the token. True if that
@@ -97,7 +144,9 @@ class Channel:
         woken = [future for future in woken if not future.done()]
         for future in woken:
             future.set_result(self._conflict)
-        return bool(woken)
+        given = bool(self._buffer and self._waiters)
+        self._pump()
+        return bool(woken) or given
 
     def _pump(self) -> None:
         waiters, buffer = self._waiters, self._buffer

@@ -11,6 +11,7 @@ it answers with success is in the run's log; the same webhook-id is taken in onc
 | 401 | secrets are configured, and the signature does not fit or is not from now |
 | 404 | nobody listens on the token, or not over HTTP |
 | 405 | only POST |
+| 409 | the webhook-id was accepted before with another body |
 | 413 | the body is too large |
 | 429 | the run's log is as long as it may be |
 | 503 | Postgres is away: send it again |
@@ -30,6 +31,7 @@ from starlette.routing import Route
 
 from fencepost import errors
 from fencepost.client import Client, Reply
+from fencepost.signal_errors import DeliveryConflict
 from fencepost.web.signatures import BadSignature, key_of, verify
 
 BODY_BYTES_MAX = 262_144
@@ -101,6 +103,8 @@ def _refusal(error: Exception) -> Response | None:
             return PlainTextResponse("the signature does not fit\n", 401)
         case errors.HookNotFound():
             return PlainTextResponse("nobody listens here\n", 404)
+        case DeliveryConflict():
+            return PlainTextResponse("this webhook-id was accepted with another body\n", 409)
         case errors.HookFull():
             return PlainTextResponse("its run takes nothing more\n", 429, {"retry-after": "60"})
         case errors.PayloadTooLarge():
