@@ -25,6 +25,7 @@ IDS = (
     "H164",
     "H165",
     "H166",
+    *(f"H{n}" for n in range(173, 176)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

@@ -4,10 +4,10 @@ On a virtual clock, by construction."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
-import structlog
 from engine_flows import land_signal
 from engine_virtual import run
 from engine_world import World, at_once
@@ -294,7 +294,7 @@ def test_h173_what_the_run_that_goes_on_never_asks_for_is_held_and_shown() -> No
     run(main)
 
 
-def test_h174_a_hook_that_is_closed_with_payloads_says_so() -> None:
+def test_h174_a_hook_that_is_closed_with_payloads_says_so(caplog: pytest.LogCaptureFixture) -> None:
     """In a log line, and in `why`; so does a run that ends with them, and one that never opened what it inherited."""
 
     async def main() -> None:
@@ -316,10 +316,12 @@ def test_h174_a_hook_that_is_closed_with_payloads_says_so() -> None:
                 await asyncio.sleep(1)
                 for n in range(3):
                     await client.resume(f"t-{then}", n)
-                with structlog.testing.capture_logs() as lines:
+                caplog.clear()
+                with caplog.at_level(logging.WARNING, "fencepost"):
                     await client.resume(f"go-{then}", 0)
                     assert await started.result(60) == then
-                told = [line for line in lines if line["event"] == "signals_untaken"]
+                said = [vars(record) for record in caplog.records]
+                told = [one["fields"] for one in said if one["event"] == "signals_untaken"]
                 assert [(line["token"], line["count"]) for line in told] == [(f"t-{then}", 3)]
                 log = await world.log(started)
                 disposed = [e for e in log if e.type is EventType.hook_disposed and e.payload]

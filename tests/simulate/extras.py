@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 
 from msgspec.structs import replace
-from tests.simulate.plan import Fault, Node, Plan, Program, Reader
+from tests.simulate.plan import Fault, Node, Plan, Program, Reader, Sender
 from tests.simulate.programs import nodes_of
 
 SHARE = 0.4
@@ -27,6 +27,10 @@ JOINT_SHARE = 0.12
 """Of all plans, those with transactional steps; drawn apart from the rest, as they came later."""
 
 
+HANDED_SHARE = 0.1
+"""Of all plans, those whose chains of runs get signals all the time; drawn apart for the same reason."""
+
+
 def add(plan: Plan, ids: int) -> None:
     """Changes the plan in place. ``ids``: the highest id of a node so far."""
     chance = random.Random(f"extras {plan.seed}")
@@ -37,6 +41,10 @@ def add(plan: Plan, ids: int) -> None:
     if adding.chance.random() < JOINT_SHARE:
         for program in plan.programs:
             adding.joint(program)
+    adding.chance = random.Random(f"handed {plan.seed}")
+    if adding.chance.random() < HANDED_SHARE:
+        for index, program in enumerate(plan.programs):
+            adding.handed(index, program)
 
 
 def _additions(adding: _Adding) -> None:
@@ -127,6 +135,19 @@ class _Adding:
     def tell(self, index: int, program: Program) -> None:
         self.into(program, self.node("tell", count=self.chance.choice((1, 3)), token=SHARED))
         self.read(index, SHARED)
+
+    def handed(self, index: int, program: Program) -> None:
+        """Each run of a chain takes some payloads, first or last, of more that come."""
+        chance, token = self.chance, f"over{index}"
+        then = [self.node("step", flavour="work", seconds=chance.choice((0.0, 0.1)))] if chance.random() < 0.6 else []
+        hook = self.node("receive", *then, token=token, count=chance.choice((1, 1, 3)), seconds=5.0)
+        body = program.root.parts[0] if program.root.kind == "again" else program.root
+        whole = self.node("seq", *((hook, body) if chance.random() < 0.4 else (body, hook)))
+        count = program.root.count if program.root.kind == "again" else chance.choice((1, 2, 4))
+        program.root = self.node("again", whole, count=count)
+        for _ in range(chance.choice((1, 1, 2))):
+            gap, at = chance.choice((0.0, 0.05, 0.5)), chance.choice((0.0, 0.5, 2.0))
+            self.plan.senders.append(Sender(token, index, chance.choice((3, 6, 12)), gap, at, chance.random() < 0.2))
 
     def read(self, index: int, name: str) -> None:
         for _ in range(self.chance.choice((0, 1, 1, 2))):

@@ -11,7 +11,10 @@ from fencepost_store.protocol import Run
 T = EventType
 NEXT: dict[EventType | None, frozenset[EventType]] = {
     None: frozenset(
-        {T.step_created, T.wait_created, T.hook_created, T.hook_conflict, T.marker, T.child_created, T.attributes_set}
+        {
+            *(T.step_created, T.wait_created, T.hook_created, T.hook_conflict, T.marker, T.child_created),
+            *(T.attributes_set, T.hook_inherited),
+        }
     ),
     T.step_created: frozenset({T.step_started, T.step_cancelled, T.step_failed}),
     T.step_started: frozenset({T.step_started, T.step_retrying, T.step_completed, T.step_failed, T.step_cancelled}),
@@ -19,6 +22,7 @@ NEXT: dict[EventType | None, frozenset[EventType]] = {
     T.step_retrying: frozenset({T.step_started, T.step_completed, T.step_cancelled, T.step_failed}),
     T.wait_created: frozenset({T.wait_completed, T.wait_cancelled}),
     T.hook_created: frozenset({T.hook_received, T.hook_disposed}),
+    T.hook_inherited: frozenset({T.hook_received}),
     T.hook_received: frozenset({T.hook_received, T.hook_disposed}),
     T.child_created: frozenset({T.child_completed, T.child_failed, T.child_cancel_requested, T.child_abandoned}),
     T.child_cancel_requested: frozenset({T.child_completed, T.child_failed, T.child_abandoned}),

@@ -13,10 +13,12 @@ from tests.simulate.bodies import ending
 from tests.simulate.bounds import BOUNDED, check_bounded
 from tests.simulate.histories import check_history
 from tests.simulate.patching import unregistered
-from tests.simulate.plain import Again, Illegal, Plain
+from tests.simulate.plain import Again, Plain
+from tests.simulate.plain_parts import Illegal
 from tests.simulate.plan import Node, Plan
 from tests.simulate.prefixes import check_prefixes
 from tests.simulate.programs import nodes_of
+from tests.simulate.signals import check_signals
 from tests.simulate.timing import check_timing
 from tests.simulate.world import Record
 
@@ -80,7 +82,7 @@ def _judged(record: Record) -> Generator[str]:
     for index, (run, log) in record.runs.items():
         for what in _judge_run(record, index, run, log):
             yield f"{what}, in run {index}"
-    yield from _signals(record)
+    yield from check_signals(record)
     yield from _bodies(record)
     yield from _bounds(record)
     yield from _spinning(record)
@@ -157,30 +159,6 @@ def _same_result(root: Any, result: Any) -> Generator[str]:
         yield f"outcome: completed with {result}, and the code did not"
     elif root.result() != result:
         yield f"outcome: {result} in the log, {root.result()} when uninterrupted"
-
-
-def _signals(record: Record) -> Generator[str]:
-    landed: dict[str, list[tuple[int, Event]]] = defaultdict(list)
-    for index, (_, log) in record.runs.items():
-        for event in log:
-            if event.type is EventType.hook_received:
-                landed[event.dedupe or ""].append((index, event))
-    for told in record.accepted:
-        found = landed.pop(told.delivery, [])
-        if len(found) > 1 or (told.state == "accepted" and not found) or (told.state == "refused" and found):
-            yield f"signal: {told.delivery} is {told.state} and stands in the log {len(found)} times"
-        elif found and payload.decode(found[0][1].payload) != told.value:
-            yield f"signal: {told.delivery} has another payload in the log"
-    if landed:
-        yield f"signal: nobody has sent {sorted(landed)}"
-    places = {(i, e.dedupe): e.seq for i, (_, log) in record.runs.items() for e in log if e.dedupe}
-    sure = [told for told in record.accepted if told.state == "accepted"]
-    for index in record.runs:
-        here = [(told, places[index, told.delivery]) for told in sure if (index, told.delivery) in places]
-        for first, seq in here:
-            for second, later in here:
-                if first.done_at < second.began_at and seq > later:
-                    yield f"signal: {first.delivery} was accepted before {second.delivery} was sent, and comes after it"
 
 
 def _bodies(record: Record) -> Generator[str]:

@@ -12,16 +12,17 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
 
-from tests.simulate.plain_parts import Call, Hook, Loop
+from tests.simulate.plain_parts import Call, Hook, Illegal, Loop
 from tests.simulate.plan import Node
 from tests.simulate.programs import play, said
 from tests.simulate.scheduler import SimHandle
+from tests.simulate.signals import check_handed_over
 
 from fencepost import chunks, payload
 from fencepost.attributes import value_of
 from fencepost.authoring.child import outcome
 from fencepost.failure import exception_of
-from fencepost.records import CancelRequested, ChildCreated, ChildEnded, StepCreated, StepEnded, unpack
+from fencepost.records import CancelRequested, ChildCreated, ChildEnded, HookDisposed, StepCreated, StepEnded, unpack
 from fencepost_store.attributes import changes_in
 from fencepost_store.events import KINDS, Event, EventType
 
@@ -33,10 +34,6 @@ TELLING = "fencepost.stream_write"
 
 TOLERANCE = 2
 """Microseconds between a due time in the log and what floating point makes of it here."""
-
-
-class Illegal(Exception):
-    """The log holds what this execution would not have asked for."""
 
 
 class Again(BaseException):
@@ -69,6 +66,7 @@ class Plain:
         self._by_entity: dict[str, Hook] = {}
         self._news: deque[tuple[Hook, Event]] = deque()
         self._answers: dict[int, bool] = {}
+        self._inherited: dict[str, tuple[str, list[tuple[int, Any]]]] = {}
 
     # Primitives.
 
@@ -147,7 +145,12 @@ class Plain:
         """A conflict is heard when all that was asked beside that hook has landed: that is one batch, at one time."""
         while self._news and self._news[0][1].at != at:
             hook, event = self._news.popleft()
-            if not hook.closed and not self.ended:
+            if event.type is EventType.hook_created:
+                if hook.untaken and hook.waited_for() and not self.ended:
+                    self._advance(event.at)
+                    hook.pump()
+                    self.loop.rest()
+            elif not hook.closed and not self.ended:
                 self._advance(event.at)
                 hook.refuse(event.dedupe or "")
                 self.loop.rest()
@@ -190,8 +193,11 @@ class Plain:
             case EventType.hook_received:
                 self._hook_received(event)
             case EventType.hook_disposed:
-                if not self._by_entity[event.entity].closed:
-                    raise Illegal("the hook is still open")
+                self._hook_disposed(event)
+            case EventType.hook_inherited:
+                self._inherited[event.entity] = event.token or "", []
+            case EventType.run_continued:
+                check_handed_over(event, self._inherited, self._by_entity, self._hooks)
             case EventType.cancel_requested:
                 self._cancel(event)
             case EventType.attributes_set:
@@ -281,17 +287,41 @@ class Plain:
         if hook is None:
             raise Illegal(f"the hook {event.token} was not asked for")
         hook.landed = True
-        self._by_entity[event.entity] = hook
         if event.type is EventType.hook_conflict:
             self._news.append((hook, event))
+            return
+        self._by_entity[event.entity] = hook
+        for entity, (token, payloads) in self._inherited.items():
+            if token == event.token:
+                for one in payloads:
+                    hook.leave(*one)
+                self._news.append((hook, event))
+                del self._inherited[entity]
+                break
 
     def _hook_received(self, event: Event) -> None:
+        value = payload.decode(event.payload)
+        if event.entity in self._inherited:
+            self._inherited[event.entity][1].append((event.seq, value))
+            return
         hook = self._by_entity[event.entity]
         if hook.closed or self.ended:
+            hook.leave(event.seq, value)
             return
         self._advance(event.at)
-        hook.receive(payload.decode(event.payload))
+        hook.receive(event.seq, value)
         self.loop.rest()
+
+    def _hook_disposed(self, event: Event) -> None:
+        hook = self._by_entity[event.entity]
+        hook.disposed_at = event.at
+        if not hook.closed and not (self.ended and hook.untaken):
+            raise Illegal("the hook is still open")
+        end = self._log[-1]
+        goes_over = end.type is EventType.run_continued and end.at == event.at
+        told = unpack(event.payload, HookDisposed).untaken if event.payload else ()
+        if told != (() if goes_over else hook.untaken):
+            raise Illegal(f"it says that {told} were not taken, and {hook.untaken} were not")
 
     def _cancel(self, event: Event) -> None:
         if self.root is None or self.ended:

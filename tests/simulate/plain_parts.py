@@ -13,6 +13,10 @@ from fencepost import errors
 from fencepost_store.events import Event
 
 
+class Illegal(Exception):
+    """The log holds what this execution would not have asked for."""
+
+
 class Loop(SimLoop):
     """Timers fire when the log says so."""
 
@@ -57,29 +61,43 @@ class Hook:
         self.landed = False
         self.conflict: str | None = None
         self._loop = loop
-        self._buffer: deque[Any] = deque()
+        self.disposed_at: int | None = None
+        self._buffer: deque[tuple[int, Any]] = deque()
         self._waiters: deque[asyncio.Future[Any]] = deque()
 
     async def next(self) -> Any:
         if self.conflict is not None:
             raise errors.HookConflict(self.token, self.conflict)
-        future: asyncio.Future[Any] = self._loop.create_future()
+        future: asyncio.Future[tuple[int, Any]] = self._loop.create_future()
         self._waiters.append(future)
-        self._pump()
+        self.pump()
         try:
-            return await future
+            return (await future)[1]
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
                 self._buffer.appendleft(future.result())
-                self._pump()
+                self.pump()
             raise
 
     def close(self) -> None:
         self.closed = True
 
-    def receive(self, value: Any) -> None:
-        self._buffer.append(value)
-        self._pump()
+    def receive(self, seq: int, value: Any) -> None:
+        self._buffer.append((seq, value))
+        self.pump()
+
+    @property
+    def untaken(self) -> tuple[int, ...]:
+        """The seqs of payloads that nobody has taken."""
+        return tuple(seq for seq, _ in self._buffer)
+
+    def leave(self, seq: int, value: Any) -> None:
+        """A payload that comes too late for the code."""
+        self._buffer.append((seq, value))
+
+    def waited_for(self) -> bool:
+        """Whether a payload would be taken at once."""
+        return any(not waiter.done() for waiter in self._waiters)
 
     def refuse(self, owner: str) -> None:
         self.conflict = owner
@@ -87,7 +105,8 @@ class Hook:
             if not waiter.done():
                 waiter.set_exception(errors.HookConflict(self.token, owner))
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
+        """Payloads to those who wait."""
         while self._waiters and (self._waiters[0].done() or self._buffer):
             waiter = self._waiters.popleft()
             if not waiter.done():

@@ -216,8 +216,8 @@ class HandedOver(msgspec.Struct, frozen=True):
 
 class RunContinued(msgspec.Struct, frozen=True, omit_defaults=True):
     """run_continued. ``run``: the id of the run that goes on. ``args``: its user value ``[args, kwargs]``.
-    ``attributes``: what it begins with, as in RunCreated. ``hooks``: what it inherits. ``fingerprint``: of the workflow's
-    signature."""
+    ``attributes``: what it begins with, as in RunCreated. ``hooks``: what it inherits. ``fingerprint``: of the
+    workflow's signature."""
 
     run: str
     args: bytes

@@ -1,6 +1,14 @@
 """Guards taken out one at a time, and bugs that other engines have had, put in: the simulator must find each."""
 
-from tests.simulate.mutants import of_replay, of_the_engine, of_the_queue, of_the_rest, of_the_servers, of_the_store
+from tests.simulate.mutants import (
+    of_replay,
+    of_signals,
+    of_the_engine,
+    of_the_queue,
+    of_the_rest,
+    of_the_servers,
+    of_the_store,
+)
 from tests.simulate.mutants.switches import MUTANTS, Mutant, Patch
 
 __all__ = [
@@ -8,6 +16,7 @@ __all__ = [
     "Mutant",
     "Patch",
     "of_replay",
+    "of_signals",
     "of_the_engine",
     "of_the_queue",
     "of_the_rest",

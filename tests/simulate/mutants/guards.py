@@ -26,6 +26,11 @@ GUARDS: dict[str, tuple[str, ...]] = {
         "the_row_moves_without_its_events",
     ),
     "one token, one hook": ("two_runs_hold_one_token",),
+    "signals over continue_as_new": (
+        "nothing_goes_over",
+        "late_payloads_are_nobodys",
+        "what_goes_over_is_out_of_order",
+    ),
     "sorted locks": ("tokens_are_locked_in_the_order_of_asking",),
     "the dirty mark": ("the_dirty_mark", "the_script_keeps_no_dirty_mark"),
     "settle last": ("settle_before_append",),

@@ -39,7 +39,8 @@ class AskingFace(Asking):
     """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so
     logs would be repetitions. ``rehearsing``: all of it is. ``begun``: False for a run that was cancelled before its
     start. ``backlog``: payloads that hooks have received and the code has not taken; ``held``: those for tokens that
-    the run has inherited and has not opened."""
+    the run has inherited and has not opened. ``unborn``: tokens of hooks that were taken back before they were in the
+    log."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
         self.replaying: bool = False
@@ -61,6 +62,7 @@ class AskingFace(Asking):
         self.begun: bool = True
         self.backlog: int = 0
         self.held: int = 0
+        self.unborn: set[str] = set()
         self.loop: WorkflowLoop = WorkflowLoop(self, drain_limit)  # type: ignore[abstract]  # Refusals fills the rest in by name
 
     @property
@@ -211,6 +213,8 @@ class AskingFace(Asking):
         """The code no longer wants it: without a trace if it is not in the log, else by its terminal decision."""
         if ask.state is State.asked:
             ask.dropped = True
+            if ask.token is not None:
+                self.unborn.add(ask.token)
             del self._open[ask.entity]
             ask.finish()
         elif ask.state is State.created and not self._evicting:

@@ -87,14 +87,13 @@ class Core(AskingFace):
 
     def _finish(self) -> None:
         assert self._root is not None
-        unborn: set[str] = set()
         for ask in self._outstanding:
             if ask.type in CREATIONS and not (isinstance(ask.owner, ChildLink) and ask.owner.kept):
                 ask.dropped = True  # nobody is left to await it
-                unborn.add(ask.token or "")
+                self.unborn.add(ask.token or "")
                 self._open.pop(ask.entity).finish()
         self._ending = ending_of(self, self._root, self._program, cancelled_for=self._cancelled_for)
-        handover.at_the_end(self, unborn)
+        handover.at_the_end(self)
 
     def _landed(self, event: Event) -> bool:
         """True if this is the landed copy of the first anticipated event, which is then forgotten."""

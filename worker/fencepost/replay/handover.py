@@ -36,12 +36,11 @@ def hooks_of(run: Core) -> Iterator[tuple[Ask, Channel]]:
             yield ask, ask.owner
 
 
-def at_the_end(run: Core, unborn: set[str]) -> None:
-    """The code has come to its end, ``run._ending``. ``unborn``: tokens of hooks that it asked for at the last
-    moment."""
+def at_the_end(run: Core) -> None:
+    """The code has come to its end, ``run._ending``."""
     assert run._ending is not None
     if run._ending.type is EventType.run_continued:
-        handed = [*_handed_over(run, unborn)]
+        handed = [*_handed_over(run)]
         for _, channel in hooks_of(run):
             channel.hand_over()
         if handed:
@@ -73,11 +72,11 @@ def late_for_inherited(run: Core, entity: str, token: str, event: Event) -> None
         _add(run, token, entity, event.seq)
 
 
-def _handed_over(run: Core, unborn: set[str]) -> Iterator[HandedOver]:
+def _handed_over(run: Core) -> Iterator[HandedOver]:
     for ask, channel in hooks_of(run):
         yield HandedOver(run.work.hooks.get(ask.entity, ""), ask.entity, tuple(event.seq for event in channel.untaken))
     for entity, inherited in run._inherited.items():
-        if inherited.events or inherited.token in unborn:
+        if inherited.events or inherited.token in run.unborn:
             yield HandedOver(inherited.token, entity, tuple(event.seq for event in inherited.events))
 
 

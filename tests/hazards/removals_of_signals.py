@@ -1,0 +1,80 @@
+"""Guards of signals: what becomes of those that were accepted."""
+
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.hazards.registry import removal, without_sql
+
+from fencepost.engine import advance
+from fencepost.replay import facts
+from fencepost_store import tables
+
+HANDOVER = "engine/test_hazards_handover.py"
+STORE = "store/test_handover.py"
+
+
+@removal(
+    "H173",
+    guard="the run that goes on starts in the transaction of run_continued, with what it inherits",
+    tests=[
+        f"{HANDOVER}::test_h173_payloads_that_nobody_has_taken_go_over_to_the_run_that_goes_on",
+        f"{HANDOVER}::test_h173_an_answer_comes_from_the_run_that_goes_on",
+    ],
+)
+def successors_inherit_nothing(patch: pytest.MonkeyPatch) -> None:
+    """It is started by the duties of the end, as if nobody had listened."""
+    patch.setattr(advance, "with_successor", lambda batch, live, work: batch)
+
+
+@removal(
+    "H173",
+    guard="append hands over what the batch says",
+    tests=[f"{STORE}::test_h173_the_run_that_goes_on_begins_with_hooks_and_payloads_in_order"],
+)
+def append_hands_nothing_over(patch: pytest.MonkeyPatch) -> None:
+    """In Postgres."""
+    without_sql(patch, ("append_continued", "IF o_outcomes[p_places[n]] = 0 THEN", "IF o_now < 0 THEN"))
+
+
+@removal(
+    "H173",
+    guard="a token that the run has inherited goes to the hook that it opens",
+    tests=[f"{STORE}::test_h173_a_payload_is_taken_for_what_was_inherited_until_a_hook_is_opened"],
+)
+def inherited_tokens_stay(patch: pytest.MonkeyPatch) -> None:
+    """The run is in conflict with itself."""
+    without_sql(patch, ("take_inherited", "IF v_owner = p_run AND starts_with", "IF v_owner IS NULL AND starts_with"))
+
+
+@removal(
+    "H174",
+    guard="a payload that comes after its hook's closing or its run's end was decided is counted, or goes over",
+    tests=[
+        f"{HANDOVER}::test_h174_a_payload_that_lands_between_the_end_of_the_code_and_the_runs_end_goes_over",
+        f"{HANDOVER}::test_h174_a_payload_that_lands_while_its_hook_is_closed_is_counted",
+    ],
+)
+def late_payloads_are_nobodys(patch: pytest.MonkeyPatch) -> None:
+    """It is passed over."""
+    patch.setattr(facts, "late", lambda run, ask, event: None)
+
+
+@removal(
+    "H175",
+    guard="a token passes from one run to the next in one transaction",
+    tests=[f"{HANDOVER}::test_h175_a_sender_is_never_refused_while_the_run_goes_on_as_another"],
+)
+def tokens_are_free_in_between(patch: pytest.MonkeyPatch) -> None:
+    """The run that goes on has the payloads, and asks for the token when it opens its hook."""
+    real = tables.Tables._hand_over
+
+    def without_tokens(self: Any, before: Any, after: Any, batch: Any) -> None:
+        real(self, before, after, batch)
+        for hook in batch.hooks:
+            self.tokens.pop(hook.token, None)
+
+    patch.setattr(tables.Tables, "_hand_over", without_tokens)
