@@ -222,8 +222,8 @@ class RunContinued(msgspec.Struct, frozen=True, omit_defaults=True):
     run: str
     args: bytes
     attributes: dict[str, str] = {}
-    hooks: tuple[HandedOver, ...] = ()
     fingerprint: bytes = msgspec.field(default=b"", name="fp")
+    hooks: tuple[HandedOver, ...] = ()
 
 
 class RunFailed(msgspec.Struct, frozen=True, omit_defaults=True):
