@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from fencepost_store.driver import (
     CLOSE_SECONDS,
+    PROCESS,
     Connection,
     InterfaceError,
     InvalidCachedStatementError,
@@ -42,13 +43,13 @@ class Held:
         self.idle_since: float = 0.0
         self.used_before: bool = False
         self._dsn = dsn
-        self._prepared = prepared
+        self.prepared: bool = prepared
         self._statements: dict[str, Statement] = {}
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
         """The statement's rows, in one round trip but for its first use here."""
         with self._translating():
-            if self._prepared:
+            if self.prepared:
                 statement = self._statements.get(sql)
                 if statement is None:
                     statement = self._statements[sql] = await self.connection.prepare(sql)
@@ -156,8 +157,14 @@ class Connections:
                 self._idle.remove(one)
                 one.connection.terminate()
         async with translating(self.dsn):
-            connection = await connect(self.dsn, prepared=self._prepared, command_timeout_seconds=self._timeout)
+            connection = await self._connect(prepared=self._prepared)
+            if self._prepared and await _is_pooled(connection):
+                connection.terminate()  # its driver would prepare by itself
+                return Held(await self._connect(prepared=False), self.dsn, prepared=False)
         return Held(connection, self.dsn, prepared=self._prepared)
+
+    async def _connect(self, *, prepared: bool) -> Connection:
+        return await connect(self.dsn, prepared=prepared, command_timeout_seconds=self._timeout)
 
     def give_back(self, held: Held) -> None:
         """The other end of ``lend``. One that is unhealthy or in a transaction is thrown away."""
@@ -171,6 +178,21 @@ class Connections:
             # A statement that was cancelled, timed out or lost may still run; its outcome is unknown and its session
             # not ours any more.
             held.connection.terminate()
+
+
+async def _is_pooled(connection: Connection) -> bool:
+    """Whether a pooler stands before the server that takes prepared statements as they come, so that the next
+    transaction may meet another server, and another client's statements there (H186). A pooler logs us in with a
+    process id of its own making; one that knows prepared statements gives them names of its own.
+    """
+    name = f"fencepost_{PROCESS}_probe"
+    async with connection.transaction(isolation="read_committed"):
+        statement = await connection.prepare(of_no_namespace("backend"), name=name)
+        (row,) = await statement.fetch(name)
+        pooled = row["pid"] != connection.get_server_pid() and bool(row["as_named"])
+        if pooled:
+            await connection.execute(of_no_namespace("forget_probe").format(name=name))
+    return pooled
 
 
 def _now() -> float:

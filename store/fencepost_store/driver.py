@@ -3,7 +3,11 @@ it."""
 
 from __future__ import annotations
 
+import functools
 import importlib
+import itertools
+import os
+import secrets
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -12,6 +16,12 @@ Row = Any
 
 CONNECT_SECONDS = 10.0
 """How long a server may take to let us in before that is trouble with the server."""
+
+PROCESS = secrets.token_hex(5)
+"""Part of every prepared statement's name. The driver counts from one in each process, and behind a pooler several of
+them share a session."""
+
+os.register_at_fork(after_in_child=lambda: globals().update(PROCESS=secrets.token_hex(5)))
 
 CLOSE_SECONDS = 2.0
 """How long it may take to say good-bye: no worker's drain waits long for a network that has lost its server."""
@@ -127,7 +137,7 @@ class Connection(Protocol):
         """Execute a command once for each tuple."""
         ...
 
-    async def prepare(self, query: str) -> Statement:
+    async def prepare(self, query: str, *, name: str | None = None) -> Statement:
         """Prepare a statement on this connection."""
         ...
 
@@ -155,6 +165,10 @@ class Connection(Protocol):
         """What the server has reported of the session's settings, as attributes."""
         ...
 
+    def get_server_pid(self) -> int:
+        """The backend's, as whoever answered our login says."""
+        ...
+
     def get_server_version(self) -> ServerVersion:
         """What the server said it is."""
         ...
@@ -165,9 +179,25 @@ async def connect(dsn: str, *, prepared: bool = False, command_timeout_seconds: 
     asyncpg: Any = importlib.import_module("asyncpg")
     connection: Connection = await asyncpg.connect(
         dsn,
+        connection_class=_named(),
         timeout=CONNECT_SECONDS,
         command_timeout=command_timeout_seconds,
         statement_cache_size=100 if prepared else 0,
         server_settings={"application_name": APPLICATION_NAME},
     )
     return connection
+
+
+@functools.cache
+def _named() -> Any:
+    """The driver's connection, whose statements and savepoints have names that no other process makes."""
+    asyncpg: Any = importlib.import_module("asyncpg")
+    numbers = itertools.count(1)
+
+    class Named(asyncpg.Connection):  # type: ignore[misc] # the driver has no types
+        __slots__ = ()
+
+        def _get_unique_id(self, prefix: str) -> str:
+            return f"fencepost_{PROCESS}_{prefix}_{next(numbers):x}"
+
+    return Named

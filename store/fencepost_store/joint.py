@@ -137,6 +137,10 @@ class Joint:
         """
         if self._loan is not None and self._loan.unfit:
             return
+        assert self._held is not None
+        if not self._held.prepared:  # a pooler's session is gone with the transaction, and another's would be cleaned
+            self._fit = True
+            return
         async with self._ours():
             self._fit = not _is_empty(await self.connection.execute(self._sql["clean"]))
 

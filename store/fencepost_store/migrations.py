@@ -60,7 +60,9 @@ async def check(conn_or_dsn: Connection | str, namespace: str) -> None:
     sql = Statements(namespace)
     async with _connection(conn_or_dsn) as connection:
         _require_server(connection)
-        applied = await _applied(connection, sql)
+        # In one transaction, or a pooler would give each half of a question another server.
+        async with connection.transaction(isolation="read_committed"):
+            applied = await _applied(connection, sql)
         way_out = f"run `fencepost db migrate` for namespace {namespace}"
         if not applied:
             raise SchemaMismatch(f"namespace {namespace} has no schema in this database yet: {way_out}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.hazards.registry import removal, without_sql, without_statement
 
@@ -13,7 +14,7 @@ from fencepost.engine import tick
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
 from fencepost.streaming import StreamSource
-from fencepost_store import connections
+from fencepost_store import connections, driver
 from fencepost_store.joint import Joint
 from fencepost_store.memory_beats import Beats
 from fencepost_store.postgres import PostgresStore
@@ -245,3 +246,21 @@ def sessions_are_handed_on(patch: pytest.MonkeyPatch) -> None:
         self._fit = True
 
     patch.setattr(Joint, "clean", clean)
+
+
+@removal(
+    "H186",
+    guard="a pooler is recognised, and statements have names of their process",
+    tests=[
+        "engine/test_pooler.py::test_h186_a_pooler_is_recognised_and_nothing_is_prepared_on_its_servers",
+        "engine/test_pooler.py::test_h186_without_a_pooler_statements_are_prepared_under_names_of_this_process",
+    ],
+)
+def poolers_are_servers(patch: pytest.MonkeyPatch) -> None:
+    """And the driver counts from one."""
+
+    async def never(connection: Any) -> bool:
+        return False
+
+    patch.setattr(connections, "_is_pooled", never)
+    patch.setattr(driver, "_named", lambda: asyncpg.Connection)

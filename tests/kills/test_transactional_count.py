@@ -26,7 +26,7 @@ STEPS = 15
 TOGETHER = 8
 
 
-@pytest.mark.timeout(120 + 8 * KILLS)
+@pytest.mark.timeout(400 + 20 * KILLS)
 async def test_h122_killed_at_random_moments_each_step_has_written_once(postgres_url: str, valkey_url: str) -> None:
     """Runs are started as long as there is killing; a kill counts if it ended a worker that had work."""
     seed = secrets.randbelow(10**6)
@@ -45,13 +45,13 @@ async def test_h122_killed_at_random_moments_each_step_has_written_once(postgres
             while not killing.is_set():
                 run = await client.start("booked_slowly", table, next(numbers) * STEPS, STEPS)
                 runs.append(run)
-                await run.result(300)
+                await run.result()
 
         async def slay() -> None:
             nonlocal killed
             while killed < KILLS:
                 victim = await WorkerProcess.start(config)
-                await asyncio.sleep(chance.uniform(0.05, 0.8))
+                await asyncio.sleep(chance.uniform(0.05, 1.5))
                 await victim.end()
                 killed += 1
 
@@ -60,7 +60,7 @@ async def test_h122_killed_at_random_moments_each_step_has_written_once(postgres
         killing.set()
         last = await WorkerProcess.start(config)
         try:
-            await asyncio.wait_for(asyncio.gather(*starters), 120)
+            await asyncio.wait_for(asyncio.gather(*starters), 240)
         finally:
             await last.end()
         started = 0
