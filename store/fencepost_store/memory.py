@@ -62,8 +62,11 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
         """See Store.start."""
         admit_run(run)
         async with self._gate:
-            first = None if run.key is None else self._find_key(run.workflow, run.key)
-            existing = first or self._tables.ledgers.get(run.run_id)
+            holder = None if run.key is None else self._find_key(run.workflow, run.key)
+            if holder is not None and holder.run.status in run.reusable:
+                holder.run = msgspec.structs.replace(holder.run, key=None)
+                holder = None
+            existing = self._tables.ledgers.get(run.run_id) or holder
             if existing is not None:
                 return Started(existing.run.run_id, False, existing.events[0].payload)
             now = self._clock()

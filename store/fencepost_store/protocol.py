@@ -80,6 +80,8 @@ class NewRun(msgspec.Struct, frozen=True):
 
     ``start_at`` (an instant) or ``start_in`` (microseconds from now): its first turn comes no sooner, by the database
     clock. ``near``: how long before that the deadline is, if that is in the future, microseconds.
+
+    ``reusable``: with a run in one of these states the key does not stay, but goes to this run.
     """
 
     run_id: str
@@ -93,6 +95,7 @@ class NewRun(msgspec.Struct, frozen=True):
     start_at: int | None = None
     start_in: int | None = None
     near: int = 0
+    reusable: tuple[RunStatus, ...] = ()
 
 
 class Started(msgspec.Struct, frozen=True):

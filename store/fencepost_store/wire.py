@@ -73,7 +73,8 @@ def start_arguments(run: NewRun) -> tuple[object, ...]:
     """The parameters of ``start_run``."""
     attributes = msgspec.json.encode(dict(run.attributes)).decode() if run.attributes else None
     named = (run.run_id, run.workflow, run.queue, run.key, run.parent, run.payload, run.grace)
-    return (*named, attributes, run.start_at, run.start_in, run.near)
+    reusable = [int(status) for status in run.reusable] or None
+    return (*named, attributes, run.start_at, run.start_in, run.near, reusable)
 
 
 def successors(batches: Sequence[Batch]) -> list[object]:

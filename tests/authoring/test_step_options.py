@@ -49,8 +49,8 @@ def test_every_bound_takes_seconds_or_a_timedelta() -> None:
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
-        ({"schedule_to_start": 0}, ValueError, "positive"),
-        ({"heartbeat_timeout": float("inf")}, ValueError, "finite"),
+        ({"schedule_to_start": 0}, ValueError, "more than 0 s"),
+        ({"heartbeat_timeout": float("inf")}, ValueError, "at most"),
         ({"non_retryable": ValueError}, TypeError, "tuple or list"),
         ({"non_retryable": "pkg.Error"}, TypeError, "tuple or list"),
         ({"non_retryable": ["Error"]}, TypeError, "has no module"),

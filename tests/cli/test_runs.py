@@ -228,3 +228,21 @@ def test_config_and_schema(worked: Terminal) -> None:
     assert worked("config", "check").exit_code == 0
     assert answer(worked, "db", "check")["ok"] is True
     assert answer(worked, "db", "migrate")["applied"] == []
+
+
+def test_a_key_whose_run_has_ended_is_told_found_and_given_up(worked: Terminal) -> None:
+    """``start`` says how the run stands that is there already; ``--reuse`` starts another one."""
+    first = answer(worked, "start", "naps", "--key", "nap")["id"]
+    assert worked("runs", "find", "naps", "nap").stdout == f"{first}\n"
+    assert worked("runs", "terminate", first, "--reason", "no").exit_code == 0
+    told = worked("start", "naps", "--key", "nap")
+    assert told.stdout == f"{first}  (there already: terminated)\n"
+    same = answer(worked, "start", "naps", "--key", "nap")
+    assert (same["created"], same["status"]) == (False, "terminated")
+    second = answer(worked, "start", "naps", "--key", "nap", "--reuse", "failed")
+    assert (second["created"], second["id"] == first, "status" in second) == (True, False, False)
+    assert answer(worked, "runs", "find", "naps", "nap")["run"]["id"] == second["id"]
+    missing = worked("runs", "find", "naps", "nip")
+    assert (missing.exit_code, missing.stdout) == (3, "")
+    assert missing.stderr == "fencepost: no run of workflow 'naps' holds the key 'nip'\n"
+    assert worked("start", "naps", "--reuse", "failed").exit_code == 2

@@ -15,6 +15,7 @@ DOCUMENTS = (
     "docs/operations.md",
     "docs/changing-code.md",
     "docs/streams.md",
+    "docs/workers.md",
     "docs/compare.md",
 )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fencepost.authoring.context import StepContext, current
     from fencepost.authoring.continuing import continue_as_new
     from fencepost.authoring.hook import Hook, hook
+    from fencepost.authoring.interceptors import StepCall, WorkflowCall, step_interceptor, workflow_interceptor
     from fencepost.authoring.patch import patched
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from fencepost.authoring.stream_reader import StreamChunk, StreamReader
     from fencepost.authoring.time import now, random, sleep, uuid4
     from fencepost.authoring.transaction import transaction
+    from fencepost.authoring.worker_life import on_shutdown, on_startup, worker_lifespan
     from fencepost.authoring.workflow import Workflow, workflow
     from fencepost.child_errors import ChildCancelled, ChildFailed, ChildTerminated
     from fencepost.client import Client, HookInfo
@@ -104,6 +106,7 @@ __all__ = [
     "ServerUnavailable",
     "StartConflict",
     "Step",
+    "StepCall",
     "StepContext",
     "StepCrashed",
     "StepFailed",
@@ -119,6 +122,7 @@ __all__ = [
     "TooEarly",
     "TransactionMisuse",
     "Workflow",
+    "WorkflowCall",
     "WorkflowNotRegistered",
     "WrongDatabase",
     "__version__",
@@ -126,15 +130,20 @@ __all__ = [
     "current",
     "hook",
     "now",
+    "on_shutdown",
+    "on_startup",
     "patched",
     "random",
     "set_attributes",
     "sleep",
     "step",
+    "step_interceptor",
     "stream",
     "transaction",
     "uuid4",
+    "worker_lifespan",
     "workflow",
+    "workflow_interceptor",
 ]
 
 _HOMES = {
@@ -149,6 +158,7 @@ _HOMES = {
     "PayloadCodec": "fencepost.payload_codecs",
     "Registry": "fencepost.authoring.registry",
     "Step": "fencepost.authoring.step",
+    "StepCall": "fencepost.authoring.interceptors",
     "StepContext": "fencepost.authoring.context",
     "Stream": "fencepost.authoring.stream",
     "StreamChunk": "fencepost.authoring.stream_reader",
@@ -159,19 +169,25 @@ _HOMES = {
     "StreamReader": "fencepost.authoring.stream_reader",
     "StreamWriter": "fencepost.authoring.stream",
     "Workflow": "fencepost.authoring.workflow",
+    "WorkflowCall": "fencepost.authoring.interceptors",
     "continue_as_new": "fencepost.authoring.continuing",
     "current": "fencepost.authoring.context",
     "hook": "fencepost.authoring.hook",
     "now": "fencepost.authoring.time",
+    "on_shutdown": "fencepost.authoring.worker_life",
+    "on_startup": "fencepost.authoring.worker_life",
     "patched": "fencepost.authoring.patch",
     "random": "fencepost.authoring.time",
     "set_attributes": "fencepost.authoring.attributes",
     "sleep": "fencepost.authoring.time",
     "step": "fencepost.authoring.step",
+    "step_interceptor": "fencepost.authoring.interceptors",
     "stream": "fencepost.authoring.stream",
     "transaction": "fencepost.authoring.transaction",
     "uuid4": "fencepost.authoring.time",
+    "worker_lifespan": "fencepost.authoring.worker_life",
     "workflow": "fencepost.authoring.workflow",
+    "workflow_interceptor": "fencepost.authoring.interceptors",
 }
 """Where a public name lives; what is not here is in fencepost.errors."""
 

@@ -21,6 +21,7 @@ from fencepost.authoring.workflow import Workflow
 from fencepost.client import Client as AsyncClient
 from fencepost.client import HookInfo, Reply, RunInfo, joined
 from fencepost.client import Run as AsyncRun
+from fencepost.client.starting import KeyReuse
 from fencepost.config import Config
 from fencepost.pruning import Pruned
 from fencepost_store.events import Event
@@ -174,6 +175,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        key_reuse: KeyReuse = ...,
         connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
@@ -188,6 +190,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        key_reuse: KeyReuse = ...,
         connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
@@ -214,6 +217,15 @@ class Client:
     def run(self, run_id: str, workflow: Workflow[..., Any] | None = None) -> Run[Any]:
         """See ``fencepost.Client.run``."""
         return Run(self, self._client.run(run_id) if workflow is None else self._client.run(run_id, workflow))
+
+    @overload
+    def find(self, workflow: Workflow[..., R], key: str) -> Run[R] | None: ...
+    @overload
+    def find(self, workflow: str, key: str) -> Run[Any] | None: ...
+    def find(self, workflow: Workflow[..., Any] | str, key: str) -> Run[Any] | None:
+        """See ``fencepost.Client.find``."""
+        found = self.call(self._client.find(workflow, key))
+        return None if found is None else Run(self, found)
 
     def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
         """See ``fencepost.Client.resume``."""

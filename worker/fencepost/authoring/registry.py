@@ -1,4 +1,4 @@
-"""Which workflows and steps this process has, by name."""
+"""Which workflows and steps this process has, by name, and what stands around them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from fencepost.errors import DuplicateName
 from fencepost.tracebacks import own_code
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from fencepost.authoring.interceptors import StepInterceptor, WorkflowInterceptor
     from fencepost.authoring.step import Step
     from fencepost.authoring.workflow import Workflow
 
@@ -25,6 +28,9 @@ class Registry:
     def __init__(self) -> None:
         self.workflows: dict[str, Workflow[..., Any]] = {}
         self.steps: dict[str, Step[..., Any]] = {}
+        self.step_interceptors: list[StepInterceptor] = []
+        self.workflow_interceptors: list[WorkflowInterceptor] = []
+        self.lifespans: list[tuple[str, Callable[[], AbstractAsyncContextManager[Any]]]] = []
         self._fingerprint = ""
 
     @property

@@ -7,7 +7,6 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
@@ -16,6 +15,7 @@ from fencepost import payload
 from fencepost.authoring import coroutine_function, registry
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.retry import name_of
+from fencepost.durations import Duration, bound_of
 from fencepost.errors import PayloadError
 from fencepost.failure import exception_of
 from fencepost.records import Policy, StepCreated, StepEnded, pack, unpack
@@ -49,10 +49,10 @@ def step(fn: Callable[P, R], /) -> Step[P, R]: ...
 def step(
     *,
     retries: int = ...,
-    timeout: timedelta | float | None = ...,
-    schedule_to_start: timedelta | float | None = ...,
-    schedule_to_close: timedelta | float | None = ...,
-    heartbeat_timeout: timedelta | float | None = ...,
+    timeout: Duration | None = ...,
+    schedule_to_start: Duration | None = ...,
+    schedule_to_close: Duration | None = ...,
+    heartbeat_timeout: Duration | None = ...,
     non_retryable: Sequence[type[Exception] | str] = ...,
     queue: str | None = ...,
     name: str | None = ...,
@@ -67,10 +67,10 @@ def step(
     /,
     *,
     retries: int = 3,
-    timeout: timedelta | float | None = None,
-    schedule_to_start: timedelta | float | None = None,
-    schedule_to_close: timedelta | float | None = None,
-    heartbeat_timeout: timedelta | float | None = None,
+    timeout: Duration | None = None,
+    schedule_to_start: Duration | None = None,
+    schedule_to_close: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
     non_retryable: Sequence[type[Exception] | str] = (),
     queue: str | None = None,
     name: str | None = None,
@@ -82,8 +82,9 @@ def step(
 ) -> Any:
     """Make a function a step.
 
-    ``retries``: n retries are n + 1 executions that ended in an error. Bounds are seconds or a timedelta, and None is
-    none: ``timeout`` of one attempt; ``schedule_to_close`` of all attempts and delays together, from the call on;
+    ``retries``: n retries are n + 1 executions that ended in an error. Bounds are seconds, a timedelta or a text
+    (``"30s"``, ``"1h30m"``), and None is none: ``timeout`` of one attempt; ``schedule_to_close`` of all attempts and
+    delays together, from the call on;
     ``schedule_to_start`` of the wait for the first attempt; ``heartbeat_timeout`` of an attempt's silence between two
     calls of ``current().heartbeat()``. Each raises StepTimeout in the workflow, whose ``which`` is its name.
     ``non_retryable``: exception classes, or their module-qualified names, that fail the step at once, as do those that
@@ -99,10 +100,10 @@ def step(
             first_delay,
             factor,
             cap,
-            timeout=seconds_of(timeout),
-            schedule_to_start=seconds_of(schedule_to_start),
-            schedule_to_close=seconds_of(schedule_to_close),
-            heartbeat_timeout=seconds_of(heartbeat_timeout),
+            timeout=bound_of(timeout, "timeout"),
+            schedule_to_start=bound_of(schedule_to_start, "schedule_to_start"),
+            schedule_to_close=bound_of(schedule_to_close, "schedule_to_close"),
+            heartbeat_timeout=bound_of(heartbeat_timeout, "heartbeat_timeout"),
             non_retryable=names_of(non_retryable),
         )
     )
@@ -188,10 +189,10 @@ class Step(Generic[P, R]):
         self,
         *,
         retries: int | None = None,
-        timeout: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
-        schedule_to_start: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
-        schedule_to_close: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
-        heartbeat_timeout: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
+        timeout: Duration | msgspec.UnsetType | None = msgspec.UNSET,
+        schedule_to_start: Duration | msgspec.UnsetType | None = msgspec.UNSET,
+        schedule_to_close: Duration | msgspec.UnsetType | None = msgspec.UNSET,
+        heartbeat_timeout: Duration | msgspec.UnsetType | None = msgspec.UNSET,
         non_retryable: Sequence[type[Exception] | str] | None = None,
         queue: str | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> Step[P, R]:
@@ -212,7 +213,7 @@ class Step(Generic[P, R]):
         }
         for name, bound in bounds.items():
             if not isinstance(bound, msgspec.UnsetType):
-                changes[name] = seconds_of(bound)
+                changes[name] = bound_of(bound, name)
         policy = checked_policy(msgspec.structs.replace(self.policy, **changes))
         chosen = self.queue if isinstance(queue, msgspec.UnsetType) else queue
         process = self.mode == "process"
@@ -264,29 +265,23 @@ class Step(Generic[P, R]):
 def check_body(fn: Callable[..., Any], kind: str) -> None:
     """Refuse what is not a plain function or coroutine function. Raises TypeError."""
     if not inspect.isfunction(fn):
-        raise TypeError(f"@{kind} needs a function, not {type(fn).__qualname__} {fn!r}")
+        way_out = f"; to name it write @{kind}(name={fn!r})" if isinstance(fn, str) else ""
+        raise TypeError(f"@{kind} needs a function, not {type(fn).__qualname__} {fn!r}{way_out}")
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise TypeError(f"@{kind} cannot be a generator: {registry.location(fn)}; return a list instead")
 
 
-def seconds_of(duration: timedelta | float | None) -> float | None:
-    """Seconds of a duration given as a number or a timedelta. Raises ValueError unless it is positive and finite."""
-    if duration is None:
-        return None
-    seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise ValueError(
-            f"a timeout must be a positive, finite number of seconds, not {duration!r}; None means unbounded"
-        )
-    return seconds
-
-
 def checked_policy(policy: Policy) -> Policy:
-    """The policy, if its values make sense. Raises ValueError naming the field, the value and the bound."""
-    if not 0 <= policy.retries <= RETRIES_MAX:
-        raise ValueError(f"retries={policy.retries}: must be between 0 and {RETRIES_MAX}")
+    """The policy, if its values make sense. Raises TypeError, ValueError naming the field, the value and the bound."""
+    retries = cast(object, policy.retries)
+    if isinstance(retries, bool) or not isinstance(retries, int):
+        raise TypeError(f"retries={retries!r}: must be a whole number, not {type(retries).__name__}")
+    if not 0 <= retries <= RETRIES_MAX:
+        raise ValueError(f"retries={retries}: must be between 0 and {RETRIES_MAX}")
     for field, least in (("first_delay", 0.0), ("factor", 1.0), ("cap", 0.0)):
-        value = getattr(policy, field)
+        value: object = getattr(policy, field)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError(f"{field}={value!r}: must be a number, not {type(value).__name__}")
         if not (value >= least and math.isfinite(value)):
             raise ValueError(f"{field}={value}: must be a finite number, {least:g} or more")
     return policy

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, ParamSpec, Protocol, TypeVar, cast, overload
 
@@ -17,7 +16,9 @@ from fencepost.authoring import coroutine_function, registry
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.child import ChildHandle, called
 from fencepost.authoring.continuing import RUNNING, continued
-from fencepost.authoring.step import check_body, seconds_of
+from fencepost.authoring.interceptors import WorkflowCall, WorkflowInterceptor, around
+from fencepost.authoring.step import check_body
+from fencepost.durations import Duration, bound_of
 from fencepost.errors import ArgumentError, NotInWorkflow, PayloadError
 from fencepost.failure import failure_of, run_code
 from fencepost.records import CANCEL, PARENT_CLOSE, ChildCreated, RunCreated, RunFailed, pack, unpack
@@ -42,7 +43,7 @@ def workflow(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[P, R]: ...
 def workflow(
     *,
     name: str | None = ...,
-    timeout: timedelta | float | None = ...,
+    timeout: Duration | None = ...,
     queue: str | None = ...,
     registry: registry.Registry | None = ...,
 ) -> WorkflowDecorator: ...
@@ -51,7 +52,7 @@ def workflow(
     /,
     *,
     name: str | None = None,
-    timeout: timedelta | float | None = None,
+    timeout: Duration | None = None,
     queue: str | None = None,
     registry: registry.Registry | None = None,
 ) -> Any:
@@ -63,8 +64,10 @@ def workflow(
     """
 
     def decorate(body: Callable[..., Any]) -> Workflow[..., Any]:
-        made = Workflow[..., Any](body, name=name, timeout=seconds_of(timeout), queue=queue)
-        _registry_or_default(registry).add_workflow(made)
+        made = Workflow[..., Any](body, name=name, timeout=bound_of(timeout, "timeout"), queue=queue)
+        chosen = _registry_or_default(registry)
+        chosen.add_workflow(made)
+        made.interceptors = chosen.workflow_interceptors
         return made
 
     return decorate if fn is None else decorate(fn)
@@ -115,6 +118,7 @@ class Workflow(Generic[P, R]):
         self.parent_close: str = CANCEL
         self.key: str | None = None
         self.arguments: Arguments = arguments or Arguments(fn, self._name)
+        self.interceptors: Sequence[WorkflowInterceptor] = ()
 
     def __hash__(self) -> int:
         return stable_hash(f"workflow {self.fn.__module__}.{self.fn.__qualname__}")
@@ -172,7 +176,7 @@ class Workflow(Generic[P, R]):
         *,
         parent_close: Literal["cancel", "abandon", "terminate"] | None = None,
         queue: str | None = None,
-        timeout: timedelta | float | msgspec.UnsetType | None = msgspec.UNSET,
+        timeout: Duration | msgspec.UnsetType | None = msgspec.UNSET,
         key: str | None = None,
     ) -> Workflow[P, R]:
         """The same workflow with other options for the children started through what is returned.
@@ -185,7 +189,8 @@ class Workflow(Generic[P, R]):
         lane = queue or self.queue
         made = Workflow[P, R](self.fn, name=self._name, timeout=self.timeout, queue=lane, arguments=self.arguments)
         if not isinstance(timeout, msgspec.UnsetType):
-            made.timeout = seconds_of(timeout)
+            made.timeout = bound_of(timeout, "timeout")
+        made.interceptors = self.interceptors
         made.parent_close = checked_close(parent_close or self.parent_close)
         made.key = key or self.key
         return made
@@ -252,14 +257,20 @@ class Workflow(Generic[P, R]):
                 asking.unfit(f"the input of workflow {self._name} was written by {known}: {error}")
             raise
         RUNNING.set((self._name, self.arguments))
-        body = cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)
         if record.timeout is None:
-            value = await body(*args, **kwargs)
+            value = await self._body(args, kwargs)
         else:
             # Durable as any timeout in a workflow; the code is cancelled, cleans up, and the run fails with it.
             async with asyncio.timeout(record.timeout):
-                value = await body(*args, **kwargs)
+                value = await self._body(args, kwargs)
         return payload.encode(value, self.arguments.result_type, path=f"result of {self._name}")
+
+    def _body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:
+        body = cast(Callable[..., Coroutine[Any, Any, Any]], self.fn)
+        if not self.interceptors:
+            return body(*args, **kwargs)
+        call = WorkflowCall(run_id=self._asking().run_id, workflow=self._name, args=args, kwargs=kwargs)
+        return around(self.interceptors, call, lambda: body(*args, **kwargs))
 
     def failure(self, error: BaseException) -> bytes:
         """The run_failed payload for an exception that left ``run``."""

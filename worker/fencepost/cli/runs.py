@@ -8,6 +8,7 @@ from fencepost.cli.groups import LazyGroup
 
 COMMANDS = {
     "list": ("List runs, newest first.", "fencepost.cli.runs_list:list_runs"),
+    "find": ("Find the run that holds a start key.", "fencepost.cli.runs_find:find"),
     "show": ("Show a run and the timeline of its log.", "fencepost.cli.runs_show:show"),
     "events": ("Show a run's log, event by event.", "fencepost.cli.runs_show:events"),
     "streams": ("List a run's streams.", "fencepost.cli.runs_stream:streams"),

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 @click.option("--kwargs", metavar="JSON", help="Keyword arguments: one JSON object.")
 @click.option("--key", help="One run per workflow and key: a second start answers with the first run.")
 @click.option("--strict", is_flag=True, help="With --key: refuse if the first run has other arguments.")
+@click.option(
+    "--reuse",
+    type=click.Choice(["never", "failed", "ended"]),
+    default="never",
+    show_default=True,
+    help="With --key: when the key of a run that has ended is free: failed, cancelled or terminated; however it ended.",
+)
 @click.option("--queue", metavar="NAME", help="Where the run's turns are done. [default: the workflow's]")
 @click.option("--attribute", metavar="NAME=JSON", multiple=True, help="What the run is looked up by; may be repeated.")
 @click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Its first turn comes no sooner.")
@@ -36,6 +43,7 @@ def start(
     kwargs: str | None,
     key: str | None,
     strict: bool,
+    reuse: str,
     queue: str | None,
     attribute: tuple[str, ...],
     delay: float | None,
@@ -60,12 +68,14 @@ def start(
         raise click.UsageError("--timeout bounds --wait: give both, or neither")
     if strict and key is None:
         raise click.UsageError("--strict says which run of that --key will do: give both, or neither")
+    if reuse != "never" and key is None:
+        raise click.UsageError("--reuse says when the --key is free again: give both, or neither")
     values = [parse_json(text, f"argument {number}") for number, text in enumerate(args, 1)]
     named = parse_kwargs(kwargs)
     found = _find(workflow, module)
     if found is not None:
         values, named = typed(found, values, named)
-    options: dict[str, Any] = {"key": key, "queue": queue, "strict": strict, "delay": delay}
+    options: dict[str, Any] = {"key": key, "queue": queue, "strict": strict, "key_reuse": reuse, "delay": delay}
     options |= {"attributes": parse_attributes(attribute), "start_at": parse_instant(at)}
     if clash := sorted(options.keys() & named.keys()):
         raise click.UsageError(
@@ -76,8 +86,11 @@ def start(
         async with session.client() as client:
             run = await client.start(found or workflow, *values, **options, **named)
             told: dict[str, Any] = {"id": run.id, "workflow": found.name if found else workflow, "created": run.created}
+            status = None if run.created else (await run.status()).status
+            if status is not None:
+                told["status"] = status
             if not as_json:
-                click.echo(run.id if run.created else f"{run.id}  (there already)")
+                click.echo(run.id if status is None else f"{run.id}  (there already: {status})")
             if wait:
                 from fencepost.cli.results import outcome
 

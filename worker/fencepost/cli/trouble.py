@@ -18,6 +18,7 @@ CLASSES: tuple[tuple[str, str, int], ...] = (
     ("fencepost.standard_streams", "OutputLost", FAILED),
     ("fencepost.web.server", "AddressRefused", REFUSED),
     ("fencepost.engine.loading", "LoadError", USAGE),
+    ("fencepost.engine.worker_life", "StartupFailed", FAILED),
     ("fencepost.cli.arguments", "BadArgument", USAGE),
     ("fencepost.cli.supervising", "Ended", FAILED),
     ("fencepost.dev.guarded", "ServersError", FAILED),

@@ -21,7 +21,7 @@ from fencepost.client.pruning import pruned
 from fencepost.client.replies import Reply, wait
 from fencepost.client.run import Run, RunInfo, info_of
 from fencepost.client.signals import Delivered, HookInfo, deliver, look
-from fencepost.client.starting import Asked, prepared, same_input
+from fencepost.client.starting import Asked, KeyReuse, checked_key, prepared, same_input
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
@@ -136,6 +136,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        key_reuse: KeyReuse = ...,
         connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
@@ -150,6 +151,7 @@ class Client:
         key: str | None = ...,
         queue: str | None = ...,
         strict: bool = ...,
+        key_reuse: KeyReuse = ...,
         connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
         delay: float | timedelta | None = ...,
@@ -166,8 +168,10 @@ class Client:
         after the commit spares them the wait. Its errors come out as asyncpg raises them.
 
         ``key``: one run per workflow and key while it is kept; a second start returns the first run (``run.created``
-        is False), or raises StartConflict
-        with ``strict`` if its arguments differ. ``queue``: where its turns are done. ``attributes``: what the run is
+        is False, ``await run.status()`` says how it stands), or raises StartConflict with ``strict`` if its arguments
+        differ. ``key_reuse``: the key is free again when its run has ended otherwise than completed (``failed``), or in
+        any way (``ended``); by default ``never``, while the run is kept. A run that has continued as new has not ended.
+        ``queue``: where its turns are done. ``attributes``: what the run is
         looked up by, see ``set_attributes``. ``delay`` (seconds or a timedelta) or ``start_at`` (an aware datetime):
         its first turn comes no sooner, by Postgres' clock. A workflow's own parameters of these names are passed by
         position.
@@ -229,6 +233,20 @@ class Client:
         """A handle on a run that was started elsewhere; with its workflow, results are typed. Sends nothing."""
         decode: Callable[[bytes], Any] = payload.decode if workflow is None else workflow.decode_result
         return Run(self._open, run_id, decode)
+
+    @overload
+    async def find(self, workflow: Workflow[..., R], key: str) -> Run[R] | None: ...
+    @overload
+    async def find(self, workflow: str, key: str) -> Run[Any] | None: ...
+    async def find(self, workflow: Workflow[..., Any] | str, key: str) -> Run[Any] | None:
+        """The run of the workflow, or of its name, that holds the start key; None if there is none. Raises
+        ArgumentError.
+        """
+        decode: Callable[[bytes], Any] = payload.decode if isinstance(workflow, str) else workflow.decode_result
+        name = workflow if isinstance(workflow, str) else workflow.name
+        with public_errors():
+            row = await self._open.store.find_key(name, checked_key(key))
+        return None if row is None else Run(self._open, row.run_id, decode)
 
     async def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
         """Send a payload to whoever listens on the hook ``token``; returns the run's id.

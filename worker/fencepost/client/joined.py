@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from fencepost import errors
 from fencepost.client.joined_rows import plain_cursor, values
@@ -41,6 +41,8 @@ def _text(value: object) -> str | None:
         return value
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, list):
+        return f"{{{','.join(map(str, cast('list[int]', value)))}}}"
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

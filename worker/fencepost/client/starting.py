@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import uuid_utils
 
@@ -15,12 +15,21 @@ from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.workflow import Workflow
 from fencepost.client.secret import with_secret
 from fencepost.records import RunCreated, pack
-from fencepost_store.protocol import NewRun
+from fencepost_store.protocol import NewRun, RunStatus
 
 if TYPE_CHECKING:
     from fencepost.client.client import Connected
 
 DEFAULT_QUEUE = "default"
+
+KeyReuse = Literal["never", "failed", "ended"]
+
+REUSABLE: dict[str, tuple[RunStatus, ...]] = {
+    "never": (),
+    "failed": (RunStatus.failed, RunStatus.cancelled, RunStatus.terminated),
+    "ended": (RunStatus.completed, RunStatus.failed, RunStatus.cancelled, RunStatus.terminated),
+}
+"""Which runs give their start key to a new one. A run that has continued as new has not ended: its chain goes on."""
 
 DELAY_SECONDS_MAX = 100 * 366 * 24 * 3600
 """A century: what lies beyond is a mistake in the unit."""
@@ -43,8 +52,11 @@ def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs:
     """``kwargs``: with the options of ``start``. Raises ArgumentError, BadAttribute, PayloadError, PayloadTooLarge."""
     named = dict(kwargs)
     key: str | None = named.pop("key", None)
+    if key is not None:
+        checked_key(key)
     queue: str | None = named.pop("queue", None)
     strict: bool = named.pop("strict", False)
+    reusable = reusable_of(named.pop("key_reuse", "never"), key)
     attributes = given_at_start(named.pop("attributes", None))
     start_in, start_at = start_of(named.pop("delay", None), named.pop("start_at", None))
     limit = connected.config.payload_bytes_max
@@ -74,8 +86,29 @@ def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs:
         start_in=start_in,
         start_at=start_at,
         near=int(connected.config.near_horizon_seconds * 1_000_000),
+        reusable=reusable,
     )
     return Asked(run, strict, decode, arguments)
+
+
+def checked_key(key: object) -> str:
+    """The start key, if it can be one. Raises ArgumentError."""
+    if not isinstance(key, str):
+        raise errors.ArgumentError(
+            f"key = {key!r}: a start key is a text, not {type(key).__name__}; such as key={f'order-{key}'!r}"
+        )
+    if not key:
+        raise errors.ArgumentError("key = '': a start key has at least one character; leave key= out for none")
+    return key
+
+
+def reusable_of(key_reuse: object, key: str | None) -> tuple[RunStatus, ...]:
+    """The states for a ``key_reuse``. Raises ArgumentError."""
+    if not isinstance(key_reuse, str) or key_reuse not in REUSABLE:
+        raise errors.ArgumentError(f"key_reuse = {key_reuse!r}: must be one of {', '.join(map(repr, REUSABLE))}")
+    if key is None and key_reuse != "never":
+        raise errors.ArgumentError(f"key_reuse = {key_reuse!r} says when a key is free again, and there is no key=")
+    return REUSABLE[key_reuse]
 
 
 def start_of(delay: float | timedelta | None, start_at: datetime | None) -> tuple[int | None, int | None]:

@@ -28,6 +28,7 @@ from fencepost.authoring.step import Step
 from fencepost.engine.aids import Aids
 from fencepost.engine.body_processes import process_for
 from fencepost.engine.body_task import BodyStopped, BodyTask, Carried, Ended, Raised, contained
+from fencepost.engine.intercepting import Around
 from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
 from fencepost.engine.shortage import NotBegun, is_shortage, told
@@ -83,7 +84,9 @@ async def run_attempt(
     patience.watch(lambda: body.stop("timeout"))
     try:
         body.start(
-            partial(_call, ports, step, attempt, patience, aids, body, context), f"body {attempt.entity}", context
+            partial(_call, ports, registry, step, attempt, patience, aids, body, context),
+            f"body {attempt.entity}",
+            context,
         )
         ended = await body.ended()
     finally:
@@ -121,6 +124,9 @@ def outlived(attempt: Attempt, started: int) -> NewEvent:
         retryable=False,
     )
     return _ended(msgspec.structs.replace(attempt, number=started), EventType.step_failed, failure)
+
+
+_STOPS = (StopIteration, StopAsyncIteration)
 
 
 class _Ours(Exception):
@@ -169,6 +175,7 @@ def _raised(
 
 async def _call(
     ports: Ports,
+    registry: Registry,
     step: Step[..., Any],
     attempt: Attempt,
     patience: Patience,
@@ -177,10 +184,11 @@ async def _call(
     context: StepContext,
 ) -> bytes:
     """In the body's task: the encoded result. Raises what the body raises, as it is or as Carried or _Recorded."""
+    around = Around(registry.step_interceptors, step, attempt, context)
     if step.mode == "process":
-        payload = await _in_process(step, attempt.created.args, patience, aids, context)
+        payload = await _in_process(step, attempt.created.args, patience, aids, context, around)
     else:
-        payload = await _here(ports, step, attempt, patience, body, context)
+        payload = await _here(ports, step, attempt, patience, body, context, around)
     if len(payload) > attempt.payload_bytes_max:
         raise _Ours(_too_large(step, payload, attempt.payload_bytes_max), errors.PAYLOAD_ERROR)
     await aids.seal()
@@ -197,7 +205,13 @@ def _too_large(step: Step[..., Any], payload: bytes, limit: int) -> errors.Paylo
 
 
 async def _here(
-    ports: Ports, step: Step[..., Any], attempt: Attempt, patience: Patience, body: BodyTask, context: StepContext
+    ports: Ports,
+    step: Step[..., Any],
+    attempt: Attempt,
+    patience: Patience,
+    body: BodyTask,
+    context: StepContext,
+    around: Around,
 ) -> bytes:
     try:
         args, kwargs = step.decode_args(attempt.created.args)
@@ -209,11 +223,11 @@ async def _here(
         raise
     try:
         with use_step_context(context):
-            if step.is_async:
+            if around.interceptors:
                 patience.begin()
-                value = await step.fn(*args, **kwargs)
+                value = await around(lambda: _run(ports, step, args, kwargs, patience), _as_raised, args, kwargs)
             else:
-                value = await _in_thread(ports, step, args, kwargs, patience)
+                value = await _run(ports, step, args, kwargs, patience)
     except BaseException:
         if context.streams is not None and not body.reasons:
             with contextlib.suppress(errors.FencepostError, Unstorable):  # the body's own error is the one to tell
@@ -225,6 +239,24 @@ async def _here(
         return step.encode_result(value)
     except errors.PayloadError as error:
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
+
+
+async def _run(
+    ports: Ports, step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], patience: Patience
+) -> Any:
+    if not step.is_async:
+        return await _in_thread(ports, step, args, kwargs, patience)
+    patience.begin()
+    return await step.fn(*args, **kwargs)
+
+
+def _as_raised(error: BaseException) -> BaseException:
+    """What an interceptor sees of a body's end that cannot be raised through a coroutine as it is, or was written down
+    elsewhere.
+    """
+    if isinstance(error, Carried) and isinstance(error.error, Exception) and not isinstance(error.error, _STOPS):
+        return error.error
+    return exception_of(error.record) if isinstance(error, _Recorded) else error
 
 
 async def _in_thread(
@@ -251,7 +283,26 @@ async def _in_thread(
     return ended.value
 
 
-async def _in_process(step: Step[..., Any], args: bytes, patience: Patience, aids: Aids, context: StepContext) -> bytes:
+async def _in_process(
+    step: Step[..., Any], args: bytes, patience: Patience, aids: Aids, context: StepContext, around: Around
+) -> bytes:
+    if not around.interceptors:
+        return payload_codecs.current().coded(await _sent(step, args, patience, aids, context))
+
+    async def there() -> Any:
+        return step.decode_result(await _sent(step, args, patience, aids, context))
+
+    patience.begin()
+    with use_step_context(context):
+        value = await around(there, _as_raised)
+    try:
+        return step.encode_result(value)
+    except errors.PayloadError as error:
+        raise _Ours(error, errors.PAYLOAD_ERROR) from error
+
+
+async def _sent(step: Step[..., Any], args: bytes, patience: Patience, aids: Aids, context: StepContext) -> bytes:
+    """The result of a body in another process, encoded and without a codec."""
     try:
         args = payload_codecs.current().opened(args)  # the other process has no keys
     except errors.PayloadError as error:
@@ -274,7 +325,8 @@ async def _in_process(step: Step[..., Any], args: bytes, patience: Patience, aid
         raise _Ours(Unfit(data.decode(errors="replace")), "")
     if not succeeded:
         raise _Recorded(unpack(data, StepEnded).error)
-    return payload_codecs.current().coded(data)
+    answer: bytes = data
+    return answer
 
 
 def _as_recorded(failure: Failure, record: Failure) -> Failure:

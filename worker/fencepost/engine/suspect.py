@@ -22,6 +22,7 @@ from fencepost.engine.ports import real_ports
 from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
 from fencepost.engine.worker import build_shell
+from fencepost.engine.worker_life import WorkerLife
 from fencepost.payload_keys import codecs_of
 from fencepost.standard_streams import secure
 from fencepost_queue.protocol import Delivery, Entry, Queue, QueueTrouble, Settled, SettleOutcome, Subscription
@@ -87,6 +88,8 @@ async def run(order: Order) -> Report:
         importlib.import_module(name)
     enable_loggers()
     payload_codecs.install(codecs_of(order.config))
+    life = WorkerLife(registry.default.lifespans)
+    await life.start()
     store = await open_store(order.config)
     recorder = Recorder(order.delivery.token.rpartition(".")[0])
     queue: Queue = recorder  # type: ignore[assignment]
@@ -103,6 +106,7 @@ async def run(order: Order) -> Report:
         await handle_tick(shell, order.delivery)
     await coalescer.close()
     await store.close()
+    await life.stop()
     return recorder.final()
 
 

@@ -28,6 +28,7 @@ from fencepost.engine.shell import Settings, Shell
 from fencepost.engine.slots import Slots
 from fencepost.engine.stopping import listen
 from fencepost.engine.streams import StreamLimits
+from fencepost.engine.worker_life import WorkerLife
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
 from fencepost.replay.budget import TurnGuard
@@ -163,13 +164,16 @@ class Worker:
         await self.drain()
 
     async def _start(self) -> None:
-        """Connect, read the clock, start the keeper, and only then consume (H54)."""
+        """Run startup code, connect, read the clock, start the keeper, and only then consume (H54)."""
         config, ports = self.config, self._ports
         payload_codecs.install(codecs_of(config))
         # For asyncio.to_thread in bodies; the engine has threads of its own (loops.py).
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(config.concurrency + 4, thread_name_prefix="fencepost-body")
         )
+        life = WorkerLife(self.registry.lifespans)
+        self._closers.append(life.stop)  # the last to go
+        await life.start()
         store = await open_store(config)
         self._closers.append(store.close)
         queue = await open_queue(config)
