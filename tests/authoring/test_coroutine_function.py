@@ -156,4 +156,4 @@ def test_a_retry_library_around_a_step_in_a_workflow_asks_for_another_step(start
     run.fail(f"{called.name}#2", ValueError("again"))
     assert list(run.asked()) == [f"{called.name}#{n}" for n in (1, 2, 3)]
     run.complete(f"{called.name}#3", called.encode_result(7))
-    assert run.result() == 7
+    assert run.result == 7
