@@ -24,9 +24,9 @@ _TYPES = {int(event_type): event_type for event_type in EventType}
 
 class Inspected(msgspec.Struct, frozen=True):
     """A run's row, log and tokens, from one snapshot. ``status`` is the number in the row, which may be none of
-    RunStatus. ``events``: without payloads but for cancel_requested's; ``unknown``: (seq, type) of those whose type
-    this version does not know, which are not among them. ``held``: (entity, token) of its rows in ``hooks``.
-    ``wake_at``, ``now``: microseconds, database clock.
+    RunStatus. ``events``: without payloads but for run_started's and cancel_requested's; ``unknown``: (seq, type) of
+    those whose type this version does not know, which are not among them. ``held``: (entity, token) of its rows in
+    ``hooks``. ``wake_at``, ``now``: microseconds, database clock.
     """
 
     run_id: str

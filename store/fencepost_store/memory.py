@@ -307,6 +307,13 @@ class _MemoryLocked:
             self._mine = Tables(self._tables.clock, mine, dict(self._tables.tokens))
         return self._mine.append(batch)
 
+    async def move(self, queue: str) -> None:
+        """See Locked.move."""
+        self.check()
+        assert self._mine is not None, "nothing was appended in this transaction"
+        ledger = self._mine.ledgers[self._run_id]
+        ledger.run = msgspec.structs.replace(ledger.run, queue=queue)
+
     def check(self) -> None:
         """Raise StoreTrouble once the budget is used up."""
         if self._tables.clock() > self._deadline:

@@ -300,6 +300,10 @@ class _PostgresLocked:
         (verdict,) = await append_on(self._held, self._sql, [batch])
         return verdict
 
+    async def move(self, queue: str) -> None:
+        """See Locked.move."""
+        await self._held.fetch(self._sql["move"], self._run_id, queue)
+
 
 async def append_on(held: Held, sql: Statements, batches: Sequence[Batch]) -> list[Verdict]:
     """Call ``append`` on a connection. Creations are left to the unique index, so a duplicate fails the call as a

@@ -273,6 +273,10 @@ class Locked(Protocol):
         """
         ...
 
+    async def move(self, queue: str) -> None:
+        """The run's turns are done in another queue from the commit on. Behind an append of the same transaction."""
+        ...
+
 
 class Store(Streams, Pruning, Protocol):
     """The truth about all runs of one namespace; their streams: ``streams.py``; their going: ``pruning.py``."""

@@ -9,13 +9,16 @@ from typing import Any, NoReturn
 import pytest
 from tests.hazards.registry import removal, without_lua
 
-from fencepost import errors
+from fencepost import errors, lineage
 from fencepost.authoring.registry import Registry
-from fencepost.engine import steps
+from fencepost.engine import steps, tick
+from fencepost.replay import starting
 from fencepost.replay.asking import AskingFace
 from fencepost_queue.lane import Lane
+from fencepost_store import memory
 
 SKEW, REFUSALS = "engine/test_hazards_skew.py", "queue/test_refusals.py"
+BY_NAME = "engine/test_started_by_name.py"
 
 
 @removal("H131", guard="a step that this worker's code cannot do is refused before it is started", tests=[
@@ -83,3 +86,40 @@ def the_run_hears_of_it(patch: pytest.MonkeyPatch) -> None:
         raise errors.PayloadError(why)
 
     patch.setattr(AskingFace, "unfit", unfit)
+
+
+@removal("H134", guard="what the starter has left open is settled by the first turn", tests=[
+    f"{BY_NAME}::test_h134_a_declared_timeout_holds_for_a_start_by_name",
+    f"{BY_NAME}::test_h134_a_run_is_moved_to_its_code_s_queue",
+])  # fmt: skip
+def nothing_is_left_open(patch: pytest.MonkeyPatch) -> None:
+    """As if the starter had said that there is no timeout, and that the queue is any."""
+    patch.setattr(starting, "OPEN", b"never")
+
+
+@removal("H134", guard="a chain keeps what was settled", tests=[
+    f"{BY_NAME}::test_h134_a_chain_keeps_what_was_settled",
+])  # fmt: skip
+def each_link_settles_anew(patch: pytest.MonkeyPatch) -> None:
+    """By whatever code goes on."""
+    patch.setattr(lineage, "closed", lambda created, started: created)
+
+
+@removal("H135", guard="run_started and the row's queue change together", tests=[
+    f"{BY_NAME}::test_h134_h135_a_worker_dies_while_it_moves_a_run",
+])  # fmt: skip
+def the_row_stays(patch: pytest.MonkeyPatch) -> None:
+    """It says what it said before."""
+
+    async def move(self: Any, queue: str) -> None: ...
+
+    patch.setattr(memory._MemoryLocked, "move", move)
+
+
+@removal("H135", guard="a run is moved once", tests=[
+    f"{BY_NAME}::test_h135_a_run_is_moved_once",
+])  # fmt: skip
+def moved_by_every_code(patch: pytest.MonkeyPatch) -> None:
+    """Whenever it is not where its code wants it."""
+    patch.setattr(tick, "_is_new", lambda loaded: loaded.events[0].seq == 1)
+    patch.setattr(tick, "wanted_queue", lambda code, created, queue: code.queue if code.queue != queue else None)

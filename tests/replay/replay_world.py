@@ -1,9 +1,8 @@
 """A small world around the replay loop: an in-memory log, and a seeded scheduler that decides what lands next.
 
 ``World.run`` plays one run from start to end the way workers do: facts land between turns, one or several at a time;
-a turn loads what it has not seen, fires what is due, and appends what is pending; now and then a result takes the hot
-path (anticipated, then landed together with what it led to), and now and then the live instance is thrown away and
-made again from the log.
+a turn loads what it has not seen, fires what is due, and appends what is pending. Now and then a result takes the hot
+path (anticipated, landed with what it led to), or the live instance is thrown away and made again from the log.
 """
 
 from __future__ import annotations
@@ -134,6 +133,7 @@ class Script:
 
     flow: Flow
     name: str = "flow"
+    timeout = queue = None
 
     async def run(self, created: bytes) -> bytes:
         """Runs the function; its value is the run's output."""

@@ -228,6 +228,9 @@ class _LockedWire:
     async def append(self, batch: Batch) -> Any:
         return await self._held.ask(lambda locked: locked.append(batch))
 
+    async def move(self, queue: str) -> Any:
+        return await self._held.ask(lambda locked: locked.move(queue))
+
 
 class Transaction:
     """The server's side is one task: it holds the lock, does what it is asked, and ends on its own when the budget is

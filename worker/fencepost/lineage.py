@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fencepost.records import ChildCreated, Origin, RunContinued, RunCreated, pack, unpack
+from fencepost.records import TIMEOUT, ChildCreated, Origin, RunContinued, RunCreated, RunStarted, pack, unpack
 from fencepost.replay.identity import secret_in, secret_of
-from fencepost_store.events import Event, EventType
+from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.lineage import parent_text
 from fencepost_store.protocol import NewRun, Run
 
@@ -40,13 +40,13 @@ def child_run(parent: Run, parent_created: Event, entity: str, record: ChildCrea
     )
 
 
-def successor_run(run: Run, created: Event, ended: bytes, grace: int) -> NewRun:
+def successor_run(run: Run, created: Event, started: bytes | None, ended: bytes, grace: int) -> NewRun:
     """The run that goes on for one that has ended in run_continued: its workflow, queue, parent, timeout, secret, and
-    the attributes that it had at its end. The start key stays with the first of the chain. ``ended``: the payload of
-    run_continued.
+    the attributes that it had at its end. The start key stays with the first of the chain. ``started``: the
+    payload of its run_started, which has what the starter had left open; ``ended``: that of run_continued.
     """
     record = unpack(ended, RunContinued)
-    before = unpack(created.payload, RunCreated)
+    before = closed(unpack(created.payload, RunCreated), started)
     origin = before.origin or Origin()
     origin = msgspec.structs.replace(origin, previous=run.run_id, first=origin.first or run.run_id)
     created_anew = msgspec.structs.replace(
@@ -61,6 +61,19 @@ def successor_run(run: Run, created: Event, ended: bytes, grace: int) -> NewRun:
         parent=run.parent,
         attributes=record.attributes,
     )
+
+
+def closed(created: RunCreated, started: bytes | None) -> RunCreated:
+    """With what the first turn has settled; as it is, if there was none yet."""
+    if not created.open or started is None:
+        return created
+    timeout = unpack(started, RunStarted).timeout if TIMEOUT in created.open else created.timeout
+    return msgspec.structs.replace(created, open=(), timeout=timeout)
+
+
+def started_in(events: Sequence[Event] | Sequence[NewEvent]) -> bytes | None:
+    """The payload of a log's run_started."""
+    return next((event.payload for event in events if event.type is EventType.run_started), None)
 
 
 def origin_of(created: Event) -> Origin:

@@ -93,25 +93,35 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     first: str = ""
 
 
+TIMEOUT, QUEUE = "timeout", "queue"
+"""Options of a workflow that whoever starts a run by name may leave to the workflow's code."""
+
+
 class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     """``input``: the user value ``[args, kwargs]``. ``timeout``: seconds (None: unbounded). ``secret``: random bytes in
     hex, drawn by the client once; what the default tokens of hooks are derived from. ``origin``: None for a run that a
-    client has started. ``fingerprint``: of the signature that encoded the input (see authoring/fingerprint.py; empty
-    here and below: not known, as of a start by name)."""
+    client has started. ``open``: options that the starter has left to the workflow's code, TIMEOUT and QUEUE: the first
+    turn settles them in run_started. ``fingerprint``: of the signature that encoded the input (see
+    authoring/fingerprint.py; empty here and below: not known, as of a start by name)."""
 
     input: bytes
     attributes: dict[str, str] = {}
     timeout: float | None = None
     secret: str = ""
     origin: Origin | None = None
+    open: tuple[str, ...] = ()
     fingerprint: bytes = msgspec.field(default=b"", name="fp")
 
 
 class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The worker (its process id string) and the build of the first turn."""
+    """The worker (its process id string) and the build of the first turn. ``timeout``, ``queue``: what its code has
+    settled of the options that run_created leaves open (None: not open, or for the timeout, unbounded).
+    """
 
     worker: str
     build: str = ""
+    timeout: float | None = None
+    queue: str | None = None
 
 
 class StepCreated(msgspec.Struct, frozen=True, omit_defaults=True):

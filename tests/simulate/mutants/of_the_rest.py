@@ -40,8 +40,8 @@ def who_goes_on_forgets_attributes(patch: Patch) -> None:
     """A run that goes on for another begins without what that one has said of itself."""
     real = closing.successor_run
 
-    def successor_run(run: Any, created: Any, ended: Any, grace: int) -> Any:
-        made = real(run, created, ended, grace)
+    def successor_run(run: Any, created: Any, started: Any, ended: Any, grace: int) -> Any:
+        made = real(run, created, started, ended, grace)
         forgetful = replace(unpack(made.payload, RunCreated), attributes={})
         return replace(made, payload=pack(forgetful), attributes={})
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from fencepost.audit.legality import family_of
-from fencepost.records import CancelRequested, unpack
+from fencepost.records import CancelRequested, RunStarted, unpack
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import RunStatus
 
@@ -45,13 +45,15 @@ CLOSES = frozenset(
 @dataclass(slots=True)
 class Reading:
     """``open``: entities without their end, by family. ``tokens``: of open hooks, by entity. ``grace``: a cancellation
-    has set the run a time. ``ended``: the status that its last event gives it."""
+    has set the run a time. ``ended``: the status that its last event gives it. ``queue``: where run_started
+    says that its turns are done, None if it says nothing of it."""
 
     last_seq: int = 0
     fence: int = 0
     started: bool = False
     grace: bool = False
     ended: RunStatus | None = None
+    queue: str | None = None
     open: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     tokens: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -94,12 +96,20 @@ def read(events: Iterable[Event]) -> Reading:
             reading.tokens.pop(event.entity, None)
         elif event.type is EventType.run_started:
             reading.started = True
+            reading.queue = _queue_in(event)
         elif event.type is EventType.cancel_requested:
             reading.grace = reading.grace or _has_grace(event)
         elif event.type in ENDS:
             reading.ended = ENDS[event.type]
             reading.tokens = {}  # the run's end implies the disposal of its hooks
     return reading
+
+
+def _queue_in(event: Event) -> str | None:
+    try:
+        return unpack(event.payload, RunStarted).queue if event.payload else None
+    except msgspec.MsgspecError:
+        return None
 
 
 def _has_grace(event: Event) -> bool:

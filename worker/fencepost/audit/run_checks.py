@@ -60,6 +60,8 @@ def _row(run: Inspected, reading: Reading) -> Iterator[str]:
         yield f"last_seq is {run.last_seq}, the log ends at {reading.last_seq}"
     if run.fence != reading.fence:
         yield f"fence is {run.fence}, the last visible event is {reading.fence}"
+    if reading.queue is not None and run.queue != reading.queue:
+        yield f"queue is {run.queue!r}, run_started has settled {reading.queue!r}"
     status = {int(s): s for s in RunStatus}.get(run.status)
     told = f"status is {run.status if status is None else status.name}"
     if status is None:

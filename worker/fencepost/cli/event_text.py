@@ -163,8 +163,10 @@ def detail(event: Event) -> str:
     match record:
         case RunCreated(input=data):
             return call_text(data)
-        case RunStarted(worker=worker, build=build):
-            return f"worker {worker}" + (f", build {build}" if build else "")
+        case RunStarted(worker=worker, build=build, timeout=timeout, queue=queue):
+            settled = "" if timeout is None else f", timeout {timeout:g} s"
+            settled += "" if queue is None else f", queue {queue}"
+            return f"worker {worker}" + (f", build {build}" if build else "") + settled
         case RunStopped(reason=reason):
             return reason
         case CancelRequested(reason=reason, grace=grace):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fencepost.lineage import successor_in, successor_run
+from fencepost.lineage import started_in, successor_in, successor_run
 from fencepost_store.protocol import Run as Row
 from fencepost_store.protocol import RunStatus
 
@@ -22,6 +22,7 @@ async def successor(connected: Connected, row: Row) -> str | None:
     if loaded is None or successor_in(loaded.events) is None:
         return None
     grace = int(connected.config.grace_seconds * 1_000_000)
-    run = successor_run(loaded.run, loaded.events[0], loaded.events[-1].payload, grace)
+    begun = started_in(loaded.events)
+    run = successor_run(loaded.run, loaded.events[0], begun, loaded.events[-1].payload, grace)
     await connected.store.start(run)
     return run.run_id

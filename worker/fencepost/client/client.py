@@ -28,7 +28,7 @@ from fencepost.connections import open_queue, open_store, with_servers
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
 from fencepost.pruning import Pruned
-from fencepost.records import RunCreated, unpack
+from fencepost.records import TIMEOUT, RunCreated, unpack
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
 from fencepost_store.protocol import (
@@ -44,9 +44,12 @@ if TYPE_CHECKING:
     from fencepost_store.postgres import PostgresStore
 
 
-def _settled(created: RunCreated) -> RunCreated:
-    """What is compared of two starts beside their arguments: neither chance nor which version of the code asked."""
-    return replace(created, input=b"", secret="", fingerprint=b"")
+def _compared(created: RunCreated, left: bool) -> RunCreated:
+    """What is compared of two starts beside their arguments: neither chance nor which version of the code asked.
+    ``left``: one of the two leaves the timeout to the code.
+    """
+    timeout = None if left else created.timeout
+    return replace(created, input=b"", secret="", fingerprint=b"", open=(), timeout=timeout)
 
 
 P = ParamSpec("P")
@@ -222,7 +225,8 @@ class Client:
         first, second = unpack(started.payload, RunCreated), unpack(run.payload, RunCreated)
         with payload_codecs.using(self._open.codecs):
             same = same_input(asked.arguments, first.input, second.input)
-        if not same or _settled(first) != _settled(second):
+        left = TIMEOUT in first.open or TIMEOUT in second.open
+        if not same or _compared(first, left) != _compared(second, left):
             raise errors.StartConflict(run.workflow, run.key or "", started.run_id)
 
     @overload

@@ -14,13 +14,12 @@ from fencepost.attributes import given_at_start
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.workflow import Workflow
 from fencepost.client.secret import with_secret
-from fencepost.records import RunCreated, pack
+from fencepost.records import QUEUE, TIMEOUT, RunCreated, pack
+from fencepost.replay.starting import DEFAULT_QUEUE
 from fencepost_store.protocol import NewRun, RunStatus
 
 if TYPE_CHECKING:
     from fencepost.client.client import Connected
-
-DEFAULT_QUEUE = "default"
 
 KeyReuse = Literal["never", "failed", "ended"]
 
@@ -69,7 +68,8 @@ def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs:
     elif isinstance(workflow, str):
         with payload_codecs.using(connected.codecs):
             data = payload.encode([list(args), named], path=f"arguments of {workflow}", limit=limit)
-        name, created = workflow, pack(RunCreated(data, attributes))
+        left = (TIMEOUT,) if queue else (TIMEOUT, QUEUE)  # to the code that has the first turn
+        name, created = workflow, pack(RunCreated(data, attributes, open=left))
         lane, decode, arguments = queue or DEFAULT_QUEUE, payload.decode, None
     else:
         raise errors.ArgumentError(

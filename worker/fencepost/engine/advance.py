@@ -20,6 +20,7 @@ from fencepost.engine.succession import tell_untaken, with_successor
 from fencepost.log import Append, Landed, NotWritten
 from fencepost.records import RunStarted, StepCreated, StepStarted, pack, unpack
 from fencepost.replay.instance import Instance
+from fencepost.replay.interface import Program
 from fencepost.telemetry import note
 from fencepost_store.events import KINDS, EventType, NewEvent
 from fencepost_store.protocol import Batch, Outcome
@@ -126,7 +127,7 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
     if not pending and work.started:
         return shaped
     if not work.started and instance.begun:
-        started = RunStarted(worker=shell.worker, build=shell.settings.build)
+        started = run_started(shell, instance, run.queue)
         shaped.events.append(NewEvent(type=EventType.run_started, payload=pack(started)))
     ending = bool(pending) and KINDS[pending[-1].type].ends_run
     started_payload = b""
@@ -153,6 +154,14 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
             shaped.inline.add(event.entity)
             shell.slots.take()
     return shaped
+
+
+def run_started(shell: Shell, instance: Instance | None, queue: str, program: Program | None = None) -> RunStarted:
+    """The record of the first turn. Where the starter has left options to the code: with what this code says."""
+    code = program if instance is None else instance.program
+    if code is None or (instance is not None and not instance.settles):
+        return RunStarted(worker=shell.worker, build=shell.settings.build)
+    return RunStarted(worker=shell.worker, build=shell.settings.build, timeout=code.timeout, queue=queue)
 
 
 def _has(shell: Shell, record: StepCreated) -> bool:

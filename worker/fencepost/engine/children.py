@@ -14,7 +14,7 @@ from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, cancelling, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.failure import failure_of
-from fencepost.lineage import child_run, successor_in, successor_run
+from fencepost.lineage import child_run, started_in, successor_in, successor_run
 from fencepost.log import only_fact
 from fencepost.records import (
     ABANDON,
@@ -159,7 +159,8 @@ async def start_successor(shell: Shell, run_id: str) -> str | None:
     loaded = None if row is None or row.status is not RunStatus.continued else await shell.store.load(run_id, 0)
     if loaded is None or successor_in(loaded.events) is None:
         return None
-    run = successor_run(loaded.run, loaded.events[0], loaded.events[-1].payload, shell.rules.grace)
+    begun = started_in(loaded.events)
+    run = successor_run(loaded.run, loaded.events[0], begun, loaded.events[-1].payload, shell.rules.grace)
     await shell.store.start(run)
     return run.run_id
 

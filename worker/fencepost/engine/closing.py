@@ -48,7 +48,8 @@ async def _close(shell: Shell, live: LiveRun, owed: Owed, work: OpenWork) -> lis
         entries += await close_children(shell, live, work)
     if work.ended.type is EventType.run_continued:
         assert work.created is not None
-        successor = successor_run(live.run, work.created, work.ended.payload, shell.rules.grace)
+        begun = None if work.begun is None else work.begun.payload
+        successor = successor_run(live.run, work.created, begun, work.ended.payload, shell.rules.grace)
         await shell.store.start(successor)
         shell.ports.fault("successor.started")
         entries.append(own_tick(successor.run_id, successor.queue))

@@ -27,7 +27,8 @@ class Owed:
     it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet. ``answered``: an answer to a
     payload landed, for which somebody may wait. ``children``: created or asked to cancel by it; ``child_cancels``: the
     requests. ``over``: what was open at the run's end, whose duties are to be done. ``lack``: what this worker's
-    code cannot do, so that nothing of the turn was done."""
+    code cannot do, so that nothing of the turn was done. ``moved``: the run's turns are done in
+    another queue than its tick was in."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
     overdue: set[str] = field(default_factory=set[str])
@@ -42,6 +43,7 @@ class Owed:
     starts_at: int | None = None
     answered: bool = False
     lack: str = ""
+    moved: bool = False
 
     def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...], steps: Mapping[str, StepCreated]) -> None:
         """Take in what landed, before it is folded into ``work``. ``steps``: the new ones as they are recorded."""

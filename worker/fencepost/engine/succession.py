@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fencepost.engine.live import LiveRun
-from fencepost.lineage import successor_run
+from fencepost.lineage import started_in, successor_run
 from fencepost.records import HookDisposed, RunContinued, unpack
 from fencepost.replay.fold import OpenWork
 from fencepost.telemetry import note
@@ -29,9 +29,10 @@ def with_successor(batch: Batch, live: LiveRun, work: OpenWork) -> Batch:
         return batch
     assert live.run is not None
     assert work.created is not None
+    begun = started_in(batch.events) if work.begun is None else work.begun.payload
     return msgspec.structs.replace(
         batch,
-        successor=successor_run(live.run, work.created, payload, batch.grace),
+        successor=successor_run(live.run, work.created, begun, payload, batch.grace),
         hooks=tuple(Handover(hook.token, hook.entity, hook.seqs) for hook in hooks),
     )
 

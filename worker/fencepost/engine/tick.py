@@ -27,6 +27,7 @@ from fencepost.engine.handback import (
     start_granted,
 )
 from fencepost.engine.live import LiveRun
+from fencepost.engine.moving import move
 from fencepost.engine.overdue import time_out
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
@@ -39,11 +40,11 @@ from fencepost.payload_codecs import current, lacking
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import CodeUnfit, ReplayBudgetExceeded, ReplayLimit
-from fencepost.replay.starting import put_off
+from fencepost.replay.starting import cancelled_before, put_off, wanted_queue
 from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store.admission import Unstorable
-from fencepost_store.protocol import Batch, CorruptLog, Loaded, Verdict
+from fencepost_store.protocol import Batch, CorruptLog, Loaded, RunStatus, Verdict
 
 MISSING_KEY_DELAY_MS = 10_000
 """Upper end of the delay before a run whose values this worker cannot decrypt is offered again; other workers may take
@@ -124,7 +125,7 @@ async def _entries(
         owed.repeat_cancelled(live, live.instance.work)
     entries = follow_ups(shell, live, owed, recover=recovered)
     entries += await duties(shell, live, owed, recover=recovered)
-    if verdict is Progress.conflict:
+    if owed.moved or verdict is Progress.conflict:
         entries.append(own_tick(live.run_id, live.run.queue, recover=delivery.recover))
     return entries
 
@@ -185,6 +186,9 @@ async def _with_loaded(
         await after_end(shell, live, owed, loaded)
         return Progress.quiet
     grace_over(live, loaded)
+    if delivery.queue != loaded.run.queue:  # the run was moved after somebody had asked for this turn
+        owed.moved = True
+        return Progress.quiet
     starts_at = put_off(loaded.events, loaded.now)
     if starts_at is not None:
         waits = await wait_for_start(shell, live, owed, loaded, starts_at, via)
@@ -202,8 +206,19 @@ async def _with_loaded(
                 " defines it"
             )
             return None
+        wanted = wanted_queue(program, loaded.events[0], loaded.run.queue) if _is_new(loaded) else None
+        if wanted is not None and via is None:
+            return await move(shell, live, owed, program, wanted)
         live.instance = Instance(live.run_id, program, queue=loaded.run.queue)
     return await _replay(shell, live, owed, delivery, loaded, via)
+
+
+def _is_new(loaded: Loaded) -> bool:
+    """Whether the run has had no turn, and is to have one."""
+    created = loaded.events[0] if loaded.events else None
+    if loaded.run.status is not RunStatus.pending or created is None or created.seq != 1:
+        return False
+    return cancelled_before(created, loaded.events) is None
 
 
 async def _replay(

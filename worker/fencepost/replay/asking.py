@@ -38,9 +38,9 @@ RETURNED = "the workflow has returned: await its tasks before returning, for wha
 class AskingFace(Asking):
     """The state that asking changes. ``replaying``: the event being delivered was delivered to some turn before, so
     logs would be repetitions. ``rehearsing``: all of it is. ``begun``: False for a run that was cancelled before its
-    start. ``backlog``: payloads that hooks have received and the code has not taken; ``held``: those for tokens that
-    the run has inherited and has not opened. ``unborn``: tokens of hooks that were taken back before they were in the
-    log."""
+    start. ``settles``: its run_started is to say what the starter has left to this code. ``backlog``: payloads that
+    hooks have received and the code has not taken; ``held``: those for tokens that the run has inherited and has not
+    opened. ``unborn``: tokens of hooks that were taken back before they were in the log."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
         self.replaying: bool = False
@@ -60,6 +60,7 @@ class AskingFace(Asking):
         self._writers: dict[tuple[str, int], bytes] = {}  # of what other code than this has asked for or run
         self._lack: CodeUnfit | None = None
         self.begun: bool = True
+        self.settles: bool = False
         self.backlog: int = 0
         self.held: int = 0
         self.unborn: set[str] = set()
@@ -74,6 +75,11 @@ class AskingFace(Asking):
     def workflow(self) -> str:
         """The workflow's registered name."""
         return self._program.name
+
+    @property
+    def program(self) -> Program:
+        """The workflow's code."""
+        return self._program
 
     @property
     def evicting(self) -> bool:

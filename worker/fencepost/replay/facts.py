@@ -16,7 +16,7 @@ from fencepost.replay.core import Core, Handler, Inherited
 from fencepost.replay.handover import late, late_for_inherited
 from fencepost.replay.hooks import Channel
 from fencepost.replay.identity import PATH, secret_in
-from fencepost.replay.starting import attributes_in, beginning, cancelled_before
+from fencepost.replay.starting import attributes_in, beginning, cancelled_before, input_of
 from fencepost.replay.tasks import StepFuture
 from fencepost_store.events import Event, EventType, NewEvent
 
@@ -33,7 +33,8 @@ def started(run: Core, event: Event) -> None:
     context = contextvars.Context()
     context.run(PATH.set, run._path)
     payload_codecs.carry_into(context)
-    run._root = root = run.loop.start_root(run._program.run(event.payload), context)
+    called_with, run.settles = input_of(run._program, event, run._patches.events)
+    run._root = root = run.loop.start_root(run._program.run(called_with), context)
     root.add_done_callback(run._returned, context=context)
     run._rest()
 

@@ -73,8 +73,13 @@ class OpenWork:
     abandoned: dict[str, Event] = field(default_factory=dict[str, Event])
     terminate_at: int | None = None
     created: Event | None = None
-    started: bool = False
+    begun: Event | None = None
     ended: Event | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the run has had its first turn."""
+        return self.begun is not None
 
     def apply(self, event: Event) -> None:
         """Fold one event in. Events come in seq order; density is the store's promise."""
@@ -138,7 +143,7 @@ class OpenWork:
             case EventType.run_created:
                 self.created = event
             case EventType.run_started:
-                self.started = True
+                self.begun = event
             case EventType.cancel_requested:
                 self.terminate_at = sooner(self.terminate_at, event)
             case _:

@@ -23,6 +23,16 @@ class Program(Protocol):
         """The workflow's registered name."""
         ...
 
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that the code gives the whole run, for whoever has started it without a word on that."""
+        ...
+
+    @property
+    def queue(self) -> str | None:
+        """Where the code wants its turns to be done; None: anywhere."""
+        ...
+
     def run(self, created: bytes) -> Coroutine[Any, Any, bytes]:
         """The root coroutine for a run_created payload: decodes the input, runs the code, encodes the result (the
         run_completed payload).

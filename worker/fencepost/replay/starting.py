@@ -13,7 +13,14 @@ import msgspec
 
 from fencepost import records
 from fencepost.replay.cancelling import request_of
+from fencepost.replay.interface import Program
 from fencepost_store.events import Event, EventType
+
+DEFAULT_QUEUE = "default"
+"""Where the turns of a run are done if nobody has said anything else."""
+
+OPEN = b"\xa4open"
+"""How the name of what is left open stands in a run_created payload: one without these bytes leaves nothing open."""
 
 
 def beginning(created: Event) -> int:
@@ -42,6 +49,34 @@ def put_off(events: Iterable[Event], now: int) -> int | None:
         return None
     due = known[0].due
     return due if due is not None and due > now and cancelled_before(known[0], known) is None else None
+
+
+def input_of(program: Program, created: Event, events: Iterable[Event]) -> tuple[bytes, bool]:
+    """What the code is called with: the payload of run_created, in which nothing is left open any more. True with it:
+    the first turn has still to write down what it has settled. ``events``: of the log, as far as they are known.
+
+    The code that has the first turn settles what the starter has left open. Whatever code replays the run later takes
+    that from run_started.
+    """
+    if OPEN not in created.payload:
+        return created.payload, False
+    record = records.unpack(created.payload, records.RunCreated)
+    begun = next((event for event in events if event.type is EventType.run_started), None)
+    if not record.open:
+        return created.payload, False
+    timeout = record.timeout
+    if records.TIMEOUT in record.open:
+        timeout = program.timeout if begun is None else records.unpack(begun.payload, records.RunStarted).timeout
+    return records.pack(msgspec.structs.replace(record, open=(), timeout=timeout)), begun is None
+
+
+def wanted_queue(program: Program, created: Event, queue: str) -> str | None:
+    """Where a run that has had no turn is to be moved to: its code has a queue, and nobody has said another. None: it
+    stays. ``queue``: where it is. Once it has been moved it is not moved again, whatever other code wants.
+    """
+    if program.queue in (None, queue) or queue != DEFAULT_QUEUE or OPEN not in created.payload:
+        return None
+    return program.queue if records.QUEUE in records.unpack(created.payload, records.RunCreated).open else None
 
 
 def attributes_in(created: bytes) -> dict[str, str]:
