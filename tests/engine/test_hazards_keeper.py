@@ -13,10 +13,14 @@ from tests.log_lines import captured
 from fencepost.engine.keeper_thread import KeeperThread
 from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.ports import real_ports
-from fencepost.replay.budget import TurnGuard
+from fencepost.replay.budget import Overdue, TurnGuard
 from fencepost_queue.protocol import Delivery, Queue, Renewal
 
 PATIENCE_SECONDS = 15.0
+
+
+async def _not_failed(overdue: Overdue) -> None:
+    raise AssertionError(f"a run was failed: {overdue}")
 
 
 class Renewals:
@@ -54,6 +58,7 @@ async def test_h61_a_loop_that_is_blocked_for_longer_than_a_lease_is_renewed_for
         replay_budget_seconds=100,
         blocked_seconds=lease,
         told_seconds=lease / 3,
+        fail=_not_failed,
     )
     with captured() as logs:
         thread.start()

@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 from tests.hazards.registry import removal
 
+from fencepost.engine.alone import Seats
 from fencepost.engine.live import LiveRun, LiveRuns
+from fencepost.engine.turn_watch import TurnWatch
+from fencepost.replay import asking, eviction
 from fencepost.standard_streams import Lossy
 
 
@@ -37,3 +41,46 @@ def granted_bodies_enter_anew(patch: pytest.MonkeyPatch) -> None:
 def lines_are_written_as_elsewhere(patch: pytest.MonkeyPatch) -> None:
     """They wait for a reader, and raise."""
     patch.setattr(Lossy, "write", lambda self, data: os.write(self._fd, data))
+
+
+@removal("H149", guard="a run that cannot be stopped is failed from beside it", tests=[
+    "engine/test_quarantine.py::test_h149_a_turn_that_cannot_be_stopped_fails_its_run_before_its_process_ends",
+])  # fmt: skip
+def what_blocks_is_not_failed(patch: pytest.MonkeyPatch) -> None:
+    """The process ends, and the next one takes it up."""
+
+    async def fail(*args: object) -> None:
+        return None
+
+    real: Any = TurnWatch.__init__
+    patch.setattr(TurnWatch, "__init__", lambda self, *args: real(self, *args[:3], fail))
+
+
+@removal("H149", guard="a suspect waits for a seat for so long, and a seat lapses", tests=[
+    "engine/test_quarantine.py::test_h149_suspects_that_do_not_end_hold_no_others_up",
+])  # fmt: skip
+def seats_are_kept(patch: pytest.MonkeyPatch) -> None:
+    """By whoever sits there."""
+
+    async def take(self: Seats) -> object:
+        await self.free.acquire()
+        return None
+
+    patch.setattr(Seats, "take", take)
+
+
+@removal("H150", guard="what asks again and again comes to rest", tests=[
+    "replay/test_eviction.py::test_h150_code_that_swallows_everything_is_abandoned_soon",
+    "replay/test_eviction.py::test_h150_tasks_that_swallow_everything_do_not_hold_up_the_runs_end",
+])  # fmt: skip
+def refusals_have_no_end(patch: pytest.MonkeyPatch) -> None:
+    """Each one raises (for longer than a test waits)."""
+    patch.setattr(asking, "REFUSALS_MAX", 600_000)
+
+
+@removal("H150", guard="what refuses to be closed is kept as it stands", tests=[
+    "replay/test_eviction.py::test_h150_code_that_swallows_everything_is_abandoned_soon",
+])  # fmt: skip
+def what_refuses_is_let_go_of(patch: pytest.MonkeyPatch) -> None:
+    """The interpreter closes it again when it is freed."""
+    patch.setattr(eviction, "_abandon", lambda stuck: ["_swallows_everything"])

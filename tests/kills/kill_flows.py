@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ import time
 
 import asyncpg
 
-from fencepost import continue_as_new, current, hook, step, stream, transaction, workflow
+from fencepost import continue_as_new, current, hook, sleep, step, stream, transaction, workflow
 
 
 @step
@@ -250,3 +251,19 @@ async def drained(got: list[list[int]], want: int, generations: int = 1) -> list
         if len(got) < want:
             drained.continue_as_new(got, want, generations + 1)
     return [got, generations]
+
+
+@workflow
+async def sleeps_in_c(seconds: float) -> int:
+    """Blocks where no exception can be raised in it."""
+    time.sleep(seconds)  # noqa: ASYNC251 - it is the point
+    return 1
+
+
+@workflow
+async def swallows(n: int) -> int:
+    """Catches whatever is raised in it, and goes on."""
+    while True:
+        with contextlib.suppress(BaseException):
+            await add(n, n)
+            await sleep(3600)

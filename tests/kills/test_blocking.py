@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,66 @@ async def test_h34_a_spinning_workflow_fails_alone(config: Config) -> None:
         assert await asyncio.gather(*(run.result(30) for run in good)) == list(range(10))
         assert one.process.returncode is None
         assert any("replay_budget" in line for line in one.lines)
+
+
+async def test_h149_code_that_blocks_in_c_fails_its_run_and_costs_one_process(config: Config) -> None:
+    """No exception reaches it: the run fails with REPLAY_TIMEOUT, where it stands is told, and one worker process is
+    replaced, once. Innocent runs go on.
+    """
+    async with Client(config) as client, worker(config, "", "--processes", "1") as supervised:
+        bad = await client.start("sleeps_in_c", 3600.0)
+        good = [await client.start("bystander", n) for n in range(8)]
+        with pytest.raises(RunFailed, match=r"kill_flows\.py:\d+") as caught:
+            await bad.result(60)
+        assert caught.value.code == REPLAY_TIMEOUT
+        assert await asyncio.gather(*(run.result(60) for run in good)) == list(range(8))
+        again = await client.start("bystander", 9)
+        assert await again.result(60) == 9
+        assert sum("child_died" in line for line in supervised.lines) == 1
+        assert not any("suspect_alone" in line for line in supervised.lines)
+
+
+async def _make_suspects(client: Client, config: Config, count: int) -> None:
+    """Plays two workers that die with all of it."""
+    queue = client._open.queue  # pyright: ignore[reportPrivateUsage]
+    for _ in range(2):
+        found = 0
+        while found < count:
+            found += len((await queue.claim("default", 64, 60_000)).deliveries)
+        await queue.expire(queue.owner)
+
+
+async def test_h149_blocking_code_in_quarantine_is_stopped_and_innocents_get_out(config: Config) -> None:
+    """Two runs that block take both seats of the quarantine: they fail with REPLAY_TIMEOUT there, one that is
+    terminated meanwhile is ended, and eight innocent ones behind them complete. The worker itself lives.
+    """
+    async with Client(config) as client:
+        bad = [await client.start("sleeps_in_c", 3600.0) for _ in range(2)]
+        ended = await client.start("sleeps_in_c", 3600.0)
+        good = [await client.start("bystander", n) for n in range(8)]
+        await _make_suspects(client, config, 11)
+        async with worker(config) as host:
+            while not any("suspect_alone" in line for line in host.lines):  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.02)
+            await ended.terminate("stuck")
+            for run in bad:
+                with pytest.raises(RunFailed) as caught:
+                    await run.result(90)
+                assert caught.value.code == REPLAY_TIMEOUT
+            assert await asyncio.gather(*(run.result(90) for run in good)) == list(range(8))
+            assert host.process.returncode is None
+
+
+async def test_h150_runs_that_swallow_everything_hold_up_no_drain(config: Config) -> None:
+    """Three of them live in the worker: on SIGTERM it ends by itself and well, in no time."""
+    async with Client(config) as client, worker(config) as host:
+        started = [await client.start("swallows", n) for n in range(3)]
+        for run in started:
+            while not [event async for event in run.events() if event.type is EventType.wait_created]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        began = time.monotonic()
+        host.send(signal.SIGTERM)
+        assert await asyncio.wait_for(host.process.wait(), 30) == 0
+        assert time.monotonic() - began < 5.0
+        assert sum("code_abandoned" in line for line in host.lines) == 3
+        assert [(await run.status()).status for run in started] == ["running"] * 3

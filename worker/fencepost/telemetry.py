@@ -108,9 +108,19 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "a value was written by a codec that this worker does not have; the message is released: codec, run",
     ),
     "replay_budget": ("error", "workflow code ran beyond its budget: run, seconds, stack"),
+    "code_abandoned": (
+        "warning",
+        "workflow code catches everything and does not leave when its live instance is dropped; it is left where it"
+        " stands, and its memory is kept: run, at",
+    ),
     "suspect_alone": (
         "warning",
         "a message with several crashes is run alone in a child process: key, crashes, proofs",
+    ),
+    "suspect_not_begun": (
+        "warning",
+        "a suspect's process could not load the code or reach a server; the message is released, and it is no proof:"
+        " key, error",
     ),
     "suspect_crashed": ("error", "a suspect killed its child process: key, proofs"),
     "poisoned": ("error", "a message killed its process often enough; its step or run fails: key"),
@@ -145,6 +155,7 @@ _LOGGERS: dict[str, tuple[str, ...]] = {
     RUNS: (
         "attempt_failed",
         "arguments_changed",
+        "code_abandoned",
         "code_unfit",
         "fence_conflict",
         "limit_near",

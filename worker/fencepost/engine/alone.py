@@ -48,43 +48,124 @@ class Report(msgspec.Struct, frozen=True):
     lack: str = ""
 
 
+REPORT_BYTES_MAX = 1 << 26
+"""More than any report has: it names messages, and a run has some thousands at most."""
+
+LAST_WORD_SECONDS = 1.0
+
+SEATS = 2
+"""Suspects of a kind at a time: each costs an interpreter. Runs' ticks and steps have seats apart, as a body may take
+hours and a turn is bounded by its budget."""
+
+SEAT_WAIT_SECONDS = 5.0
+"""How long a message waits here for a seat; then it is handed back, for another worker may have one."""
+
+SEAT_DELAY_MS = 5_000
+"""Upper end of the jittered delay of what was handed back so."""
+
+SEAT_SECONDS = 60.0
+"""Who has lived for so long proves nothing any more: its seat is free for the next one, and it goes on ..."""
+
+LONG_MAX = 14
+"""... if no more than so many do; else it keeps its seat."""
+
+TICK_SECONDS = 600.0
+"""A tick's process that has not ended by then hangs outside of any turn (in the import of a module), and is killed."""
+
+
+class Seat:
+    """Lent to one suspect by ``Seats.take``. ``give`` is idempotent."""
+
+    def __init__(self, seats: Seats) -> None:
+        self._seats = seats
+        self._lapsed = False
+        self._given = False
+        self._timer = asyncio.get_running_loop().call_later(SEAT_SECONDS, self._lapse)
+
+    def _lapse(self) -> None:
+        if self._seats.long < LONG_MAX:
+            self._seats.long += 1
+            self._lapsed = True
+            self._seats.free.release()
+
+    def give(self) -> None:
+        """The suspect has ended."""
+        if self._given:
+            return
+        self._given = True
+        self._timer.cancel()
+        if self._lapsed:
+            self._seats.long -= 1
+        else:
+            self._seats.free.release()
+
+
+class Seats:
+    """Seats of one kind. ``long``: suspects that go on without one."""
+
+    def __init__(self) -> None:
+        self.free = asyncio.Semaphore(SEATS)
+        self.long: int = 0
+
+    async def take(self) -> Seat | None:
+        """A seat, or None if none became free in time."""
+        try:
+            async with asyncio.timeout(SEAT_WAIT_SECONDS):
+                await self.free.acquire()
+        except TimeoutError:
+            return None
+        return Seat(self)
+
+
 class Alone:
     """Runs each suspect in a process of its own, so that it can neither take bystanders with it nor be blamed for
-    them; two at a time, for each costs an interpreter.
+    them. No suspect waits for ever behind another (H149).
     """
 
     def __init__(self, shell: Shell, config: Config, modules: tuple[str, ...]) -> None:
         self._shell = shell
         self._config = config
         self._modules = modules
-        self._turn = asyncio.Semaphore(2)
+        self._seats = {"t": Seats(), "s": Seats()}
 
     async def __call__(self, delivery: Delivery) -> None:
-        async with self._turn:
-            shell = self._shell
-            note("suspect_alone", key=delivery.key, crashes=delivery.crashes, proofs=delivery.proofs)
-            stopped = asyncio.Event()
-            loop = asyncio.get_running_loop()
+        shell = self._shell
+        seat = await self._seats[delivery.key[0]].take()
+        if seat is None:
+            await release(shell, delivery, shell.jitter_ms(SEAT_DELAY_MS))
+            return
+        try:
+            await self._seated(delivery)
+        finally:
+            seat.give()
 
-            reasons: list[str] = []
+    async def _seated(self, delivery: Delivery) -> None:
+        shell = self._shell
+        if not shell.keeper.fresh(delivery.token):  # lost while it waited: it is another worker's
+            shell.keeper.drop(delivery.token)
+            return
+        note("suspect_alone", key=delivery.key, crashes=delivery.crashes, proofs=delivery.proofs)
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        reasons: list[str] = []
 
-            def stop(why: str) -> None:
-                reasons.append(why)
-                loop.call_soon_threadsafe(stopped.set)
+        def stop(why: str) -> None:
+            reasons.append(why)
+            loop.call_soon_threadsafe(stopped.set)
 
-            shell.keeper.watch(delivery.token, stop)
-            report = await self._child(delivery, stopped)
-            if "withdrawn" in reasons:
-                await settle(shell, delivery)  # the log has the step's end, nothing more is owed
-                return
-            if stopped.is_set():
-                shell.keeper.drop(delivery.token)
-                return
-            if report is None:
-                note("suspect_crashed", key=delivery.key, proofs=delivery.proofs + 1)
-                await release(shell, delivery, proof=True)
-                return
-            await self._carry_out(delivery, report)
+        shell.keeper.watch(delivery.token, stop)
+        report = await self._child(delivery, stopped)
+        if "withdrawn" in reasons:
+            await settle(shell, delivery)  # the log has the step's end, nothing more is owed
+            return
+        if stopped.is_set():
+            shell.keeper.drop(delivery.token)
+            return
+        if report is None:
+            note("suspect_crashed", key=delivery.key, proofs=delivery.proofs + 1)
+            await release(shell, delivery, proof=True)
+            return
+        await self._carry_out(delivery, report)
 
     async def _carry_out(self, delivery: Delivery, report: Report) -> None:
         shell = self._shell
@@ -115,27 +196,30 @@ class Alone:
         )
         os.close(write)
         assert child.stdin is not None
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=REPORT_BYTES_MAX)
+        pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb", 0))
         stop = asyncio.create_task(stopped.wait())
-        reading = asyncio.create_task(asyncio.to_thread(_read_all, read))
+        reading = asyncio.create_task(reader.readline())
         try:
             # The pipe stays open: its end tells the child that this process is gone, by whatever death.
             child.stdin.write(order + b"\n")
             ended = asyncio.create_task(child.wait())
-            await asyncio.wait({ended, stop}, return_when=asyncio.FIRST_COMPLETED)
+            bound = TICK_SECONDS if delivery.key.startswith("t:") else None
+            await asyncio.wait({ended, stop}, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 child.kill()
             code = await ended
+            # What it said is here already. The end of the pipe may never come: something that it forked may have it.
+            await asyncio.wait({reading}, timeout=LAST_WORD_SECONDS)
         except asyncio.CancelledError:
             child.kill()
             await asyncio.shield(child.wait())
             raise
         finally:
             stop.cancel()
+            reading.cancel()
             child.stdin.close()
-        data = await reading
-        return msgspec.json.decode(data, type=Report) if code == 0 and data else None
-
-
-def _read_all(fd: int) -> bytes:
-    with os.fdopen(fd, "rb") as pipe:
-        return pipe.read()
+            pipe.close()
+        data = reading.result() if reading.done() and not reading.cancelled() else b""
+        return msgspec.json.decode(data, type=Report) if code == 0 and data.endswith(b"\n") else None

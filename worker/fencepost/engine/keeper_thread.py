@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import sys
 import threading
 import traceback
@@ -17,23 +16,17 @@ from collections.abc import Awaitable, Callable
 
 from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.ports import Ports
+from fencepost.engine.turn_watch import WATCH_SECONDS, Fail, TurnWatch
 from fencepost.replay.budget import TurnGuard
 from fencepost.service import report_alive
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Queue, QueueTrouble
 
-INTERRUPTS_MAX = 8
-"""How often a spinning turn is interrupted before the process ends itself; WATCH_SECONDS apart."""
-
-EXIT_SPINNING = 70
-"""Exit code of a process that ended itself because workflow code could not be stopped (EX_SOFTWARE)."""
-
-WATCH_SECONDS = 0.25
-"""How often turns and the loop are looked at; a fraction of any sensible replay budget."""
-
 
 class KeeperThread:
-    """``start`` in the worker's loop, ``stop`` from it. ``connect``: makes the thread's own client (same owner)."""
+    """``start`` in the worker's loop, ``stop`` from it. ``connect``: makes the thread's own client (same owner).
+    ``fail``: see TurnWatch.
+    """
 
     def __init__(
         self,
@@ -46,14 +39,14 @@ class KeeperThread:
         replay_budget_seconds: float,
         blocked_seconds: float,
         told_seconds: float,
+        fail: Fail,
         health_file: str = "",
     ) -> None:
         self._ports = ports
         self._keeper = keeper
-        self._guard = guard
         self._connect = connect
         self._renewal = renewal_seconds
-        self._budget = replay_budget_seconds
+        self._turns = TurnWatch(ports.monotonic, guard, replay_budget_seconds, fail)
         self._blocked = blocked_seconds
         self._told_after = told_seconds
         self._health_file = health_file
@@ -111,15 +104,8 @@ class KeeperThread:
         while True:
             self._ping()
             await asyncio.sleep(WATCH_SECONDS)
+            await self._turns.look()
             now = self._ports.monotonic()
-            overdue = self._guard.overdue(now, self._budget)
-            if overdue is not None:
-                note("replay_budget", run=overdue.run_id, seconds=round(overdue.seconds, 1), stack=overdue.stack)
-                if overdue.interrupts >= INTERRUPTS_MAX:
-                    # The code swallows what is raised in it: this process cannot be saved. Its leases run out, and
-                    # the message that did it becomes a suspect.
-                    os._exit(EXIT_SPINNING)
-                self._guard.interrupt()
             blocked = now - self._pong
             self._healthy = blocked < self._blocked
             if blocked < self._told_after:

@@ -97,6 +97,12 @@ class LeaseKeeper:
         held = self._held.get(token)
         return held is not None and self._monotonic() - held.renewed_at < self._lease
 
+    def beyond(self) -> bool:
+        """Whether work goes on under a lease for longer than it was to (``watch``)."""
+        now = self._monotonic()
+        with self._lock:
+            return any(held.until is not None and held.until < now for held in self._held.values())
+
     def all(self) -> list[Delivery]:
         """What is held now."""
         with self._lock:

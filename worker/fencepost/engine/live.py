@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 
 from fencepost.replay.budget import TurnGuard
 from fencepost.replay.instance import Instance
+from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery
 from fencepost_store.events import NewEvent
 from fencepost_store.protocol import Run
+
+SWALLOWERS_MAX = 10_000
+"""Runs whose code does not leave that a worker remembers; of more it forgets the oldest, and finds them out anew."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +38,8 @@ class LiveRun:
     path. ``stuck``: turns in a row that found something due and moved nothing (H49). ``told``: what was logged about
     the run already, once each. ``wake_at``: the deadline as this worker last set or read it. ``terminate_at``,
     ``terminate_for``: the end of the cancellation's grace, and its reason, as far as loads have shown (the instance may
-    stop short of it).
+    stop short of it). ``swallowers``: the worker's runs whose code has refused to leave, whatever was raised in it:
+    the next time none of it is run (H150).
     """
 
     run_id: str
@@ -50,15 +55,22 @@ class LiveRun:
     stuck: int = 0
     told: set[str] = field(default_factory=set[str])
     users: int = 0
+    swallowers: dict[str, None] = field(default_factory=dict[str, None])
 
     def drop(self) -> None:
         """Throw the live instance away; nothing that it asked for leaves its loop. Its code's ``finally`` blocks run,
         so this is watched as a turn is.
         """
         instance, self.instance = self.instance, None
-        if instance is not None:
-            with self.guard.turn(self.run_id):
-                instance.evict()
+        if instance is None:
+            return
+        with self.guard.turn(self.run_id):
+            instance.evict(abandon=self.run_id in self.swallowers)
+        if instance.abandoned and self.run_id not in self.swallowers:
+            self.swallowers[self.run_id] = None
+            while len(self.swallowers) > SWALLOWERS_MAX:
+                del self.swallowers[next(iter(self.swallowers))]
+            note("code_abandoned", run=self.run_id, at=instance.abandoned[:5])
 
     def drop_idle(self) -> None:
         """As ``drop``, by whoever met trouble outside the lock. If somebody holds it, the instance is theirs: it is in
@@ -75,6 +87,7 @@ class LiveRuns:
         self._runs: OrderedDict[str, LiveRun] = OrderedDict()
         self._max = instances_max
         self._guard = guard
+        self._swallowers: dict[str, None] = {}
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -83,7 +96,7 @@ class LiveRuns:
         """The run's entry, made if absent, kept from eviction until ``leave``."""
         live = self._runs.get(run_id)
         if live is None:
-            live = self._runs[run_id] = LiveRun(run_id, self._guard)
+            live = self._runs[run_id] = LiveRun(run_id, self._guard, swallowers=self._swallowers)
         else:
             self._runs.move_to_end(run_id)
         live.users += 1

@@ -4,11 +4,12 @@ report goes to FD.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -19,13 +20,19 @@ from fencepost.engine.alone import Order, Report
 from fencepost.engine.logs import configure_logs, enable_loggers
 from fencepost.engine.loops import run_loop
 from fencepost.engine.ports import real_ports
+from fencepost.engine.shell import Shell
 from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
+from fencepost.engine.turn_watch import EXIT_SPINNING, WATCH_SECONDS, TurnWatch, failing
 from fencepost.engine.worker import build_shell
 from fencepost.engine.worker_life import WorkerLife
 from fencepost.payload_keys import codecs_of
 from fencepost.standard_streams import secure
+from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Entry, Queue, QueueTrouble, Settled, SettleOutcome, Subscription
+
+NOT_BEGUN_DELAY_MS = 5_000
+"""When a message is offered again whose process could not load the user's code, or reach Postgres."""
 
 
 class Recorder:
@@ -84,6 +91,23 @@ async def run(order: Order) -> Report:
     """Deal with the one message."""
     if order.logs is not None:
         configure_logs(order.logs.form, order.logs.level)
+    try:
+        shell, recorder, close = await _prepare(order)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the message has not been touched
+        note("suspect_not_begun", key=order.delivery.key, error=f"{type(error).__name__}: {error}")
+        return Report(False, delay_ms=NOT_BEGUN_DELAY_MS)
+    watch = TurnWatch(shell.ports.monotonic, shell.guard, shell.settings.replay_budget_seconds, failing(order.config))
+    threading.Thread(target=asyncio.run, args=(_watch(watch, shell),), name="fencepost-watch", daemon=True).start()
+    if order.delivery.key.startswith("s:"):
+        shell.slots.take()
+        await handle_step(shell, order.delivery)
+    else:
+        await handle_tick(shell, order.delivery)
+    await close()
+    return recorder.final()
+
+
+async def _prepare(order: Order) -> tuple[Shell, Recorder, Callable[[], Awaitable[None]]]:
     for name in order.modules:
         importlib.import_module(name)
     enable_loggers()
@@ -99,15 +123,24 @@ async def run(order: Order) -> Report:
     shell.clock.read(await store.now())
     # The parent renews the lease and ends this process if it is lost.
     shell.keeper.hold(order.delivery, float("inf"))
-    if order.delivery.key.startswith("s:"):
-        shell.slots.take()
-        await handle_step(shell, order.delivery)
-    else:
-        await handle_tick(shell, order.delivery)
-    await coalescer.close()
-    await store.close()
-    await life.stop()
-    return recorder.final()
+
+    async def close() -> None:
+        await coalescer.close()
+        await store.close()
+        await life.stop()
+
+    return shell, recorder, close
+
+
+async def _watch(watch: TurnWatch, shell: Shell) -> None:
+    """In a thread: this process's guard against its user code, as a worker's keeper thread is. A body that blocks the
+    loop beyond its own time is ended with the process, for its timer is in that loop.
+    """
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        await watch.look()
+        if shell.keeper.beyond():
+            os._exit(EXIT_SPINNING)
 
 
 def _end_with_parent() -> None:
@@ -122,9 +155,17 @@ def main() -> None:
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     threading.Thread(target=_end_with_parent, name="fencepost-parent", daemon=True).start()
     sys.path.insert(0, os.getcwd())
-    report = run_loop(run(order))
-    with os.fdopen(int(sys.argv[1]), "wb") as pipe:
-        pipe.write(msgspec.json.encode(report))
+    run_loop(_report(order, int(sys.argv[1])))
+
+
+async def _report(order: Order, fd: int) -> None:
+    """Say it, and end at once: a body that was left behind in a thread would hold up an ordinary end for ever."""
+    report = await run(order)
+    with os.fdopen(fd, "wb") as pipe:
+        pipe.write(msgspec.json.encode(report) + b"\n")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from fencepost.engine.shell import Settings, Shell
 from fencepost.engine.slots import Slots
 from fencepost.engine.stopping import listen
 from fencepost.engine.streams import StreamLimits
+from fencepost.engine.turn_watch import failing
 from fencepost.engine.worker_life import WorkerLife
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
@@ -193,6 +194,7 @@ class Worker:
             told_seconds=min(config.lease_seconds, DEVELOPMENT_BLOCKED_SECONDS)
             if config.env == "development"
             else config.lease_seconds,
+            fail=failing(config),
             health_file=config.health_file,
         )
         keeper.start()

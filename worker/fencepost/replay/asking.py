@@ -31,6 +31,10 @@ _WITHDRAWALS = {
     EventType.child_created: EventType.child_abandoned,
 }
 
+REFUSALS_MAX = 1_000
+"""How often a run that can ask for nothing more is told so. Code that catches that and asks again would do so for ever,
+without coming to rest: from then on it waits, for what never comes."""
+
 EVICTING = "the live run is being thrown away; nothing that is asked for now counts"
 RETURNED = "the workflow has returned: await its tasks before returning, for what they ask for afterwards is not done"
 
@@ -51,6 +55,7 @@ class AskingFace(Asking):
         self._now = 0
         self._secret = b""
         self._evicting = False
+        self._refusals = 0
         self._closed = ""  # why nothing can be asked any more; empty while it can
         self._path = TaskPath("")
         self._open: dict[str, Ask] = {}
@@ -119,8 +124,7 @@ class AskingFace(Asking):
 
     def step(self, entity: str, payload: bytes) -> asyncio.Future[Any]:
         """Ask for step_created. Raises Evicted when nothing can be asked any more."""
-        if self._closed:
-            raise Evicted(self._closed)
+        self.refuse_when_closed()
         future = StepFuture(loop=self.loop)
         ask = Ask(EventType.step_created, entity, payload, asking(2))
         future.ask = ask
@@ -131,8 +135,7 @@ class AskingFace(Asking):
 
     def hook(self, entity: str, token: str, payload: bytes) -> Channel:
         """Ask for hook_created. Raises Evicted when nothing can be asked any more."""
-        if self._closed:
-            raise Evicted(self._closed)
+        self.refuse_when_closed()
         ask = Ask(EventType.hook_created, entity, payload, asking(2))
         ask.token = token
         channel = Channel(self, ask)
@@ -142,8 +145,7 @@ class AskingFace(Asking):
 
     def child(self, entity: str, record: ChildCreated, *, handle: bool) -> ChildLink:
         """Ask for child_created. Raises Evicted when nothing can be asked any more."""
-        if self._closed:
-            raise Evicted(self._closed)
+        self.refuse_when_closed()
         ask = Ask(EventType.child_created, entity, pack(record), asking(2))
         link = ChildLink(self, ask, record, handle=handle)
         ask.owner = link
@@ -166,7 +168,8 @@ class AskingFace(Asking):
 
     def patched(self, patch: str, *, retired: bool) -> bool:
         """Whether the run takes part in a change of the code. Raises Evicted when nothing can be asked any more."""
-        self.refuse_when_closed()
+        if self.refuse_when_closed():
+            return False
         entity = PREFIX + patch
         if retired:
             self._patches.retire(entity)
@@ -191,13 +194,14 @@ class AskingFace(Asking):
 
     def mark(self, entity: str, payload: bytes) -> None:
         """Ask for a marker. Raises Evicted when nothing can be asked any more."""
-        self.refuse_when_closed()
-        self._outstanding.add(Ask(EventType.marker, entity, payload, asking(2)))
+        if not self.refuse_when_closed():
+            self._outstanding.add(Ask(EventType.marker, entity, payload, asking(2)))
 
     def set_attributes(self, changes: Mapping[str, str | None]) -> None:
         """Ask for attributes_set. Raises BadAttribute if that would be too many, Evicted when nothing can be asked any
         more."""
-        self.refuse_when_closed()
+        if self.refuse_when_closed():
+            return
         news = {name: text for name, text in changes.items() if self._attributes.get(name) != text}
         after = attributes.changed(self._attributes, news)
         check_count(len(after))
@@ -233,10 +237,16 @@ class AskingFace(Asking):
         lines = [line_of(ask.code, ask.lasti) for ask in self._outstanding if ask.entity == entity]
         return lines[0] if lines else ""
 
-    def refuse_when_closed(self) -> None:
-        """Raises Evicted when nothing can be asked any more."""
-        if self._closed:
+    def refuse_when_closed(self) -> bool:
+        """Raises Evicted when nothing can be asked any more, up to REFUSALS_MAX times; then answers True: what is asked
+        for never comes and leaves no trace, but to ask does not raise, so that the code comes to rest.
+        """
+        if not self._closed:
+            return False
+        self._refusals += 1
+        if self._refusals <= REFUSALS_MAX:
             raise Evicted(self._closed)
+        return True
 
     def unawaited(self, context: dict[str, Any], handler: Handler | None) -> None:
         """An error that nobody awaits: for the workflow's handler, else for the log. The handler is part of the code,

@@ -34,12 +34,13 @@ _seats: dict[int, TurnGuard] = {}
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """A turn past its budget. ``stack``: where the thread is just now, as text."""
+    """A turn past its budget. ``stack``: where the thread is just now, as text; ``at``: its innermost line."""
 
     run_id: str
     seconds: float
     interrupts: int
     stack: str
+    at: str = ""
 
 
 class TurnGuard:
@@ -68,7 +69,8 @@ class TurnGuard:
                 return None
             frame = sys._current_frames().get(self._thread)  # pyright: ignore[reportPrivateUsage]  # there is no public name
             stack = "".join(traceback.format_stack(frame)) if frame is not None else ""
-            return Overdue(self._run_id, now - self._started, self._hits, stack)
+            at = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+            return Overdue(self._run_id, now - self._started, self._hits, stack, at)
 
     def interrupt(self) -> bool:
         """Raise ReplayBudgetExceeded in the workflow code that runs in the seat. False if none runs at this moment.

@@ -45,6 +45,7 @@ class Core(AskingFace):
         self.work: OpenWork = OpenWork()
         self.queue = queue
         self.changed_arguments: list[str] = []
+        self.abandoned: list[str] = []
         self._usable = True
         self._cancelled_for: str | None = None  # the first request's reason, once there is one
         self._root: WorkflowTask | None = None

@@ -112,15 +112,18 @@ class Instance(Core, Driven):
             events.append(self._ending)
         return tuple(events)
 
-    def evict(self) -> None:
-        """End the instance by cancellation; nothing leaves the loop. Idempotent, never raises."""
+    def evict(self, *, abandon: bool = False) -> None:
+        """End the instance by cancellation; nothing leaves the loop. Idempotent, never raises. ``abandon``: without
+        running any more of its code, which is known to swallow everything. ``abandoned`` is where such code stands.
+        """
         if self.evicted:
             return
         self._evicting = True
         self._closed = EVICTING
         self.evicted = True
         self._usable = False
-        wind_down(self.loop)
+        self._refusals = 0
+        self.abandoned = wind_down(self.loop, abandon=abandon)
         self._outstanding.clear()
         self._open.clear()
         self._due.clear()

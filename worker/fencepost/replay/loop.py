@@ -188,6 +188,10 @@ class WorkflowLoop(Refusals):
             told = {"message": "Exception in the workflow's exception handler", "exception": RuntimeError(name)}
             self.fencepost_instance.unawaited(told, None)
 
+    def limit_drains(self, callbacks: int) -> None:
+        """From now on no drain runs more callbacks (eviction)."""
+        self._drain_limit = min(self._drain_limit, callbacks)
+
     def live_tasks(self) -> list[asyncio.Task[Any]]:
         """Tasks that are not done, in order of creation."""
         return [task for task in self._tasks.values() if not task.done()]

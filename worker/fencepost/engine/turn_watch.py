@@ -1,0 +1,87 @@
+"""Watches the turn of a process, from a thread that user code cannot hold up but by holding the GIL.
+
+Code beyond its replay budget is interrupted: an exception is raised in it. That reaches no code that blocks in C
+(``time.sleep``, a driver's call), and code may swallow it. Such a run is failed from here, as the escape hatch that
+REPLAY_TIMEOUT is (docs/protocol.md section 3), and then the process ends itself, for nothing else stops that code. So a
+run that blocks costs one process and not one per delivery, and every process that runs user code has this watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from fencepost import errors
+from fencepost.config import Config
+from fencepost.connections import open_store
+from fencepost.records import Failure, RunFailed, pack
+from fencepost.replay.budget import Overdue, TurnGuard
+from fencepost.telemetry import note
+from fencepost_store.events import EventType, NewEvent
+from fencepost_store.protocol import Batch, StoreTrouble
+
+INTERRUPTS_MAX = 8
+"""How often a turn is interrupted before its run is failed and the process ends itself; WATCH_SECONDS apart."""
+
+EXIT_SPINNING = 70
+"""Exit code of a process that ended itself because workflow code could not be stopped (EX_SOFTWARE)."""
+
+WATCH_SECONDS = 0.25
+"""How often turns and the loop are looked at; a fraction of any sensible replay budget."""
+
+FAIL_SECONDS = 5.0
+"""What failing the run may take. If Postgres is away, the process ends all the same, and the message is a crash's."""
+
+Fail: TypeAlias = Callable[[Overdue], Awaitable[None]]
+
+
+class TurnWatch:
+    """``look`` every WATCH_SECONDS. ``fail``: ends the run of a turn that cannot be stopped."""
+
+    def __init__(self, monotonic: Callable[[], float], guard: TurnGuard, budget: float, fail: Fail) -> None:
+        self._monotonic = monotonic
+        self._guard = guard
+        self._budget = budget
+        self._fail = fail
+
+    async def look(self) -> None:
+        """Interrupt the turn in the seat if it is beyond its budget. Does not return if it cannot be stopped."""
+        overdue = self._guard.overdue(self._monotonic(), self._budget)
+        if overdue is None:
+            return
+        note("replay_budget", run=overdue.run_id, seconds=round(overdue.seconds, 1), stack=overdue.stack)
+        if overdue.interrupts < INTERRUPTS_MAX:
+            self._guard.interrupt()
+            return
+        try:
+            async with asyncio.timeout(FAIL_SECONDS):
+                await self._fail(overdue)
+        except (StoreTrouble, TimeoutError) as trouble:
+            note("server_trouble", key=f"t:{overdue.run_id}", error=str(trouble) or "timed out", delay_ms=0)
+        still = self._guard.overdue(self._monotonic(), self._budget)
+        if still is not None and still.run_id == overdue.run_id:  # else the code has come back meanwhile
+            os._exit(EXIT_SPINNING)
+
+
+def failing(config: Config) -> Fail:
+    """Ends a run over a connection of its own: those of the blocked loop are of no use."""
+
+    async def fail(overdue: Overdue) -> None:
+        message = (
+            f"run {overdue.run_id}: the workflow's code ran longer than the replay budget allows, and could not be"
+            f" interrupted at {overdue.at}: do blocking or heavy work in a step"
+        )
+        kind = "fencepost.ReplayBudgetExceeded"
+        failure = Failure(type=kind, message=message, code=errors.REPLAY_TIMEOUT, retryable=False)
+        event = NewEvent(type=EventType.run_failed, payload=pack(RunFailed(error=failure)))
+        grace = int(config.grace_seconds * 1_000_000)
+        store = await open_store(config)
+        try:
+            await store.append([Batch(run_id=overdue.run_id, fence=None, events=(event,), grace=grace)])
+        finally:
+            await store.close()
+        note("run_failed", run=overdue.run_id, code=failure.code, message=message)
+
+    return fail
