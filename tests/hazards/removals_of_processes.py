@@ -70,8 +70,8 @@ def seats_are_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 @removal("H150", guard="what asks again and again comes to rest", tests=[
-    "replay/test_eviction.py::test_h150_code_that_swallows_everything_is_abandoned_soon",
-    "replay/test_eviction.py::test_h150_tasks_that_swallow_everything_do_not_hold_up_the_runs_end",
+    "replay/test_swallowing.py::test_h150_code_that_swallows_everything_is_abandoned_soon",
+    "replay/test_swallowing.py::test_h150_tasks_that_swallow_everything_do_not_hold_up_the_runs_end",
 ])  # fmt: skip
 def refusals_have_no_end(patch: pytest.MonkeyPatch) -> None:
     """Each one raises (for longer than a test waits)."""
@@ -79,7 +79,7 @@ def refusals_have_no_end(patch: pytest.MonkeyPatch) -> None:
 
 
 @removal("H150", guard="what refuses to be closed is kept as it stands", tests=[
-    "replay/test_eviction.py::test_h150_code_that_swallows_everything_is_abandoned_soon",
+    "replay/test_swallowing.py::test_h150_code_that_swallows_everything_is_abandoned_soon",
 ])  # fmt: skip
 def what_refuses_is_let_go_of(patch: pytest.MonkeyPatch) -> None:
     """The interpreter closes it again when it is freed."""
