@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.hazards.registry import removal
 
-from fencepost.replay import asking, hashing, hooks, instance, refusals, tasks
+from fencepost.engine import process
+from fencepost.replay import ambient_chance, ambient_time, asking, hashing, hooks, instance, refusals, tasks
 from fencepost.replay.asks import Ask, State
 from fencepost.replay.budget import TurnGuard
 from fencepost.replay.eviction import wind_down
@@ -166,6 +167,39 @@ def handlers_are_mute_in_a_replay(patch: pytest.MonkeyPatch) -> None:
 def handlers_may_raise(patch: pytest.MonkeyPatch) -> None:
     """Into the loop, and out of the turn."""
     patch.setattr(asking, "call_handler", lambda loop, handler, context: handler(loop, context))
+
+
+@removal(
+    "H157",
+    guard="the standard library's clocks show workflow time in workflow code",
+    tests=[
+        "replay/test_ambient.py::test_h157_a_retry_with_a_limit_of_time_and_jitter_is_the_same_in_a_replay",
+        "replay/test_ambient.py::test_h157_clocks_show_workflow_time",
+    ],
+)
+def clocks_are_real(patch: pytest.MonkeyPatch) -> None:
+    """As without a workflow."""
+    patch.setattr(ambient_time, "asking_loop", lambda depth: None)
+
+
+@removal(
+    "H157",
+    guard="chance in workflow code is drawn from the run",
+    tests=["replay/test_ambient.py::test_h157_chance_is_drawn_from_the_run"],
+)
+def chance_is_real(patch: pytest.MonkeyPatch) -> None:
+    """As without a workflow."""
+    patch.setattr(ambient_chance, "asking_loop", lambda depth: None)
+
+
+@removal(
+    "H158",
+    guard="processes are started with one hash seed",
+    tests=["engine/test_hash_seed.py::test_h158_processes_are_started_with_one_seed"],
+)
+def each_process_has_a_seed_of_its_own(patch: pytest.MonkeyPatch) -> None:
+    """As Python has it."""
+    patch.setattr(process, "seeded", dict)
 
 
 @removal(

@@ -196,6 +196,9 @@ class Codecs:
             return
 
 
+coding: ContextVar[bool] = ContextVar("fencepost_coding", default=False)
+"""True while a codec of the user's is at work: it draws its nonces from the system, where workflow code does not."""
+
 NONE = Codecs()
 """Values are written as they are, and none that is encrypted can be read."""
 
@@ -276,10 +279,13 @@ def _name_and_body(data: bytes) -> tuple[str, bytes]:
 
 def _by_own(method: Callable[[bytes], object], name: str, data: bytes) -> bytes:
     """What a codec of the user's makes of the data; whatever goes wrong in it is told with its name."""
+    token = coding.set(True)
     try:
         made = method(data)
     except Exception as error:
         raise PayloadError(f"the codec {name!r} raised {type(error).__qualname__}: {error}") from error
+    finally:
+        coding.reset(token)
     if not isinstance(made, bytes):
         raise PayloadError(f"the codec {name!r} returned {type(made).__qualname__}, must return bytes")
     if len(made) > OPENED_BYTES_MAX:

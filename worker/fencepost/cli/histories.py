@@ -66,6 +66,9 @@ def replay(
     """
     if not files and not open_runs:
         raise click.UsageError("name a FILE of recorded runs, or --open for the open runs in Postgres")
+    from fencepost.engine import hash_seed
+
+    hash_seed.begin_again()  # what a worker would do is the question
     session: Session = ctx.obj
     from fencepost.engine.loading import load_modules
     from fencepost.replay.recorded import Difference, Fit

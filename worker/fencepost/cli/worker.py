@@ -45,6 +45,10 @@ def worker(
     SIGTERM or Ctrl-C drains: no new work is taken, running steps get --drain-seconds to end, the rest is handed back.
     A second one ends everything at once. A worker process that dies is replaced, and its work goes on at once.
     """
+    if no_supervisor:
+        from fencepost.engine import hash_seed
+
+        hash_seed.begin_again()
     config = session.servers(
         processes=processes,
         queues=names(queues),

@@ -17,6 +17,7 @@ import msgspec
 from fencepost.config import Config
 from fencepost.engine.handback import release, settle
 from fencepost.engine.logs import Logs, configured_logs
+from fencepost.engine.process import environment
 from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
 from fencepost.engine.unfit import refuse
@@ -193,6 +194,7 @@ class Alone:
             str(write),
             stdin=asyncio.subprocess.PIPE,
             pass_fds=(write,),
+            env=environment(),
         )
         os.close(write)
         assert child.stdin is not None

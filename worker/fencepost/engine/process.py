@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fencepost.engine.hash_seed import seeded
 from fencepost.engine.link import Alive, Failed, Ready, read_word
 from fencepost.engine.watchdog import SYSTEMD
 
@@ -111,6 +112,7 @@ def told(code: int) -> str:
 
 
 def environment(first: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment, with additions, and without what systemd says to this process alone."""
+    """This process's environment, with additions, the hash seed of all processes, and without what systemd says to this
+    process alone."""
     kept = {name: value for name, value in os.environ.items() if name not in SYSTEMD}
-    return {**kept, **(first or {})}
+    return seeded({**kept, **(first or {})})

@@ -16,6 +16,8 @@ from typing import Any
 
 from anyio._backends import _asyncio as anyio_asyncio
 
+from fencepost.replay.ambient_chance import draw_from_the_run
+from fencepost.replay.ambient_time import tell_workflow_time
 from fencepost.replay.everywhere import replace_everywhere
 from fencepost.replay.hashing import own_hashes
 from fencepost.replay.limits import WorkflowRestriction
@@ -100,5 +102,7 @@ PATCHES = [
     all_tasks_in_order,
     refuse_threads,
     refuse_foreign_wakers,
+    tell_workflow_time,
+    draw_from_the_run,
 ]
 """All of them. Tests take one out to see that it is needed."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextvars
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -28,12 +29,14 @@ _QUOTED = str.maketrans({"%": "%25", "#": "%23", "/": "%2F", "~": "%7E"})
 class TaskPath:
     """Where ids are counted: one per task, shared by the callbacks that the task schedules."""
 
-    __slots__ = ("_entities", "_tasks", "prefix")
+    __slots__ = ("_entities", "_tasks", "chance", "draws", "prefix")
 
     def __init__(self, prefix: str) -> None:
         self.prefix: str = prefix
         self._entities: dict[str, tuple[str, list[int]]] = {}
         self._tasks: dict[str, int] | None = None
+        self.chance: Any = None  # ambient_chance.py: the task's generator, once it has drawn
+        self.draws: int = 0
 
     def next_id(self, name: str) -> str:
         """The next entity id for ``name`` under this path."""
