@@ -331,7 +331,7 @@ def test_without_a_type_a_model_is_shown_as_its_fields() -> None:
     data = payload.encode({"a": [private(), EXTRA]})
     extra = {"n": 1, "pair": (1, {2}), "day": datetime.date(2026, 1, 1), "none": None}
     assert payload.decode(data) == {"a": [{"n": 1}, extra]}
-    with pytest.raises(PayloadError, match="annotate its class"):
+    with pytest.raises(PayloadError, match="annotate its own class"):
         payload.encode({frozen(1)})
 
 

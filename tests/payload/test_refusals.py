@@ -103,7 +103,7 @@ def test_an_object_that_would_come_back_as_a_dict_is_no_key_without_a_type() -> 
         id: int
 
     assert "annotate its class" in refused({Key(1): 2})
-    assert "annotate its class" in refused({Key(1)})
+    assert "annotate its own class" in refused({Key(1)})
 
 
 def test_types_that_cannot_be_decoded_are_refused_before_anything_is_written() -> None:

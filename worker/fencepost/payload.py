@@ -249,14 +249,14 @@ def codec_of(as_type: object, path: str = "") -> Codec:
 def _build_codec(as_type: object, path: str) -> Codec:
     try:
         return _plain_codec(as_type)
-    except (TypeError, ValueError, NameError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001 - evaluating the annotations of classes raises whatever they say
         refusal: Exception = error
-    if isinstance(refusal, (TypeError, RecursionError)):
+    if isinstance(refusal, (TypeError, RecursionError, KeyError)):
         try:
             planner = Planner(lambda kind: Leaf(kind, _plain_codec(kind).open))
             plan = planner.node(as_type)
             return Codec(_any_decoder, open=False, sets=False, opaque=True, plan=plan, names=planner.names)
-        except (TypeError, ValueError, NameError, RecursionError) as error:
+        except Exception as error:  # noqa: BLE001 - as above
             refusal = error
     raise PayloadError(
         f"{path or 'value'}: there is no way to decode the type {places.type_name(as_type)} ({refusal}): "

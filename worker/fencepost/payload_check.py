@@ -14,8 +14,10 @@ import datetime
 import decimal
 import enum
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
+
+import msgspec
 
 from fencepost import payload_marks as marks
 from fencepost.payload_plans import bare
@@ -93,6 +95,8 @@ def difference(before: Any, after: Any, where: str = "", strict: bool = False) -
 
 def _in_dict(before: Any, after: dict[object, object], where: str, strict: bool) -> str | None:
     held = _held(before)
+    if held is None:
+        return where
     if len(held) != len(after):
         gone = [key for key in held if key not in after]
         return f"{where}[{gone[0]!r}]" if gone else where
@@ -104,11 +108,11 @@ def _in_dict(before: Any, after: dict[object, object], where: str, strict: bool)
     return None
 
 
-def _in_set(before: Any, after: frozenset[Any], where: str, strict: bool) -> str | None:
-    if before == after:
-        return None
+def _in_set(before: Any, after: Iterable[Any], where: str, strict: bool) -> str | None:
+    if not isinstance(before, _MANY):
+        return where
     left = list(after)
-    for member in before:
+    for member in cast("list[object]", before):
         fits = [index for index, one in enumerate(left) if difference(member, one, "", strict) is None]
         if not fits:
             return f"{where}[{member!r}]"
@@ -117,11 +121,14 @@ def _in_set(before: Any, after: frozenset[Any], where: str, strict: bool) -> str
 
 
 def _in_list(before: Any, after: list[Any] | tuple[Any, ...], where: str, strict: bool) -> str | None:
-    members = list(before)
+    if not isinstance(before, _MANY):
+        return where
+    members = list(cast("list[object]", before))
     if len(members) != len(after):
         return where
     if isinstance(before, (set, frozenset)):
-        return _in_set(before, frozenset(after), where, strict)
+        # By an annotation such as Collection. Without one, objects in a set are dicts, and it is none any more.
+        return where if any(map(marks.unhashable, after)) else _in_set(before, after, where, strict)
     numbered = enumerate(zip(members, after, strict=True))
     found = (difference(member, other, f"{where}[{index}]", strict) for index, (member, other) in numbered)
     return next((one for one in found if one is not None), None)
@@ -131,6 +138,8 @@ def _in_fields(before: Any, after: Any, names: tuple[str, ...], where: str, stri
     given = isinstance(before, Mapping)  # a dict of the fields, by the names that are written
     held = _held(before)
     written = marks.written_names(after) if given else names
+    if held is None:
+        return where
     for name, key in zip(names, written, strict=True):
         if key in held:
             found = difference(held[key], getattr(after, name), f"{where}.{name}", strict)
@@ -155,12 +164,16 @@ def _in_model(before: Any, after: Any, where: str) -> str | None:
     return None
 
 
-def _held(value: Any) -> Mapping[object, Any]:
+_MANY = (list, tuple, set, frozenset)
+
+
+def _held(value: Any) -> Mapping[object, Any] | None:
+    """Members by key, fields by name; None for what has neither."""
     if isinstance(value, Mapping):
         return cast("Mapping[object, Any]", value)
     if marks.is_model(value):
         return {**marks.model_fields(value), **(value.__pydantic_extra__ or {})}
-    return {name: getattr(value, name) for name in marks.field_names(value)}
+    return {name: getattr(value, name) for name in marks.field_names(value)} if marks.has_fields(value) else None
 
 
 _TEXT_OF = (datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID, enum.Enum)
@@ -172,9 +185,9 @@ def _same_leaf(before: Any, after: Any) -> bool:
     if before == after:
         return True
     if isinstance(before, (str, int, float)) and isinstance(after, _TEXT_OF):
-        return True  # the text or number that stands for it
+        return _stands_for(before, after)
     if isinstance(before, _TEXT_OF) and isinstance(after, str):
-        return not isinstance(before, datetime.datetime) or before.tzinfo is None  # an instant has no one text
+        return bool(msgspec.to_builtins(marks.plain_of(before)) == after)
     match before, after:
         case float(), float():
             return before != before and after != after
@@ -182,3 +195,15 @@ def _same_leaf(before: Any, after: Any) -> bool:
             return (before.year, before.month, before.day) == (after.year, after.month, after.day)
         case _:
             return False
+
+
+def _stands_for(text: str | float, value: Any) -> bool:
+    """Whether it is the text, or the number, of a date, a UUID, a Decimal or an Enum's member."""
+    if isinstance(value, enum.Enum):
+        return bool(value.value == text)
+    try:
+        kind: type[Any] = value.__class__
+        found: object = msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        return False
+    return _same_leaf(found, value)

@@ -106,7 +106,8 @@ def rewrite(value: object, *, mark: bool, depth: int) -> Any:
             return msgspec.msgpack.Ext(_TUPLE, encoder.encode(new))
         return old if all(map(operator.is_, old, new)) else new
     if isinstance(value, (set, frozenset)):
-        encoded = sorted(encoder.encode(_rewrite_hashed(member, mark, depth)) for member in cast(set[object], value))
+        members = cast(set[object], value)
+        encoded = sorted(encoder.encode(rewrite(member, mark=mark, depth=depth + 1)) for member in members)
         body = encoder.encode([msgspec.Raw(member) for member in encoded])
         code = _SET if isinstance(value, set) else _FROZENSET
         return msgspec.msgpack.Ext(code, body) if mark else msgspec.Raw(body)
@@ -133,17 +134,17 @@ def _rewrite_dict(value: dict[object, object], mark: bool, depth: int) -> Any:
     old = list(value.values())
     new = _rewrite_all(old, mark, depth)
     if mark:
-        keys = [_rewrite_hashed(key, mark, depth) for key in value]
+        keys = [_rewrite_key(key, depth) for key in value]
         if not all(map(operator.is_, keys, value)):
             return msgspec.msgpack.Ext(_PAIRS, encoder.encode(list(zip(keys, new, strict=True))))
     return value if all(map(operator.is_, old, new)) else dict(zip(value, new, strict=True))
 
 
-def _rewrite_hashed(value: object, mark: bool, depth: int) -> Any:
-    """A member of a set, or a key. Without a type an object would come back as a dict, which can be neither."""
-    if mark and (field_names(value) or is_model(value)):
-        raise TypeError("without a type it comes back as a dict, which cannot be a key or in a set: annotate its class")
-    return rewrite(value, mark=mark, depth=depth + 1)
+def _rewrite_key(value: object, depth: int) -> Any:
+    """Without a type an object would come back as a dict, which cannot be a key."""
+    if field_names(value) or is_model(value):
+        raise TypeError("without a type it comes back as a dict, which cannot be a key: annotate its class")
+    return rewrite(value, mark=True, depth=depth + 1)
 
 
 def _rewrite_fields(value: object, mark: bool, depth: int) -> Any:
@@ -175,6 +176,21 @@ def field_names(value: object) -> tuple[str, ...]:
     if (attributes := getattr(kind, "__attrs_attrs__", None)) is not None:
         return tuple(attribute.name for attribute in attributes)
     return ()
+
+
+def unhashable(value: object) -> bool:
+    """Whether it can be in no set."""
+    try:
+        hash(value)
+    except TypeError:
+        return True
+    return False
+
+
+def has_fields(value: object) -> bool:
+    """Whether it is a Struct, dataclass or attrs object, be it one without fields."""
+    kind = type(value)
+    return isinstance(value, msgspec.Struct) or dataclasses.is_dataclass(kind) or hasattr(kind, "__attrs_attrs__")
 
 
 def written_names(value: object) -> tuple[str, ...]:
@@ -211,8 +227,8 @@ _WRITERS: dict[type, Callable[[Any], Any]] = {
 _READERS: dict[int, Callable[[memoryview], Any]] = {
     _PAIRS: lambda data: dict(marked_decoder.decode(data)),
     _TUPLE: lambda data: tuple(marked_decoder.decode(data)),
-    _SET: lambda data: set(marked_decoder.decode(data)),
-    _FROZENSET: lambda data: frozenset(marked_decoder.decode(data)),
+    _SET: lambda data: _hashed(set, marked_decoder.decode(data)),
+    _FROZENSET: lambda data: _hashed(frozenset, marked_decoder.decode(data)),
     _DECIMAL: lambda data: decimal.Decimal(str(data, "utf-8")),
     _UUID: lambda data: uuid.UUID(bytes=bytes(data)),
     _DATE: lambda data: msgspec.convert(str(data, "utf-8"), datetime.date),
@@ -223,6 +239,14 @@ _READERS: dict[int, Callable[[memoryview], Any]] = {
     TAGGED: lambda data: marked_decoder.decode(data)[1],
     MODEL: lambda data: _as_dict(Held(*marked_decoder.decode(data))),
 }
+
+
+def _hashed(make: Callable[[list[Any]], Any], members: list[Any]) -> Any:
+    """Objects are dicts here, which no set holds: they stay a list, and the type makes both of it."""
+    try:
+        return make(members)
+    except TypeError:
+        return members
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,7 +15,19 @@ from typing import Any, cast
 import msgspec
 
 from fencepost import payload_models as models
-from fencepost.payload_unions import Choice, Fields, Items, Later, Leaf, Member, Node, Row, Table, union_members
+from fencepost.payload_unions import (
+    Choice,
+    Fields,
+    Items,
+    Later,
+    Leaf,
+    Member,
+    Node,
+    Row,
+    StructFields,
+    Table,
+    union_members,
+)
 
 LISTS = (
     list,
@@ -47,7 +59,7 @@ class Planner:
             return self._aliases[kind]  # it holds itself
         try:
             return self._leaf(kind)
-        except (TypeError, RecursionError) as error:
+        except (TypeError, RecursionError, KeyError) as error:  # KeyError: an attribute without an annotation
             refusal = error
         origin, args = typing.get_origin(kind), typing.get_args(kind)
         if is_alias(origin or kind):
@@ -122,8 +134,9 @@ class Planner:
             return None
         make, names = found
         hints = hints_of(kind, cls)
-        node = self._classes[kind] = Fields(make)
-        node.nodes.update({name: self.node(hints[name]) for name in names or hints})
+        node = StructFields(make, cls) if issubclass(cls, msgspec.Struct) else Fields(make)
+        self._classes[kind] = node
+        node.nodes.update({name: self.node(hints.get(name, Any)) for name in names or hints})
         return node
 
     def _model(self, kind: Any, cls: Any) -> Node:
@@ -198,6 +211,11 @@ def alias_value(kind: Any) -> Any:
     return _filled(origin.__value__, dict(zip(origin.__type_params__, args, strict=False)))
 
 
+def is_typed_dict(cls: Any) -> bool:
+    """Whether it is a TypedDict, of ``typing`` or of ``typing_extensions``."""
+    return hasattr(cls, "__total__") and isinstance(cls, type) and issubclass(cls, dict)
+
+
 def is_named_tuple(cls: Any) -> bool:
     """Whether it is the class of a named tuple."""
     return issubclass(cls, tuple) and hasattr(cast(Any, cls), "_fields")
@@ -205,7 +223,7 @@ def is_named_tuple(cls: Any) -> bool:
 
 def _maker(cls: Any) -> tuple[Callable[[dict[str, Any]], Any], tuple[str, ...]] | None:
     """How an object of the class is made of its fields, and their names (none: all that are annotated)."""
-    if typing.is_typeddict(cls):
+    if is_typed_dict(cls):
         return dict, ()
     if dataclasses.is_dataclass(cls):
         fields = dataclasses.fields(cls)
@@ -215,11 +233,6 @@ def _maker(cls: Any) -> tuple[Callable[[dict[str, Any]], Any], tuple[str, ...]] 
     if (attributes := getattr(cls, "__attrs_attrs__", None)) is not None:
         return _made(cls, {a.name: a.alias for a in attributes if a.init}), tuple(a.name for a in attributes)
     if issubclass(cls, msgspec.Struct):
-        if cls.__struct_config__.array_like or cls.__struct_encode_fields__ != cls.__struct_fields__:
-            raise TypeError(
-                f"{cls.__qualname__} has a union that needs names, and is array_like or renames its fields: leave that "
-                "out, or give the union's members a tag"
-            )
         return _made(cls, {name: name for name in cls.__struct_fields__}), cls.__struct_fields__
     return None
 
@@ -283,7 +296,7 @@ def _runtime_of(kind: Any) -> tuple[type, tuple[Any, ...]]:
     if isinstance(kind, typing.NewType):
         return _runtime_of(kind.__supertype__)
     found = origin if origin is not None else kind
-    if typing.is_typeddict(found):
+    if is_typed_dict(found):
         return dict, ()
     if not isinstance(found, type) or isinstance(found, types.GenericAlias):
         raise TypeError(f"{kind} cannot be a member of a union")

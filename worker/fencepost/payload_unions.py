@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -139,17 +139,47 @@ class Fields:
 
     def write(self, value: Any) -> Any:
         """A dict of the fields that are there."""
-        held: Mapping[str, Any] = (
-            cast("dict[str, Any]", value)
-            if isinstance(value, dict)
-            else {name: getattr(value, name) for name in self.nodes if hasattr(value, name)}
-        )
-        return {name: below(f".{name}", node, held[name]) for name, node in self.nodes.items() if name in held}
+        if isinstance(value, dict):
+            table = cast("dict[str, Any]", value)
+            return {name: below(f"[{name!r}]", self.nodes[name], table[name]) for name in table if name in self.nodes}
+        return {name: below(f".{name}", node, getattr(value, name)) for name, node in self._there(value)}
+
+    def _there(self, value: Any) -> Iterator[tuple[str, Node]]:
+        return ((name, node) for name, node in self.nodes.items() if hasattr(value, name))
 
     def read(self, tree: Any) -> Any:
         """The reverse. Fields that are not known any more are passed over."""
         held = _of(dict, tree)
-        return self.make({name: node.read(held[name]) for name, node in self.nodes.items() if name in held})
+        return self.make({name: self.nodes[name].read(held[name]) for name in held if name in self.nodes})
+
+
+class StructFields(Fields):
+    """A Struct with such a part, written as msgspec writes Structs: by its tag, renamed fields, or as an array."""
+
+    def __init__(self, make: Callable[[dict[str, Any]], Any], cls: Any) -> None:
+        super().__init__(make)
+        config = cls.__struct_config__
+        self._written: tuple[str, ...] = cls.__struct_encode_fields__
+        self._as_array: bool = config.array_like
+        self._tag: list[Any] = [] if config.tag is None else [config.tag]
+        self._tagged = {} if config.tag is None else {config.tag_field: config.tag}
+
+    def write(self, value: Any) -> Any:
+        """A dict or an array."""
+        fields = super().write(value)
+        if self._as_array and not isinstance(value, dict):
+            return [*self._tag, *fields.values()]
+        return {**self._tagged, **{self._named(name): tree for name, tree in fields.items()}}
+
+    def read(self, tree: Any) -> Any:
+        """The reverse."""
+        if self._as_array and not isinstance(tree, dict):
+            return super().read(dict(zip(self.nodes, _of(list, tree)[len(self._tag) :], strict=False)))
+        back = dict(zip(self._written, self.nodes, strict=True))
+        return super().read({back.get(name, name): member for name, member in _of(dict, tree).items()})
+
+    def _named(self, field: str) -> str:
+        return dict(zip(self.nodes, self._written, strict=True)).get(field, field)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import msgspec
 
 from fencepost import payload_marks as marks
 from fencepost import payload_models as models
-from fencepost.payload_plans import LISTS, SETS, TABLES, bare, hints_of, is_named_tuple
+from fencepost.payload_plans import LISTS, SETS, TABLES, bare, hints_of, is_named_tuple, is_typed_dict
 from fencepost.payload_unions import union_members
 
 SEQUENCES = (*LISTS, collections.abc.Iterator)
@@ -56,7 +56,7 @@ def _parts(value: Any, kind: Any) -> Iterator[Part]:
     cls = origin or kind
     if isinstance(value, dict):
         table = cast("dict[object, object]", value)
-        if typing.is_typeddict(cls):
+        if is_typed_dict(cls):
             hints = hints_of(kind, cls)
             yield from (Part("value", key, member, hints.get(str(key), Any)) for key, member in table.items())
         elif cls in TABLES:

@@ -1,0 +1,35 @@
+"""Whatever docs/values.md promises comes back as itself: types and values at random, inside each other."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
+from tests.payload.samples import CLASSES, CONTAINERS, Sample, held, samples
+
+from fencepost import payload
+
+EXAMPLES = int(os.environ.get("FENCEPOST_VALUES_EXAMPLES", "250"))
+"""Some 10 s. More by the environment: 20,000 take a quarter of an hour."""
+
+
+@settings(
+    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(samples(), st.data())
+def test_every_value_comes_back_as_itself(sample: Sample, data: st.DataObject) -> None:
+    """Equal, with the types of all that it holds, and with the same bytes when it is written again."""
+    value = data.draw(sample.values)
+    written = payload.encode(value, sample.kind)
+    again = payload.decode(written, sample.kind)
+    assert held(again) == held(value)
+    assert payload.encode(again, sample.kind) == written
+    payload.decode(written)  # what the command line does
+
+
+@pytest.mark.parametrize("kind", [*CONTAINERS, *CLASSES])
+def test_every_kind_of_type_can_be_met(kind: str) -> None:
+    """Else the test above would hold in vain."""
+    assert find(samples(), lambda sample: sample.made == kind).made == kind
