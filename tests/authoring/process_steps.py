@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
+import functools
 import os
 import sys
+from collections.abc import Callable
 
 from fencepost.authoring.context import current
 from fencepost.authoring.registry import Registry
@@ -45,3 +48,28 @@ def refuse(job: Job) -> None:
 @step(process=True, registry=registry)
 def leave(job: Job) -> None:
     sys.exit(3)
+
+
+def scale(n: int) -> int:
+    """What the two below pretend to be."""
+    return n
+
+
+def scaled(factor: int) -> Callable[[int], int]:
+    """One ``def``, several functions of one qualified name."""
+
+    @functools.wraps(scale)
+    def body(n: int) -> int:
+        return n * factor
+
+    return body
+
+
+double = step(name="double", process=True, registry=registry)(scaled(2))
+treble = step(name="treble", process=True, registry=registry)(scaled(3))
+
+
+@step(process=True, registry=registry)
+def ends(error: str) -> None:
+    """By any exception of Python's own."""
+    raise getattr(builtins, error)

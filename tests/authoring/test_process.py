@@ -15,6 +15,7 @@ from fencepost import errors
 from fencepost.authoring.context import StepContext
 from fencepost.authoring.process import call_encoded, outcome_of
 from fencepost.authoring.step import Step
+from fencepost.records import StepEnded, unpack
 
 CONTEXT = StepContext("run-1", "crunch#1", "flow", 1)
 
@@ -94,3 +95,22 @@ def test_h131_arguments_of_other_code_are_no_error_of_the_step(steps: Any) -> No
     assert b"another signature" in words
     told, _ = call_encoded(module, name, args, CONTEXT, steps.crunch.arguments.fingerprint)
     assert told is False
+
+
+def test_h144_of_several_steps_of_one_def_each_runs_its_own(steps: Any) -> None:
+    """Module and qualified name are the same; the step's name is not."""
+    for made, expected in ((steps.double, 14), (steps.treble, 21)):
+        args = made.arguments.encode((7,), {})
+        module, place = made.reference
+        answer = call_encoded(module, place, args, CONTEXT, made.arguments.fingerprint, made.name)
+        assert made.decode_result(outcome_of(answer)) == expected
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "GeneratorExit", "StopIteration", "SystemExit"])
+def test_h139_whatever_a_body_raises_in_its_process_is_recorded_there(steps: Any, error: str) -> None:
+    """The process goes on."""
+    args = steps.ends.arguments.encode((error,), {})
+    module, place = steps.ends.reference
+    told, data = call_encoded(module, place, args, CONTEXT, steps.ends.arguments.fingerprint)
+    assert told is False
+    assert unpack(data, StepEnded).error.type == f"builtins.{error}"

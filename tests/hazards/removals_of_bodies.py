@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.hazards.registry import removal
 
+from fencepost.authoring import process, registry, step
 from fencepost.engine import bodies, body_processes, body_task, body_threads, loops
 from fencepost.engine.patience import Patience
 from fencepost.engine.tasks import WorkerTask
@@ -157,3 +158,34 @@ def bodies_run_short(patch: pytest.MonkeyPatch) -> None:
 def one_executor(patch: pytest.MonkeyPatch) -> None:
     """For everybody."""
     patch.delattr(loops.EngineThreads, "run_in_executor")
+
+
+DECORATED = "authoring/test_decorated.py"
+
+
+@removal("H144", guard="a reload is another execution of the module", tests=[
+    f"{DECORATED}::test_h144_one_def_makes_no_two_of_a_name",
+    f"{DECORATED}::test_h144_a_factory_or_loop_makes_no_two_of_a_name",
+    f"{DECORATED}::test_h144_two_defs_of_a_name_in_one_module_are_two_functions",
+])  # fmt: skip
+def same_place_is_the_same(patch: pytest.MonkeyPatch) -> None:
+    """Module and qualified name say that a function is registered again."""
+    patch.setattr(registry.Execution, "repeats", lambda self, before: True)
+
+
+@removal("H144", guard="what is no function is refused", tests=[
+    f"{DECORATED}::test_h144_what_is_no_function_is_refused_with_the_way_out",
+    f"{DECORATED}::test_h144_a_method_in_the_body_of_its_class_is_refused_there",
+])  # fmt: skip
+def anything_is_a_step(patch: pytest.MonkeyPatch) -> None:
+    """Whatever can be called."""
+    patch.setattr(step, "function_of", lambda decorated, kind, name: decorated)
+
+
+@removal("H144", guard="a process looks for the step's name", tests=[
+    "authoring/test_process.py::test_h144_of_several_steps_of_one_def_each_runs_its_own",
+])  # fmt: skip
+def processes_look_for_functions(patch: pytest.MonkeyPatch) -> None:
+    """For the first step of the module that has the function's place."""
+    real = process.find_step
+    patch.setattr(process, "find_step", lambda module, qualname, name: real(module, "double"))

@@ -203,7 +203,7 @@ def _told_as_it_was(index: int, node: Node, log: Sequence[Event]) -> Generator[s
         if event.type in (EventType.step_retrying, EventType.step_failed) and event.attempt <= node.fails:
             error = unpack(event.payload, StepEnded).error
             raised = ending(node, event.attempt).__name__
-            if error.code == "USER_ERROR" and error.type.rpartition(".")[2] != raised:
+            if error.code in ("USER_ERROR", "STEP_TIMEOUT") and error.type.rpartition(".")[2] != raised:
                 yield f"body: attempt {event.attempt} of {event.entity} in run {index} raised {raised}: {error.type}"
 
 

@@ -14,7 +14,7 @@ from tests.simulate.mutants.switches import Patch, mutant
 
 from fencepost.engine import bodies, closing, steps, tick
 from fencepost.engine.bodies import Attempt
-from fencepost.engine.body_task import BodyStopped, BodyTask, Raised, Value
+from fencepost.engine.body_task import BodyTask, Raised, Value
 from fencepost.engine.joining import Joining
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed
@@ -195,13 +195,14 @@ def exits_get_out(patch: Patch) -> None:
 
 
 @mutant("engine/test_ends_of_bodies.py::test_h140_a_body_cancels_itself_or_all_tasks_of_the_loop")
-def cancelled_is_stopped(patch: Patch) -> None:
-    """H140: a CancelledError of the body's own passes for a lost lease."""
+def cancelled_is_late(patch: Patch) -> None:
+    """H140: a CancelledError of the body's own passes for one of the engine's: for the end of its time."""
     real = bodies._raised
 
     def _raised(ports: Any, attempt: Any, patience: Any, aids: Any, body: Any, error: BaseException) -> Any:
-        if isinstance(error, asyncio.CancelledError):
-            raise BodyStopped("lost")
+        if isinstance(error, asyncio.CancelledError) and not body.reasons:
+            patience.expired = "timeout"
+            body.reasons.append("timeout")
         return real(ports, attempt, patience, aids, body, error)
 
     patch.set(bodies, "_raised", _raised)

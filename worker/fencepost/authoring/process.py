@@ -9,6 +9,7 @@ import importlib
 from typing import Any, cast
 
 from fencepost import errors
+from fencepost.authoring import registry
 from fencepost.authoring.context import StepContext, use_step_context
 from fencepost.authoring.step import Step
 from fencepost.failure import exception_of, failure_of
@@ -24,20 +25,20 @@ def prepare(module: str) -> None:
 
 
 def call_encoded(
-    module: str, qualname: str, args: bytes, context: StepContext, fingerprint: bytes = b""
+    module: str, qualname: str, args: bytes, context: StepContext, fingerprint: bytes = b"", name: str = ""
 ) -> tuple[bool | None, bytes]:
     """Run in the other process: the step's body with the recorded arguments. ``fingerprint``: of the step's signature
-    in the process that asks.
+    in the process that asks. ``name``: the step's, where it may be another one than its function's.
 
     Returns True and the encoded result, or False and a packed StepEnded, or None and why this process cannot run it:
     its code was loaded from other files than the asking process has loaded. An ``async def`` body runs in a loop of its
     own. Raises nothing that the body raises, of whatever class: whoever asked decides by the record.
     """
-    lack = _lack_here(module, qualname, args, fingerprint)
+    lack = _lack_here(module, qualname, args, fingerprint, name)
     if lack is not None:
         return None, lack.encode(errors="replace")
     try:
-        step = find_step(module, qualname)
+        step = find_step(module, qualname, name)
         positional, named = step.decode_args(args)
         with use_step_context(context):
             value: Any = step.fn(*positional, **named)
@@ -48,12 +49,12 @@ def call_encoded(
         return False, pack(StepEnded(failure_of(error)))
 
 
-def _lack_here(module: str, qualname: str, args: bytes, fingerprint: bytes) -> str | None:
+def _lack_here(module: str, qualname: str, args: bytes, fingerprint: bytes, name: str) -> str | None:
     """What keeps this process's code from running the step; None: nothing does, or it is the code that was called."""
     place = f"{module}.{qualname} in another process"
     try:
-        step = find_step(module, qualname)
-    except Exception as error:  # noqa: BLE001 - importing a module runs whatever it says
+        step = find_step(module, qualname, name)
+    except BaseException as error:  # noqa: BLE001 - importing a module runs whatever it says
         return f"{place}: {type(error).__name__}: {error}"
     if step.arguments.fingerprint == fingerprint:
         return None
@@ -61,6 +62,8 @@ def _lack_here(module: str, qualname: str, args: bytes, fingerprint: bytes) -> s
         step.decode_args(args)
     except (errors.ArgumentError, errors.PayloadError) as error:
         return f"{place} has another signature: {error}"
+    except BaseException:  # noqa: BLE001 - user code that reads arguments: it raises once more where that is told
+        return None
     return None
 
 
@@ -72,15 +75,22 @@ def outcome_of(answer: tuple[bool | None, bytes]) -> bytes:
     raise exception_of(unpack(data, StepEnded).error)
 
 
-def find_step(module: str, qualname: str) -> Step[..., Any]:
-    """The step by reference, imported if need be. Raises StepNotRegistered if there is none.
+def find_step(module: str, qualname: str, name: str = "") -> Step[..., Any]:
+    """The step by reference, imported if need be; with ``name`` the one of that name, for one function may be made
+    several. Raises StepNotRegistered if there is none.
 
     A step that is defined in a script run as ``__main__`` is not found: the other process has a main module of its own.
     """
-    found: Any = importlib.import_module(module)
+    scope = importlib.import_module(module)
+    found: Any = scope
     for part in qualname.split("."):
         found = getattr(found, part, None)
-    if not isinstance(found, Step):
-        way_out = "move it to a module that can be imported" if module == "__main__" else "do not replace the name"
-        raise errors.StepNotRegistered(f"process=True: {module}.{qualname} is not a step in another process: {way_out}")
-    return cast("Step[..., Any]", found)
+    others = (*vars(scope).values(), registry.default.find_step(name)) if name else ()
+    for one in (found, *others):
+        if isinstance(one, Step) and (not name or one.name == name):
+            return cast("Step[..., Any]", one)
+    way_out = "move it to a module that can be imported" if module == "__main__" else "do not replace the name"
+    told = f" called {name!r}" if name else ""
+    raise errors.StepNotRegistered(
+        f"process=True: {module}.{qualname} is not a step{told} in another process: {way_out}"
+    )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, cast
 
+from fencepost.authoring.executions import Execution, current_execution
 from fencepost.authoring.fingerprint import joined_fingerprint
 from fencepost.errors import DuplicateName
 from fencepost.tracebacks import own_code
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
     from fencepost.authoring.workflow import Workflow
 
 
+RESERVED = "fencepost."
+"""How the names of steps begin that every worker has."""
+
+
 class Registry:
     """Workflows and steps by name. Names are what the log keeps, so two functions never share one.
 
-    Registering the same function again (a module reload: same module and qualified name; or one file imported under two
-    module names) replaces it.
+    Registering it again replaces it if its module is executed again (a reload, or a file that runs as the main program
+    and is imported too). Two functions of one ``def`` in one execution are two functions.
     """
 
     def __init__(self) -> None:
@@ -32,6 +37,7 @@ class Registry:
         self.workflow_interceptors: list[WorkflowInterceptor] = []
         self.lifespans: list[tuple[str, Callable[[], AbstractAsyncContextManager[Any]]]] = []
         self._fingerprint = ""
+        self._executions: dict[tuple[str, str], Execution] = {}
 
     @property
     def fingerprint(self) -> str:
@@ -55,20 +61,29 @@ class Registry:
     def add_workflow(self, workflow: Workflow[..., Any]) -> None:
         """Register. Raises DuplicateName, with both locations."""
         known = self.workflows.get(workflow.name)
-        if known is not None:
-            _refuse_another("workflow", workflow.name, known.fn, workflow.fn)
+        self._admit("workflow", workflow.name, None if known is None else known.fn, workflow.fn)
         self.workflows[workflow.name] = workflow
         self._fingerprint = ""
         own_code(workflow.fn.__module__)
 
     def add_step(self, step: Step[..., Any]) -> None:
         """Register. Raises DuplicateName, with both locations."""
+        if step.name.startswith(RESERVED):
+            raise ValueError(f"@step(name={step.name!r}): names that begin with {RESERVED!r} are fencepost's own")
         known = self.steps.get(step.name)
-        if known is not None:
-            _refuse_another("step", step.name, known.fn, step.fn)
+        self._admit("step", step.name, None if known is None else known.fn, step.fn)
         self.steps[step.name] = step
         self._fingerprint = ""
         own_code(step.fn.__module__)
+
+    def _admit(self, kind: str, name: str, known: Callable[..., Any] | None, new: Callable[..., Any]) -> None:
+        """Raises DuplicateName for another function than the known one."""
+        now, before = current_execution(), self._executions.get((kind, name))
+        if known is not None and known is not new:
+            reloaded = before is not None and now.repeats(before) and _same(known, new)
+            if not reloaded:
+                raise DuplicateName(_told(kind, name, known, new))
+        self._executions[kind, name] = now
 
 
 def _ours(name: str) -> Step[..., Any] | None:
@@ -89,12 +104,16 @@ def location(fn: Callable[..., Any]) -> str:
     return f"{place}({fn.__module__}.{fn.__qualname__})"
 
 
-def _refuse_another(kind: str, name: str, known: Callable[..., Any], new: Callable[..., Any]) -> None:
-    if _same(known, new):
-        return
-    raise DuplicateName(
-        f"two functions are registered as the {kind} {name!r}: {location(known)} and {location(new)}. "
-        f"The log keeps the name only: give one of them its own, @{kind}(name=...)"
+def _told(kind: str, name: str, known: Callable[..., Any], new: Callable[..., Any]) -> str:
+    if getattr(known, "__code__", known) is not getattr(new, "__code__", new) and location(known) != location(new):
+        return (
+            f"two functions are registered as the {kind} {name!r}: {location(known)} and {location(new)}. "
+            f"The log keeps the name only: give one of them its own, @{kind}(name=...)"
+        )
+    wraps = "" if hasattr(new, "__wrapped__") else ", or functools.wraps in a decorator that returns it"
+    return (
+        f"one def makes two functions that are registered as the {kind} {name!r}: {location(new)}. The log keeps the"
+        f" name only, so a call of one would run the other: give each its own, @{kind}(name=...){wraps}"
     )
 
 

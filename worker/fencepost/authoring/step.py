@@ -14,6 +14,7 @@ import msgspec
 from fencepost import payload
 from fencepost.authoring import coroutine_function, registry
 from fencepost.authoring.arguments import Arguments
+from fencepost.authoring.decorated import function_of
 from fencepost.authoring.retry import name_of
 from fencepost.durations import Duration, bound_of
 from fencepost.errors import PayloadError
@@ -143,7 +144,7 @@ class Step(Generic[P, R]):
         process: bool = False,
         arguments: Arguments | None = None,
     ) -> None:
-        check_body(fn, "step")
+        fn = function_of(fn, "step", name)
         if process:
             _check_importable(fn)
             _check_silent(policy)
@@ -260,15 +261,6 @@ class Step(Generic[P, R]):
         if self.is_async:
             return cast(R, await body(*args, **kwargs))
         return cast(R, await asyncio.to_thread(body, *args, **kwargs))
-
-
-def check_body(fn: Callable[..., Any], kind: str) -> None:
-    """Refuse what is not a plain function or coroutine function. Raises TypeError."""
-    if not inspect.isfunction(fn):
-        way_out = f"; to name it write @{kind}(name={fn!r})" if isinstance(fn, str) else ""
-        raise TypeError(f"@{kind} needs a function, not {type(fn).__qualname__} {fn!r}{way_out}")
-    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
-        raise TypeError(f"@{kind} cannot be a generator: {registry.location(fn)}; return a list instead")
 
 
 def checked_policy(policy: Policy) -> Policy:

@@ -16,8 +16,8 @@ from fencepost.authoring import coroutine_function, registry
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.child import ChildHandle, called
 from fencepost.authoring.continuing import RUNNING, continued
+from fencepost.authoring.decorated import function_of
 from fencepost.authoring.interceptors import WorkflowCall, WorkflowInterceptor, around
-from fencepost.authoring.step import check_body
 from fencepost.durations import Duration, bound_of
 from fencepost.errors import ArgumentError, NotInWorkflow, PayloadError
 from fencepost.failure import failure_of, run_code
@@ -104,7 +104,7 @@ class Workflow(Generic[P, R]):
         queue: str | None = None,
         arguments: Arguments | None = None,
     ) -> None:
-        check_body(fn, "workflow")
+        fn = function_of(fn, "workflow", name)
         if not inspect.iscoroutinefunction(fn):
             raise TypeError(
                 f"@workflow needs an async function: write `async def {fn.__name__}`, at {registry.location(fn)}"

@@ -313,7 +313,7 @@ async def _sent(step: Step[..., Any], args: bytes, patience: Patience, aids: Aid
             patience.begin()
             there = replace(context, deadline=aids.deadline(patience))
             succeeded, data = await process(
-                partial(call_encoded, module, qualname, args, there, step.arguments.fingerprint)
+                partial(call_encoded, module, qualname, args, there, step.arguments.fingerprint, step.name)
             )
     except NotBegun as missing:
         raise _Ours(missing, "") from missing
