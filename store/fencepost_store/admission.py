@@ -108,9 +108,11 @@ def admit_run(run: NewRun) -> None:
 def printable(parked: Parked) -> Parked:
     """The reason with every NUL replaced by its symbol: it may quote anything, and Postgres stores no NUL."""
     words = {
-        name: value.replace("\0", "\u2400") for name, value in msgspec.structs.asdict(parked).items() if name != "seq"
+        name: value.replace("\0", "\u2400")
+        for name, value in msgspec.structs.asdict(parked).items()
+        if isinstance(value, str)
     }
-    return Parked(seq=parked.seq, **words)
+    return Parked(seq=parked.seq, before=tuple(map(printable, parked.before)), **words)
 
 
 def fresh(batch: Batch) -> list[bool]:

@@ -225,7 +225,7 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
         found = [
             run
             for run in self._free_rows()
-            if run.parked is not None and run.parked.build != build and (run.wake_at is None or run.wake_at > now)
+            if run.parked is not None and build not in run.parked.builds and (run.wake_at is None or run.wake_at > now)
         ]
         found.sort(key=lambda run: (run.wake_at is not None, run.wake_at or 0, run.run_id))
         return [self._pushed(run, now, now) for run in found[:limit]]

@@ -48,13 +48,21 @@ class RunStatus(enum.IntEnum):
 
 
 class Parked(msgspec.Struct, frozen=True):
-    """Why a run is parked: by which build, at which seq, and both sides in words."""
+    """Why a run is parked: by which build, at which seq, and both sides in words. ``before``: what other builds have
+    made of the same log, the newest first; they are not asked again until an event lands.
+    """
 
     build: str
     seq: int
     recorded: str
     asked: str
     source: str
+    before: tuple[Parked, ...] = ()
+
+    @property
+    def builds(self) -> tuple[str, ...]:
+        """Every build that has tried."""
+        return self.build, *(one.build for one in self.before)
 
 
 class Run(msgspec.Struct, frozen=True):

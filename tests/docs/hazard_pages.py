@@ -21,7 +21,7 @@ IDS = (
     *(f"H{n}" for n in range(183, 186)),
     *(f"H{n}" for n in range(131, 134)),
     "H186",
-    *(f"H{n}" for n in range(134, 136)),
+    *(f"H{n}" for n in range(134, 137)),
     *(f"H{n}" for n in range(139, 141)),
     *(f"H{n}" for n in range(147, 151)),
     *(f"H{n}" for n in range(163, 167)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -317,5 +318,51 @@ def test_h05_a_corrupt_log_parks_its_run() -> None:
             assert "seq 3 is missing" in info.parked.recorded
             assert a.calls.count(("queue", "release")) == 0
             world.memory.load = real  # type: ignore[method-assign]
+
+    run(main)
+
+
+def test_h136_two_builds_do_not_park_one_run_in_turn() -> None:
+    """Neither fits its log: each says so once, and both sides are kept. A build that has not tried takes it up."""
+
+    async def main() -> None:
+        world = World(build="old", reconcile_period_seconds=1.0)
+
+        def flow(registry: Registry, name: str) -> Any:
+            @step(registry=registry, name=name)
+            async def work() -> None: ...
+
+            @workflow(registry=registry, name="flow")
+            async def body() -> str:
+                await work()
+                async with hook(str, token="go") as go:
+                    return await go
+
+            return body
+
+        started = None
+        async with world.worker("first"):
+            started = await world.start(flow(world.registry, "recorded"))
+            await asyncio.sleep(1)
+        fitting = world.registry
+        members = []
+        async with contextlib.AsyncExitStack() as stack:
+            for build in ("A", "B"):
+                world.registry = Registry()
+                flow(world.registry, f"of_{build}")
+                world.config = World(build=build, reconcile_period_seconds=1.0).config
+                members.append(await stack.enter_async_context(world.worker(build)))
+            await world.client().resume("go", "on", id="1")
+            await asyncio.sleep(60)
+            assert sum(one.calls.count(("store", "park")) for one in members) == 2, "once by each build"
+            parked = (await started.status()).parked
+            assert parked is not None
+            assert set(parked.builds) == {"A", "B"}
+            assert {parked.asked, parked.before[0].asked} == {f"step_created of_{one}#1 (of_{one})" for one in "AB"}
+            world.registry = fitting
+            world.config = World(build="C", reconcile_period_seconds=1.0).config
+            await stack.enter_async_context(world.worker("C"))
+            assert await started.result(10) == "on"
+        check(await world.log(started))
 
     run(main)

@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import pytest
-from tests.hazards.registry import removal, without_lua
+from tests.hazards.registry import removal, without_lua, without_statement
 
 from fencepost import errors, lineage
 from fencepost.authoring.registry import Registry
-from fencepost.engine import steps, tick
+from fencepost.engine import endings, steps, tick
 from fencepost.replay import starting
 from fencepost.replay.asking import AskingFace
 from fencepost_queue.lane import Lane
@@ -123,3 +123,19 @@ def moved_by_every_code(patch: pytest.MonkeyPatch) -> None:
     """Whenever it is not where its code wants it."""
     patch.setattr(tick, "_is_new", lambda loaded: loaded.events[0].seq == 1)
     patch.setattr(tick, "wanted_queue", lambda code, created, queue: code.queue if code.queue != queue else None)
+
+
+@removal("H136", guard="a build that has tried a parked run is not asked again", tests=[
+    "engine/test_hazards_parking.py::test_h136_two_builds_do_not_park_one_run_in_turn",
+])  # fmt: skip
+def builds_forget_each_other(patch: pytest.MonkeyPatch) -> None:
+    """Only the last one is remembered."""
+    patch.setattr(endings, "tried_before", lambda run, build: ())
+
+
+@removal("H136", guard="a build that has tried is not asked again (SQL)", tests=[
+    "store/test_turns.py::test_h136_a_build_that_has_tried_is_not_asked_again",
+])  # fmt: skip
+def the_statement_forgets_them(patch: pytest.MonkeyPatch) -> None:
+    """Only the last one is remembered."""
+    without_statement(patch, "take_parked", "r.parked -> 'before'", "r.parked -> 'never'")

@@ -168,7 +168,8 @@ async def small(pair: Pair) -> None:
             pair.note(await pair.both("touch", run_id, fence, seen, wanted))
         case 1:
             build = pair.random.choice(("b1", "b2"))
-            pair.note(await pair.both("park", run_id, fence, Parked(build, seen, "r", "a\0", "s")))
+            other = pair.random.choice(((), (Parked("b1", seen, "r\0", "b", "s"),)))
+            pair.note(await pair.both("park", run_id, fence, Parked(build, seen, "r", "a\0", "s", other)))
         case 2:
             pair.seen["parked taken"] += len(await pair.both("take_parked", "b1", 2))
         case 3:

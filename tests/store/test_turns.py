@@ -250,6 +250,18 @@ async def test_h105_a_stale_worker_cannot_park_a_run_that_has_moved_on(world: Wo
     assert (await world.loaded(run)).run.status is RunStatus.running
 
 
+async def test_h136_a_build_that_has_tried_is_not_asked_again(world: World) -> None:
+    """Whichever of them parked it last; a third is, and each of them when an event has landed."""
+    run = await world.run(STEP)
+    first = Parked("one", 3, "recorded", "asked by one", "f.py:1")
+    await world.store.park(run, 3, Parked("two", 3, "recorded", "asked by two", "f.py:2", (first,)))
+    parked = (await world.loaded(run)).run.parked
+    assert parked is not None
+    assert (parked.builds, parked.before) == (("two", "one"), (first,))
+    assert await world.store.take_parked("one", 10) == await world.store.take_parked("two", 10) == []
+    assert [due.run_id for due in await world.store.take_parked("three", 10)] == [run]
+
+
 async def test_h31_parked_runs_are_taken_up_by_another_build_only(world: World) -> None:
     run = await world.run(STEP)
     await world.store.park(run, 3, Parked("old", 3, "", "", ""))

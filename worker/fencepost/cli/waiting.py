@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from fencepost.cli.event_text import call_text, event_json, failure_text, record_of
 from fencepost.cli.failures import traceback_lines
 from fencepost.cli.output import iso, moment, span
@@ -90,14 +92,19 @@ def _parked(parked: Parked) -> Wait:
         "recorded": parked.recorded,
         "asked": parked.asked,
         "source": parked.source,
+        "before": [msgspec.structs.asdict(one) | {"before": []} for one in parked.before],
     }
-    more = (
-        f"the log has       {parked.recorded}",
-        f"the code asks for {parked.asked}",
-        f"at                {parked.source}",
-        "a worker of another build (--build) takes it up by itself",
-    )
-    return Wait(text, told, more)
+    more = list(_sides(parked))
+    for one in parked.before:
+        more += [f"build {one.build!r}, which has tried before, at seq {one.seq}:", *_sides(one)]
+    more.append("a worker of another build (--build) takes it up by itself")
+    return Wait(text, told, tuple(more))
+
+
+def _sides(parked: Parked) -> Iterator[str]:
+    yield f"the log has       {parked.recorded}"
+    yield f"the code asks for {parked.asked}"
+    yield f"at                {parked.source}"
 
 
 def _step(entity: str, step: StepState, retrying: Event | None, loaded: Loaded, *, full: bool) -> Wait:

@@ -63,9 +63,7 @@ class Claims:
         shell = self._shell
         since = shell.ports.monotonic()
         room = max(0, shell.slots.free)
-        claimed = await shell.queue.claim(
-            queue, CLAIM_MAX, shell.keeper.lease_ms, steps=room, code=shell.registry.fingerprint
-        )
+        claimed = await shell.queue.claim(queue, CLAIM_MAX, shell.keeper.lease_ms, steps=room, code=shell.code)
         if claimed.sweep:
             self._start(self._reconcile(queue, claimed.generation), "full reconcile")
         for delivery in claimed.deliveries:

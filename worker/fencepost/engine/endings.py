@@ -6,6 +6,8 @@ An escape hatch's event is a fact: it lands whatever the log's tail is (docs/pro
 
 from __future__ import annotations
 
+import msgspec
+
 from fencepost import errors
 from fencepost.engine.failing import note_failures
 from fencepost.engine.live import LiveRun
@@ -19,7 +21,10 @@ from fencepost.replay.fold import OpenWork
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.telemetry import note
 from fencepost_store.events import EventType, NewEvent
-from fencepost_store.protocol import Batch, CorruptLog, Loaded, Outcome, Parked
+from fencepost_store.protocol import Batch, CorruptLog, Loaded, Outcome, Parked, Run
+
+TRIED_MAX = 16
+"""Builds that are remembered to have parked one run, the newest: more than are ever deployed side by side."""
 
 
 async def fail_run(shell: Shell, live: LiveRun, owed: Owed, code: str, error_type: str, message: str) -> None:
@@ -117,6 +122,7 @@ async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence) -> boo
         recorded=divergence.recorded,
         asked=divergence.asked,
         source=divergence.source,
+        before=tried_before(live.run, shell.settings.build),
     )
     verdict = await shell.store.park(live.run_id, fence, parked)
     shell.clock.read(verdict.now)
@@ -134,6 +140,14 @@ async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence) -> boo
         source=divergence.source,
     )
     return True
+
+
+def tried_before(run: Run | None, build: str) -> tuple[Parked, ...]:
+    """What other builds have made of the log that this build cannot go on with either, the newest first."""
+    if run is None or run.parked is None:
+        return ()
+    found = (msgspec.structs.replace(run.parked, before=()), *run.parked.before)
+    return tuple(one for one in found if one.build != build)[:TRIED_MAX]
 
 
 async def _tail(shell: Shell, live: LiveRun) -> int | None:
@@ -158,6 +172,7 @@ async def park_corrupt(shell: Shell, live: LiveRun, corrupt: CorruptLog) -> None
     if row is None or row.status.ended:
         return
     live.run = row
-    found = Parked(shell.settings.build, row.last_seq, str(corrupt), "a dense log", "the store")
+    before = tried_before(row, shell.settings.build)
+    found = Parked(shell.settings.build, row.last_seq, str(corrupt), "a dense log", "the store", before)
     await shell.store.park(live.run_id, row.fence, found)
     note("log_corrupt", run=live.run_id, error=str(corrupt))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from fencepost.authoring.fingerprint import joined_fingerprint
 from fencepost.authoring.registry import Registry
 from fencepost.engine.clock import DatabaseClock
 from fencepost.engine.deadline import DeadlineRules
@@ -86,6 +87,11 @@ class Shell:
     lacks: dict[str, int] = field(default_factory=dict[str, int])
     failures: dict[str, str] = field(default_factory=dict[str, str])
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
+
+    @property
+    def code(self) -> str:
+        """Which code this is: its build, its names and signatures. What it refuses it is not given again."""
+        return joined_fingerprint([(self.settings.build, self.registry.fingerprint.encode())])
 
     @property
     def worker(self) -> str:

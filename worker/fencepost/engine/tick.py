@@ -189,6 +189,10 @@ async def _with_loaded(
     if delivery.queue != loaded.run.queue:  # the run was moved after somebody had asked for this turn
         owed.moved = True
         return Progress.quiet
+    parked = loaded.run.parked
+    if parked is not None and shell.settings.build in parked.builds:  # and no event has landed since (H136)
+        owed.lack = f"build {shell.settings.build!r} has parked it: log and code disagree"
+        return None
     starts_at = put_off(loaded.events, loaded.now)
     if starts_at is not None:
         waits = await wait_for_start(shell, live, owed, loaded, starts_at, via)

@@ -47,6 +47,6 @@ async def refuse(shell: Shell, delivery: Delivery, lack: str, name: str) -> None
         else:
             note("code_unfit", name=name, run=run_id, lack=lack, count=count)
     try:
-        await shell.queue.refuse(delivery, shell.registry.fingerprint, lack)
+        await shell.queue.refuse(delivery, shell.code, lack)
     except QueueTrouble as trouble:
         note("release_failed", key=delivery.key, error=str(trouble))
