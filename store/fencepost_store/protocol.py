@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from fencepost_store.events import Event, Handover, NewEvent
+from fencepost_store.parked import Parked as Parked
 from fencepost_store.pruning import Pruning
 from fencepost_store.streams import Streams
 from fencepost_store.taken import Taken
@@ -45,24 +46,6 @@ class RunStatus(enum.IntEnum):
     def ended(self) -> bool:
         """True if nothing can follow in the log."""
         return self >= RunStatus.completed
-
-
-class Parked(msgspec.Struct, frozen=True):
-    """Why a run is parked: by which build, at which seq, and both sides in words. ``before``: what other builds have
-    made of the same log, the newest first; they are not asked again until an event lands.
-    """
-
-    build: str
-    seq: int
-    recorded: str
-    asked: str
-    source: str
-    before: tuple[Parked, ...] = ()
-
-    @property
-    def builds(self) -> tuple[str, ...]:
-        """Every build that has tried."""
-        return self.build, *(one.build for one in self.before)
 
 
 class Run(msgspec.Struct, frozen=True):
