@@ -27,7 +27,7 @@ IDS = (
     *(f"H{n}" for n in range(163, 167)),
     *(f"H{n}" for n in range(155, 157)),
     *(f"H{n}" for n in range(141, 144)),
-    *(f"H{n}" for n in range(173, 176)),
+    *(f"H{n}" for n in range(173, 178)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

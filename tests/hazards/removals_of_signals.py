@@ -1,4 +1,4 @@
-"""Guards of signals: what becomes of those that were accepted."""
+"""Guards of signals, and of what durations count from."""
 
 # pyright: reportPrivateUsage=false, reportUnknownLambdaType=false
 
@@ -11,10 +11,13 @@ from tests.hazards.registry import removal, without_sql
 
 from fencepost.engine import advance
 from fencepost.replay import facts
+from fencepost.replay.asking import AskingFace
+from fencepost.replay.loop import WorkflowLoop
 from fencepost_store import tables
 
 HANDOVER = "engine/test_hazards_handover.py"
 STORE = "store/test_handover.py"
+DURATIONS = "engine/test_hazards_durations.py"
 
 
 @removal(
@@ -78,3 +81,32 @@ def tokens_are_free_in_between(patch: pytest.MonkeyPatch) -> None:
             self.tokens.pop(hook.token, None)
 
     patch.setattr(tables.Tables, "_hand_over", without_tokens)
+
+
+@removal(
+    "H176",
+    guard="a duration counts from the clock that came with the turn",
+    tests=[
+        f"{DURATIONS}::test_h176_a_timeout_around_the_first_step_does_not_fire_when_the_outage_is_over",
+        f"{DURATIONS}::test_h176_a_duration_in_the_first_turn_is_not_used_up_by_the_time_before_it",
+    ],
+)
+def durations_count_from_the_event(patch: pytest.MonkeyPatch) -> None:
+    """A wait is due workflow time plus its delay."""
+    patch.setattr(AskingFace, "turn_time", AskingFace.time)
+
+
+@removal(
+    "H177",
+    guard="an instant is told apart from a duration",
+    tests=[f"{DURATIONS}::test_h177_an_instant_stays_what_it_is"],
+)
+def instants_are_moved(patch: pytest.MonkeyPatch) -> None:
+    """Every deadline counts from the turn that arms it."""
+    real = WorkflowLoop.call_at
+
+    def call_at(self: Any, when: float, *args: Any, **options: Any) -> Any:
+        self._deadlines.add(when)
+        return real(self, when, *args, **options)
+
+    patch.setattr(WorkflowLoop, "call_at", call_at)

@@ -36,6 +36,14 @@ DISRUPTIVE = frozenset(
 )
 """What may make a body run again: its process, its lease or the connection to its log was lost."""
 
+SLOW = frozenset(
+    {"freeze", "slow", "late", "rows", "slow_server", "cut", "outage", "rollback", "rollout", "lost", "crash"}
+)
+"""What may lie between a turn's look at the clock and its append."""
+
+SHORTENED_MAX = 2_000_000
+"""Microseconds that a turn may take, when nothing of that is wrong: a wait counts from its beginning."""
+
 TURNS_BASE, TURNS_PER_EVENT, TURNS_PER_SECOND = 40, 4, 0.5
 """Loads of one run's log beyond which somebody spins."""
 
@@ -101,6 +109,8 @@ def _judge_run(record: Record, index: int, run: Run, log: Sequence[Event]) -> Ge
         if values_of(record.attributes[index]) != plain.attributes_landed:
             yield f"attributes: {record.attributes[index]} are kept, the log says {plain.attributes_landed}"
         yield from _outcome(plan, record.programs[index][0], run, log, plain)
+        if plain.shortened > SHORTENED_MAX and not any(record.hits.get(kind) for kind in SLOW):
+            yield f"time: a wait is {plain.shortened / 1e6:.3f} s shorter than what was asked for"
     except Illegal as illegal:
         yield f"decision: {illegal}"
     except KeyError as missing:

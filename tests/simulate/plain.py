@@ -62,6 +62,8 @@ class Plain:
         self._children: dict[Key, Call] = {}
         self._calls: dict[str, Call] = {}
         self._waits: dict[str, SimHandle] = {}
+        self._dues: dict[str, int] = {}
+        self.shortened = 0  # by how much, microseconds, a wait may have been shorter than what was asked for
         self._hooks: list[Hook] = []
         self._by_entity: dict[str, Hook] = {}
         self._news: deque[tuple[Hook, Event]] = deque()
@@ -263,11 +265,16 @@ class Plain:
         self.loop.rest()
 
     def _wait_created(self, event: Event) -> None:
+        # A duration counts from the turn that asked: its clock is between the event that woke the code and the append.
         known = set(map(id, self._waits.values()))
+        due = event.due or 0
         for timer in self.loop.timers:
-            near = abs(round(timer.when() * 1e6) - (event.due or 0)) <= TOLERANCE
-            if near and id(timer) not in known and not timer.cancelled():
+            moved = due - round(timer.when() * 1e6)
+            lag = event.at - round(timer.armed_at * 1e6)
+            if -TOLERANCE <= moved <= max(0, lag) + TOLERANCE and id(timer) not in known and not timer.cancelled():
                 self._waits[event.entity] = timer
+                self._dues[event.entity] = due
+                self.shortened = max(self.shortened, lag - moved)
                 return
         raise Illegal(f"no wait until {event.due} was asked for, but {self.outstanding()}")
 
@@ -275,7 +282,7 @@ class Plain:
         timer = self._waits[event.entity]
         if timer.cancelled() or self.ended:
             raise Illegal("nobody waits for it any more")
-        due = round(timer.when() * 1e6)
+        due = self._dues[event.entity]
         if event.at < due - TOLERANCE:
             raise Illegal(f"{due - event.at} us before it was due")
         self._advance(max(event.at, due), timer.when())

@@ -26,6 +26,7 @@ class Loop(SimLoop):
         self._left = False
 
     def _arm(self, timer: SimHandle) -> SimHandle:
+        timer.armed_at = self.now
         if timer.at <= self.now:
             self._make_ready(self.server, timer)
         else:

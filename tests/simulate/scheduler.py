@@ -56,13 +56,15 @@ PROC: contextvars.ContextVar[Proc] = contextvars.ContextVar("simulated_process")
 
 
 class SimHandle(msgspec.Struct, eq=False):
-    """What asyncio asks of a handle, and of a timer's, which is due at ``at``. A struct: one is made per callback."""
+    """What asyncio asks of a handle, and of a timer's, which is due at ``at`` and was set at
+    ``armed_at``. A struct: one is made per callback."""
 
     callback: Callable[..., Any]
     args: tuple[Any, ...]
     context: contextvars.Context
     at: float = 0.0
     dropped: bool = False
+    armed_at: float = 0.0
 
     def cancel(self) -> None:
         """As asyncio.Handle."""

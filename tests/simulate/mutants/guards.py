@@ -31,6 +31,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
         "late_payloads_are_nobodys",
         "what_goes_over_is_out_of_order",
     ),
+    "durations count from the turn": ("durations_count_from_the_event",),
     "sorted locks": ("tokens_are_locked_in_the_order_of_asking",),
     "the dirty mark": ("the_dirty_mark", "the_script_keeps_no_dirty_mark"),
     "settle last": ("settle_before_append",),

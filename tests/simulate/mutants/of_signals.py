@@ -1,4 +1,4 @@
-"""Guards of what becomes of signals when a run goes on as another."""
+"""Guards of what becomes of signals when a run goes on as another, and of what durations count from."""
 
 # Mutants reach where no caller does.
 # pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
@@ -12,6 +12,7 @@ from tests.simulate.mutants.switches import Patch, mutant
 
 from fencepost.engine import advance
 from fencepost.replay import facts
+from fencepost.replay.asking import AskingFace
 from fencepost_store.tables import Tables
 
 HANDOVER = "engine/test_hazards_handover.py"
@@ -27,6 +28,12 @@ def nothing_goes_over(patch: Patch) -> None:
 def late_payloads_are_nobodys(patch: Patch) -> None:
     """H174: what comes after the code's end, and before the run's, is passed over."""
     patch.set(facts, "late", lambda run, ask, event: None)
+
+
+@mutant("engine/test_hazards_durations.py::test_h176_timers_of_one_turn_keep_their_order")
+def durations_count_from_the_event(patch: Patch) -> None:
+    """H176: a wait is due workflow time plus its delay, so an outage uses it up."""
+    patch.set(AskingFace, "turn_time", AskingFace.time)
 
 
 @mutant("store/test_handover.py::test_h173_the_run_that_goes_on_begins_with_hooks_and_payloads_in_order[memory]")

@@ -13,7 +13,8 @@ from fencepost.replay import interface
 async def sleep(delay: float | timedelta | datetime) -> None:
     """Sleep for seconds, for a timedelta, or until an aware datetime.
 
-    In a workflow the sleep is durable and costs nothing while it lasts.
+    In a workflow the sleep is durable and costs nothing while it lasts. A duration counts from the turn that asks, by
+    the database's clock, so an outage before it does not use it up; an instant stays what it is.
 
     A delay of zero or less, or an instant in the past, returns after giving others a turn. Raises ValueError for a
     naive datetime or a delay that is not finite.
@@ -21,11 +22,30 @@ async def sleep(delay: float | timedelta | datetime) -> None:
     if isinstance(delay, datetime):
         if delay.tzinfo is None:
             raise ValueError(f"sleep({delay!r}): the datetime has no time zone; use datetime.now(UTC) and the like")
+        asking = interface.current()
+        if asking is not None:
+            await _until(asking, delay)
+            return
         delay = delay - now()
     seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
     if seconds != seconds or seconds == float("inf"):
         raise ValueError(f"sleep({delay!r}): the delay must be finite; to wait without an end, await a hook")
     await asyncio.sleep(max(0.0, seconds))
+
+
+async def _until(asking: interface.Asking, instant: datetime) -> None:
+    due = (instant - _EPOCH) // timedelta(microseconds=1)
+    if due <= asking.time():
+        await asyncio.sleep(0)
+        return
+    future, timer = asking.alarm(due)
+    try:
+        await future
+    finally:
+        timer.cancel()
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def now() -> datetime:

@@ -94,7 +94,7 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
     instance = live.instance
     if instance is None or any(done.event.entity not in instance.work.steps for done in dones):
         return False
-    now = shell.clock.now()
+    now = instance.clock = shell.clock.now()
     try:
         with shell.guard.turn(live.run_id):
             for done in dones:

@@ -58,6 +58,7 @@ async def rehearse(shell: Shell, live: LiveRun, instance: Instance, via: Append 
         return
     again = Instance(live.run_id, program, queue=loaded.run.queue)
     again.rehearsing = True
+    again.clock = instance.clock  # the due times of what this turn asks for count from it
     with shell.guard.turn(live.run_id):
         try:
             _compare(again, log, pending)

@@ -230,6 +230,7 @@ async def _replay(
 ) -> Progress:
     instance = live.instance
     assert instance is not None
+    instance.clock = loaded.now
     with shell.guard.turn(live.run_id):
         instance.deliver(loaded.events)
         time_out(live, owed, delivery.token, loaded.now, shell.log.limits.payload_bytes_max)

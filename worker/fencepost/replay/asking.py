@@ -44,7 +44,8 @@ class AskingFace(Asking):
     logs would be repetitions. ``rehearsing``: all of it is. ``begun``: False for a run that was cancelled before its
     start. ``settles``: its run_started is to say what the starter has left to this code. ``backlog``: payloads that
     hooks have received and the code has not taken; ``held``: those for tokens that the run has inherited and has not
-    opened. ``unborn``: tokens of hooks that were taken back before they were in the log."""
+    opened. ``unborn``: tokens of hooks that were taken back before they were in the log. ``clock``: the
+    database clock that came with the turn, microseconds; 0 in a replay without one."""
 
     def __init__(self, run_id: str, program: Program, drain_limit: int) -> None:
         self.replaying: bool = False
@@ -53,6 +54,7 @@ class AskingFace(Asking):
         self._run_id = run_id
         self._program = program
         self._now = 0
+        self.clock: int = 0
         self._secret = b""
         self._evicting = False
         self._refusals = 0
@@ -109,6 +111,17 @@ class AskingFace(Asking):
     def path(self) -> TaskPath:
         """Where ids are counted outside any task: the run's own path."""
         return self._path
+
+    def turn_time(self) -> int:
+        """From when on a duration counts that the code asks for now, microseconds: the database clock of the turn. The
+        event that woke the code may be older, by an outage. A replay does not know the clock of earlier turns, and need
+        not: the log has the due times of what they asked for."""
+        return max(self._now, self.clock)
+
+    def alarm(self, due: int) -> tuple[asyncio.Future[None], asyncio.TimerHandle]:
+        """A future that resolves at an instant, and its timer."""
+        future: asyncio.Future[None] = self.loop.create_future()
+        return future, self.loop.wake_at(due, future)
 
     def new_id(self, name: str) -> str:
         """The next entity id for ``name`` in the running task."""

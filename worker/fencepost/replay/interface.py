@@ -186,6 +186,10 @@ class Asking(Protocol):
         """Workflow time: ``at`` of the last delivered event, microseconds since the epoch, never going back."""
         ...
 
+    def alarm(self, due: int) -> tuple[asyncio.Future[None], asyncio.TimerHandle]:
+        """A future that resolves at an instant of the database clock (microseconds), and the timer behind it."""
+        ...
+
     def new_id(self, name: str) -> str:
         """The next entity id for ``name`` in the running task: task path, name, counter within that pair, such as
         ``charge#1`` or ``ship_parcel#2/charge#1``.

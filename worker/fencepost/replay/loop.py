@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from asyncio import events
+from asyncio import events, futures
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 
 from fencepost.replay.asyncgens import AsyncGenerators, CollectorPause
 from fencepost.replay.budget import TurnGuard, seated
@@ -31,7 +31,7 @@ from fencepost.replay.tasks import (
     cancels_as_ours,
     context_of,
 )
-from fencepost.replay.timers import WorkflowTimer, due_after, due_at
+from fencepost.replay.timers import DUE_MAX, LoopTime, WorkflowTimer, due_after, due_at
 
 if TYPE_CHECKING:
     from fencepost.replay.asking import AskingFace
@@ -83,6 +83,7 @@ class WorkflowLoop(Refusals):
         self.fencepost_instance = instance
         self.hashes: HashSeries = HashSeries(instance.run_id)
         self.seconds: float = 0.0  # workflow time as loop.time() shows it, never below a timer that has fired
+        self._deadlines: set[float] = set()  # that count from this drain's time
         self.entered: bool = False
         self._drain_limit = drain_limit
         self._ready: deque[ReadyHandle | WorkflowTimer] = deque()
@@ -144,6 +145,8 @@ class WorkflowLoop(Refusals):
         """Run callbacks until none is ready. Raises ReplayLimit; exceptions of plain callbacks go to the exception
         handler."""
         self._drains += 1
+        if self._deadlines:
+            self._deadlines.clear()
         if self._drains % PROGRESS_EVENTS == 0 and self._guard is not None:
             self._guard.progress()
         ready = self._ready
@@ -257,7 +260,7 @@ class WorkflowLoop(Refusals):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = WorkflowTimer(self.seconds + delay, callback, args, self, context)
-        return self._arm(timer, due_after(self.fencepost_instance.time(), delay), delay <= 0)
+        return self._arm(timer, due_after(self.fencepost_instance.turn_time(), delay), delay <= 0)
 
     def call_at(
         self,
@@ -267,7 +270,16 @@ class WorkflowLoop(Refusals):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = WorkflowTimer(when, callback, args, self, context)
-        return self._arm(timer, due_at(when), when <= self.seconds)
+        due = due_at(when)
+        if due is not None and when in self._deadlines:
+            due = min(due + self.fencepost_instance.turn_time() - self.fencepost_instance.time(), DUE_MAX)
+        return self._arm(timer, due, when <= self.seconds)
+
+    def wake_at(self, due: int, future: asyncio.Future[None]) -> asyncio.TimerHandle:
+        """Resolve the future at an instant (microseconds)."""
+        resolve = cast(Callable[..., Any], vars(futures)["_set_result_unless_cancelled"])
+        timer = WorkflowTimer(due / 1e6, resolve, (future, None), self, None)
+        return self._arm(timer, min(due, DUE_MAX), due <= self.fencepost_instance.time())
 
     def _arm(self, timer: WorkflowTimer, due: int | None, at_once: bool) -> asyncio.TimerHandle:
         self.fencepost_instance.refuse_when_closed()
@@ -287,7 +299,7 @@ class WorkflowLoop(Refusals):
             self.fencepost_instance.withdraw(handle.ask)
 
     def time(self) -> float:
-        return self.seconds
+        return LoopTime(self.seconds, self._deadlines)
 
     def create_future(self) -> asyncio.Future[Any]:
         return WorkflowFuture(loop=self)

@@ -43,6 +43,32 @@ class WorkflowTimer(asyncio.TimerHandle):
         self.ask = None
 
 
+class LoopTime(float):
+    """What ``loop.time()`` answers. A sum with a delay is a deadline that counts from here, and the loop is told of it:
+    so ``asyncio.timeout(10)`` and ``anyio.fail_after(10)``, which add and call ``call_at``, are told apart from a
+    deadline that stands for an instant. The sum itself is a plain float.
+    """
+
+    __slots__ = ("_deadlines",)
+    _deadlines: set[float]
+
+    def __new__(cls, seconds: float, deadlines: set[float]) -> LoopTime:
+        made = super().__new__(cls, seconds)
+        made._deadlines = deadlines
+        return made
+
+    def __add__(self, delay: float, /) -> float:
+        deadline = float.__add__(self, delay)
+        if isinstance(deadline, float):  # or NotImplemented
+            self._deadlines.add(deadline)
+        return deadline
+
+    __radd__ = __add__
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        return float, (float(self),)
+
+
 def due_after(now: int, delay: float) -> int | None:
     """``delay`` seconds after ``now`` (microseconds), rounded up; None for an infinite delay. Digits below a
     nanosecond are float noise (2.3 s is not 2,300,001 us)."""
