@@ -19,7 +19,7 @@ from fencepost.replay.limits import CodeUnfit, Evicted
 from fencepost.replay.loop import WorkflowLoop
 from fencepost.replay.patches import PREFIX, Patches
 from fencepost.replay.tasks import StepFuture
-from fencepost.replay.timers import PAYLOADS, WorkflowTimer, name_of
+from fencepost.replay.timers import DUE_MAX, PAYLOADS, WorkflowTimer, name_of
 from fencepost.telemetry import note
 from fencepost_store import attributes
 from fencepost_store.events import EventType
@@ -121,7 +121,9 @@ class AskingFace(Asking):
     def alarm(self, due: int) -> tuple[asyncio.Future[None], asyncio.TimerHandle]:
         """A future that resolves at an instant, and its timer."""
         future: asyncio.Future[None] = self.loop.create_future()
-        return future, self.loop.wake_at(due, future)
+        resolve = cast(Callable[..., Any], vars(futures)["_set_result_unless_cancelled"])
+        timer = WorkflowTimer(due / 1e6, resolve, (future, None), self.loop, None)
+        return future, self.loop.arm(timer, min(due, DUE_MAX), due <= self._now)
 
     def new_id(self, name: str) -> str:
         """The next entity id for ``name`` in the running task."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from asyncio import events, futures
+from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from fencepost.replay.asyncgens import AsyncGenerators, CollectorPause
 from fencepost.replay.budget import TurnGuard, seated
@@ -260,7 +260,7 @@ class WorkflowLoop(Refusals):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         timer = WorkflowTimer(self.seconds + delay, callback, args, self, context)
-        return self._arm(timer, due_after(self.fencepost_instance.turn_time(), delay), delay <= 0)
+        return self.arm(timer, due_after(self.fencepost_instance.turn_time(), delay), delay <= 0)
 
     def call_at(
         self,
@@ -273,15 +273,9 @@ class WorkflowLoop(Refusals):
         due = due_at(when)
         if due is not None and when in self._deadlines:
             due = min(due + self.fencepost_instance.turn_time() - self.fencepost_instance.time(), DUE_MAX)
-        return self._arm(timer, due, when <= self.seconds)
+        return self.arm(timer, due, when <= self.seconds)
 
-    def wake_at(self, due: int, future: asyncio.Future[None]) -> asyncio.TimerHandle:
-        """Resolve the future at an instant (microseconds)."""
-        resolve = cast(Callable[..., Any], vars(futures)["_set_result_unless_cancelled"])
-        timer = WorkflowTimer(due / 1e6, resolve, (future, None), self, None)
-        return self._arm(timer, min(due, DUE_MAX), due <= self.fencepost_instance.time())
-
-    def _arm(self, timer: WorkflowTimer, due: int | None, at_once: bool) -> asyncio.TimerHandle:
+    def arm(self, timer: WorkflowTimer, due: int | None, at_once: bool) -> asyncio.TimerHandle:
         self.fencepost_instance.refuse_when_closed()
         if at_once:
             self._ready.append(timer)
