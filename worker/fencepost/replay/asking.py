@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from asyncio import futures
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, cast
 
 from fencepost.attributes import check_count
 from fencepost.records import ChildCancelRequested, ChildCreated, pack
