@@ -196,11 +196,11 @@ def test_a_class_that_is_not_loaded_becomes_step_failed_with_all_that_is_known()
 
 @pytest.mark.parametrize(
     "error",
-    [Picky(only="x"), SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration(1), GeneratorExit()],
+    [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration(1), GeneratorExit()],
     ids=lambda error: type(error).__name__,
 )
 def test_what_cannot_or_must_not_be_raised_again_becomes_step_failed(error: BaseException) -> None:
-    """Classes that refuse their args, and exceptions that would act on the loop or end the process."""
+    """Exceptions that would act on the loop or end the process."""
     again = through(error)
     assert type(again) is errors.StepFailed
     assert again.type.endswith(type(error).__qualname__)

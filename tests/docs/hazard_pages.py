@@ -28,6 +28,8 @@ IDS = (
     *(f"H{n}" for n in range(155, 157)),
     *(f"H{n}" for n in range(141, 144)),
     *(f"H{n}" for n in range(173, 178)),
+    *(f"H{n}" for n in range(173, 176)),
+    *(f"H{n}" for n in range(169, 171)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from tests.hazards.registry import removal
 
-from fencepost import errors, failure, log
+from fencepost import errors, failure, failure_reading, failure_writing, log
 from fencepost.authoring import retry
 from fencepost.engine import bodies, handback, hotpath, steps
 from fencepost.engine.bodies import Attempt
@@ -89,13 +89,45 @@ def trouble_fails_the_step(patch: pytest.MonkeyPatch) -> None:
 ])  # fmt: skip
 def only_the_message_survives(patch: pytest.MonkeyPatch) -> None:
     """Class and text."""
-    real = failure._Writer.write
+    real = failure_writing.Writer.write
 
     def write(self: Any, *args: Any) -> Failure:
         record = real(self, *args)
         return msgspec.structs.replace(record, cause=None, context=None, args=None, attributes={}, traceback="")
 
-    patch.setattr(failure._Writer, "write", write)
+    patch.setattr(failure_writing.Writer, "write", write)
+
+
+CLASSES = "authoring/test_failure_classes.py"
+
+
+@removal("H169", guard="what cannot be made again is stood in for by a subclass of it", tests=[
+    f"{CLASSES}::test_h169_what_cannot_be_made_again_is_caught_by_its_class_and_says_what_was_recorded",
+    f"{CLASSES}::test_h169_a_class_that_is_not_here_is_caught_by_its_base",
+])  # fmt: skip
+def no_standins(patch: pytest.MonkeyPatch) -> None:
+    """StepFailed, or an instance whose str() raises."""
+
+    def none(*args: object) -> None:
+        return None
+
+    patch.setattr(failure_reading, "standin_for", none)
+    patch.setattr(failure_reading, "standin_below", none)
+
+
+@removal("H170", guard="what is met twice is referred to", tests=[
+    "authoring/test_failure_groups.py::test_h170_the_body_s_own_error_stays_a_member_of_its_group",
+    "authoring/test_failure_groups.py::test_h170_what_was_one_object_is_one_again",
+])  # fmt: skip
+def seen_once(patch: pytest.MonkeyPatch) -> None:
+    """What was written is left out where it comes again."""
+    real = failure_writing.Writer._next
+
+    def next_(self: Any, exc: BaseException | None, depth: int) -> Failure | None:
+        found = real(self, exc, depth)
+        return None if found is not None and found.ref else found
+
+    patch.setattr(failure_writing.Writer, "_next", next_)
 
 
 @removal("H84", guard="limits are checked before the append", tests=[

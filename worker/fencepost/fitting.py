@@ -47,18 +47,19 @@ def fit_failure(error: Failure, bound: int, packed: Callable[[Failure], bytes]) 
         data = packed(_sealed(noted) if seals else noted)
         if len(data) <= bound:
             return data
-    return packed(_with(_bare(error), type=error.type[:TYPE_CHARS_MAX], message=LAST_WORDS))
+    return packed(_with(_bare(error), type=error.type[:TYPE_CHARS_MAX], message=LAST_WORDS, bases=()))
 
 
 def _ever_shorter(error: Failure) -> Iterator[tuple[Failure, list[str]]]:
     gone: list[str] = []
-    if error.cause is not None or error.context is not None or error.exceptions:
+    if error.cause is not None or error.context is not None or error.exceptions or error.held:
         gone.append("what the causes carried")
         error = _with(
             error,
             cause=_slight(error.cause),
             context=_slight(error.context),
             exceptions=tuple(_bare(member) for member in error.exceptions),
+            held={name: _bare(one) for name, one in error.held.items()},
         )
         yield error, gone
     for room in _CUTS[:2]:
@@ -75,7 +76,7 @@ def _ever_shorter(error: Failure) -> Iterator[tuple[Failure, list[str]]]:
         yield error, gone
     if "what the causes carried" in gone:
         gone[0] = "causes"
-        error = _with(error, cause=None, context=None, exceptions=())
+        error = _with(error, cause=None, context=None, exceptions=(), held={})
         yield error, gone
     gone.append("the traceback")
     error = _with(error, traceback="", frames=error.frames[-1:])
@@ -84,7 +85,7 @@ def _ever_shorter(error: Failure) -> Iterator[tuple[Failure, list[str]]]:
         if len(error.message) > room:
             error = _with(error, message=cut(error.message, room))
             yield error, [*gone, "the message's middle"]
-    yield _with(error, message="", type=error.type[:TYPE_CHARS_MAX], frames=()), [*gone, "the message"]
+    yield _with(error, message="", type=error.type[:TYPE_CHARS_MAX], frames=(), bases=()), [*gone, "the message"]
 
 
 def _slight(error: Failure | None) -> Failure | None:
@@ -102,6 +103,9 @@ def _bare(error: Failure) -> Failure:
         retryable=error.retryable,
         retry_after=error.retry_after,
         suppress_context=error.suppress_context,
+        bases=error.bases,
+        number=error.number,
+        ref=error.ref,
     )
 
 
@@ -112,6 +116,7 @@ def _sealed(error: Failure) -> Failure:
         cause=None if error.cause is None else _sealed(error.cause),
         context=None if error.context is None else _sealed(error.context),
         exceptions=tuple(_sealed(member) for member in error.exceptions),
+        held={name: _sealed(one) for name, one in error.held.items()},
     )
 
 

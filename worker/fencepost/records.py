@@ -58,7 +58,10 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     ``attributes``: of the instance's ``__dict__`` what could be encoded, each a user value. ``exceptions``: the
     members of an exception group. ``sealed``: where values are encrypted, the user value ``[message, traceback]``; both
     are empty here then (``failure.told`` puts them back). ``frames``: those of the traceback that are the user's,
-    outermost first; they hold places and no values, so they stay readable.
+    outermost first; they hold places and no values, so they stay readable. ``bases``: the names of the class's bases.
+    ``typed``: which attributes, and whether the args, are encoded by their annotation. ``left_out``: what was not
+    recorded, in words. ``held``: attributes that are exceptions. ``number``: this one's among those of the tree (the
+    first has none), and ``ref`` the number of the one that it is, which stands elsewhere.
     """
 
     type: str
@@ -75,6 +78,12 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     exceptions: tuple[Failure, ...] = ()
     sealed: bytes | None = None
     frames: tuple[Frame, ...] = ()
+    bases: tuple[str, ...] = ()
+    typed: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    held: dict[str, Failure] = {}
+    number: int = 0
+    ref: int = 0
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):

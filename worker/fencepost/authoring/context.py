@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +13,7 @@ import msgspec
 
 from fencepost import payload
 from fencepost.authoring.stream_port import StepStreams
+from fencepost.blocks import block
 from fencepost.errors import NotInWorkflow, NotSupportedHere
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ def current_or_none() -> StepContext | None:
     return _context.get()
 
 
-@contextmanager
+@block
 def use_step_context(context: StepContext) -> Generator[StepContext]:
     """Make the context current inside the block: for executors (tests have fencepost.testing.step_context)."""
     token = _context.set(context)
@@ -140,7 +141,7 @@ def use_step_context(context: StepContext) -> Generator[StepContext]:
         _context.reset(token)
 
 
-@contextmanager
+@block
 def hide_step_context() -> Generator[None]:
     """Inside the block the engine works for itself, in a task of the body's."""
     token = _context.set(None)

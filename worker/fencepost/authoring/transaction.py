@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any
 
 from fencepost.authoring.context import current
+from fencepost.blocks import async_block
 from fencepost.errors import NotSupportedHere
 
 
-@asynccontextmanager
+@async_block
 async def transaction() -> AsyncGenerator[Any]:
     """In an ``async def`` step: an asyncpg connection to the worker's own database, in an open transaction. What is
     written through it is exactly once.

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ import anyio.to_process
 from anyio.lowlevel import RunVar
 
 from fencepost.authoring.process import prepare
+from fencepost.blocks import async_block
 from fencepost.engine.shortage import NotBegun, is_shortage, told
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ T = TypeVar("T")
 _limiter: RunVar[anyio.CapacityLimiter] = RunVar("_fencepost_processes")
 
 
-@asynccontextmanager
+@async_block
 async def process_for(module: str) -> AsyncGenerator[Callable[[Callable[[], Any]], Any]]:
     """A process that has imported the step's module, as far as that can be imported. Raises NotBegun, and
     BrokenWorkerProcess where the import ended it.

@@ -6,10 +6,10 @@ Points at which a test can end the worker: joint.begun, joint.sealed, joint.appe
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 from fencepost import errors
+from fencepost.blocks import async_block
 from fencepost.log import RunLog, only_fact
 from fencepost.telemetry import note
 from fencepost_store.driver import PostgresError
@@ -52,7 +52,7 @@ class Joining:
         self.trouble: StoreTrouble | None = None
         self.misuse: errors.TransactionMisuse | None = None
 
-    @asynccontextmanager
+    @async_block
     async def begin(self) -> AsyncGenerator[Any]:
         """See fencepost.transaction."""
         if self._joint is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 
 from fencepost import payload
 from fencepost.authoring.context import StepContext, use_step_context
+from fencepost.blocks import async_block, block
 
 
 class StepTest:
@@ -27,7 +27,7 @@ class StepTest:
         self.context.abandoned.raised = True
 
 
-@contextmanager
+@block
 def step_context(
     *,
     run_id: str = "run-1",
@@ -69,7 +69,7 @@ class _Given:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    @asynccontextmanager
+    @async_block
     async def begin(self) -> AsyncGenerator[Any]:
         """See Transactions."""
         async with self._connection.transaction():
