@@ -278,3 +278,27 @@ async def test_last_words_count(tmp_path: Path) -> None:
     assert child.failed == Failed(4, "gone")
     child.close()
     os.killpg(child.pid, signal.SIGKILL)
+
+
+async def test_h151_a_child_that_drains_unasked_is_bounded_and_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its thread still says that it is alive, and it consumes no more. The supervisor's own end is no failure then."""
+    monkeypatch.setattr(module, "HANG_SECONDS", 0.1)
+    script = f"""
+first = tries() == 1
+{DRAINS}
+ready()
+while first:
+    link.sendall(b'{{"type": "draining"}}\\n{{"type": "alive"}}\\n')
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(0.1)
+wait()
+"""
+    watched = Watched(script, tmp_path, drain_seconds=0.1)
+    first = await watched.next_ready()
+    second = await watched.next_ready()
+    assert first != second
+    assert not alive(first)
+    watched.supervisor.stop()
+    assert await watched.outcome() == Outcome()

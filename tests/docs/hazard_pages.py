@@ -23,7 +23,7 @@ IDS = (
     "H186",
     *(f"H{n}" for n in range(134, 137)),
     *(f"H{n}" for n in range(139, 141)),
-    *(f"H{n}" for n in range(147, 151)),
+    *(f"H{n}" for n in range(147, 153)),
     *(f"H{n}" for n in range(163, 167)),
     *(f"H{n}" for n in range(155, 157)),
     *(f"H{n}" for n in range(141, 144)),

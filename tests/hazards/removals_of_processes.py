@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.hazards.registry import removal
 
+from fencepost.engine import forks, signals
 from fencepost.engine.alone import Seats
 from fencepost.engine.live import LiveRun, LiveRuns
 from fencepost.engine.turn_watch import TurnWatch
@@ -84,3 +85,19 @@ def refusals_have_no_end(patch: pytest.MonkeyPatch) -> None:
 def what_refuses_is_let_go_of(patch: pytest.MonkeyPatch) -> None:
     """The interpreter closes it again when it is freed."""
     patch.setattr(eviction, "_abandon", lambda stuck: ["_swallows_everything"])
+
+
+@removal("H151", guard="a fork gives the worker's signals back", tests=[
+    "engine/test_forks.py::test_h151_a_fork_has_no_handlers_and_wakes_no_loop",
+])  # fmt: skip
+def forks_keep_signals(patch: pytest.MonkeyPatch) -> None:
+    """As the interpreter leaves them."""
+    patch.setattr(forks, "HANDLED", ())
+
+
+@removal("H152", guard="the second signal counts after a pause", tests=[
+    "cli/test_worker_surroundings.py::test_h152_a_second_signal_counts_after_a_pause",
+])  # fmt: skip
+def every_second_signal_counts(patch: pytest.MonkeyPatch) -> None:
+    """However soon."""
+    patch.setattr(signals, "AGAIN_SECONDS", 0.0)

@@ -7,6 +7,7 @@ errors are those of ``fencepost.Client``.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -124,11 +125,13 @@ class Client:
             config, database_url=database_url, redis_url=redis_url, namespace=namespace, config_file=config_file
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Client:
         loop = asyncio.new_event_loop()
         self._loop = loop
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=loop.run_forever, name="fencepost-client", daemon=True)
         self._thread.start()
         try:
@@ -139,6 +142,9 @@ class Client:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._pid != os.getpid():  # its thread and its connections are the parent's
+            self._loop = self._thread = None
+            return
         try:
             self.call(self._client.__aexit__(*exc))
         finally:
@@ -162,6 +168,12 @@ class Client:
         if self._loop is None:
             coroutine.close()
             raise RuntimeError("the client is not open: use it as `with Client() as client:`")
+        if self._pid != os.getpid():
+            coroutine.close()
+            raise RuntimeError(
+                f"the client was opened in process {self._pid}, before the fork that made this one ({os.getpid()}): its"
+                " thread and connections stayed there; open a client in each process, after the fork"
+            )
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     @overload

@@ -143,6 +143,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "stream_delayed": ("warning", "chunks could not be written and are sent again: run, stream, error"),
     "run_terminated": ("info", "the grace of a run's cancellation is over; the run was ended: run, reason"),
     "child_died": ("error", "a worker process ended unasked; another one takes its place: place, ended, error"),
+    "child_draining": (
+        "warning",
+        "a worker process ends although nobody told it to; it is killed if it takes longer than a drain: pid",
+    ),
     "child_killed": ("error", "a worker process did not end in time, or fell silent: pid, seconds"),
     "leases_expired": ("info", "the supervisor ended the leases of a dead process: owner, count"),
     "expire_failed": ("warning", "the queue could not be told of a death; leases run out by themselves: owner, error"),
@@ -174,6 +178,7 @@ _LOGGERS: dict[str, tuple[str, ...]] = {
     ),
     SUPERVISOR: (
         "child_died",
+        "child_draining",
         "child_killed",
         "code_changed",
         "expire_failed",

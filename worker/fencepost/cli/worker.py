@@ -43,7 +43,8 @@ def worker(
     """Run the workflows and steps of MODULE... until told to stop.
 
     SIGTERM or Ctrl-C drains: no new work is taken, running steps get --drain-seconds to end, the rest is handed back.
-    A second one ends everything at once. A worker process that dies is replaced, and its work goes on at once.
+    A second one, a second later or more, ends everything at once. A worker process that dies is replaced, and its work
+    goes on at once.
     """
     if no_supervisor:
         from fencepost.engine import hash_seed

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fencepost.authoring.context import StepContext
+from fencepost.engine.forks import end_if_forked
 from fencepost.engine.tasks import own
 from fencepost.telemetry import note
 
@@ -63,9 +64,11 @@ class BodyStopped(Exception):
 def contained(call: Callable[[], Any]) -> Ended:
     """What a call of user code came to. Never raises."""
     try:
-        return Value(call())
+        ended: Ended = Value(call())
     except BaseException as error:  # noqa: BLE001 - whatever user code raises
-        return Raised(error)
+        ended = Raised(error)
+    end_if_forked(ended.error if isinstance(ended, Raised) else None)
+    return ended
 
 
 class BodyTask:
@@ -130,6 +133,7 @@ class BodyTask:
             ended = Raised(carried.error)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises, GeneratorExit among it
             ended = Raised(error)
+        end_if_forked(ended.error if isinstance(ended, Raised) else None)
         if self._end.done():
             self._ports.lost.found(self)
         elif not self._loop.is_closed():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -15,16 +14,22 @@ from msgspec.structs import replace
 from fencepost.authoring import registry
 from fencepost.config import Config
 from fencepost.engine.faults import VARIABLE, fault_of
-from fencepost.engine.link import ParentLink, Ready
+from fencepost.engine.forks import guard_forks
+from fencepost.engine.link import Draining, ParentLink, Ready
 from fencepost.engine.loading import load_modules, project_files
 from fencepost.engine.logs import enable_loggers
 from fencepost.engine.loops import run_loop
 from fencepost.engine.ports import no_fault, real_ports
+from fencepost.engine.signals import Signals, handled
 from fencepost.engine.watchdog import feed
 from fencepost.engine.worker import Worker
 
 HANG_SECONDS = 10.0
 """What a drain may take beyond drain_seconds: handing back is a few round trips, each bounded by its own time limit."""
+
+
+EXIT_SECONDS = 5.0
+"""What a process that has handed everything back may take to end: the rest of a ``def`` body counts no more."""
 
 
 def serve(
@@ -35,12 +40,12 @@ def serve(
     parent: ParentLink | None = None,
     beside: Callable[[Config], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
-    """Run one worker until SIGTERM or SIGINT, or until the parent is gone; drain; return. Blocks. ``beside``: what is
-    served in the same loop while the worker consumes; it begins before the worker is said to be ready, and ends before
-    the worker drains.
+    """Run one worker until SIGTERM, SIGINT or SIGHUP, or until the parent is gone; drain; return. Blocks. ``beside``:
+    what is served in the same loop while the worker consumes; it begins before the worker is said to be ready, and ends
+    before the worker drains.
 
-    A second signal ends the process at once: its leases run out, or a supervisor ends them. Raises LoadError, and what
-    ``Worker`` raises for servers.
+    A second signal, a second later or more, ends the process at once: its leases run out, or a supervisor ends them.
+    Raises LoadError, and what ``Worker`` raises for servers.
     """
     load_modules(modules, registry.default)
     enable_loggers()
@@ -58,8 +63,10 @@ async def _serve(
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, stop, number)
+    signals = Signals(lambda number: stop.set(), _end_at_once)
+    for number in handled():
+        loop.add_signal_handler(number, signals, number)
+    guard_forks(loop)
     if parent is not None:
         parent.watch(lambda: _orphaned(loop, stop, config.drain_seconds))
     spec = os.environ.get(VARIABLE, "")
@@ -75,22 +82,39 @@ async def _serve(
         await asyncio.wait({stopped, broken}, return_when=asyncio.FIRST_COMPLETED)
         for task in (stopped, broken, fed):
             task.cancel()
+        if parent is not None:
+            parent.tell(Draining())
+        # A drain that was not asked for has a bound as well: what does not consume is of no use (H151).
+        bound = _end_within(config.drain_seconds + HANG_SECONDS, 1)
         if broken.done() and not broken.cancelled():
             broken.result()
+    # All is handed back. What is left are threads of bodies that were not done, and what the user's code left behind.
+    bound.cancel()
+    _end_within(EXIT_SECONDS, 0)
 
 
-def _on_signal(stop: asyncio.Event, number: int) -> None:
-    if stop.is_set():
+def _end_at_once(number: int) -> None:
+    sys.stderr.flush()
+    os._exit(128 + number)
+
+
+def _end_within(seconds: float, code: int) -> threading.Timer:
+    """End this process with ``code`` if it has not ended by then."""
+
+    def end() -> None:
+        sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(128 + number)
-    stop.set()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def _orphaned(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, drain_seconds: float) -> None:
     """In the watching thread: drain as on a signal, and end this process for certain if that hangs."""
-    timer = threading.Timer(drain_seconds + HANG_SECONDS, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
+    _end_within(drain_seconds + HANG_SECONDS, 1)
     try:
         loop.call_soon_threadsafe(stop.set)
     except RuntimeError:  # the loop is closed: this process is on its way out already

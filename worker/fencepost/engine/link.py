@@ -1,9 +1,9 @@
 """What a supervisor and a worker process say to each other: one socket pair per child, whose other end is the child's
 standard input.
 
-The parent sends one line, the order. The child answers in lines: ``Ready`` or ``Failed``, then ``Alive`` at times.
-Nothing more is said; what remains is that each end notices the other's death, by whatever death, as the end of the
-stream.
+The parent sends one line, the order. The child answers in lines: ``Ready`` or ``Failed``, then ``Alive`` at times, and
+``Draining`` when it begins to end. Nothing more is said; what remains is that each end notices the other's death, by
+whatever death, as the end of the stream.
 """
 
 from __future__ import annotations
@@ -37,13 +37,17 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     files: dict[str, int] = {}
 
 
+class Draining(msgspec.Struct, frozen=True, tag="draining"):
+    """The worker consumes no more, whatever told it so. If it has not ended soon, it never will."""
+
+
 class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """The process works: said again and again by a thread, so that code which blocks the loop does not hush it. Only a
     process that is frozen, or in which no thread gets a turn, is silent; its leases are lost by then.
     """
 
 
-Word = Ready | Failed | Alive
+Word = Ready | Failed | Draining | Alive
 PULSE_SECONDS = 3.0
 """How often a child says that it is alive: a tenth of what a supervisor puts up with."""
 _words: msgspec.json.Decoder[Word] = msgspec.json.Decoder(Word)

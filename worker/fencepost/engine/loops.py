@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Any, TypeVar, cast
 
 from fencepost.authoring.context import current_or_none
+from fencepost.engine.forks import end_if_forked
 from fencepost.engine.tasks import make_task
 from fencepost.telemetry import note
 
@@ -84,6 +85,7 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
 
 def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
     while True:
+        end_if_forked()
         try:
             return loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt) as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from fencepost.engine.hash_seed import seeded
-from fencepost.engine.link import Alive, Failed, Ready, read_word
+from fencepost.engine.link import Alive, Draining, Failed, Ready, read_word
 from fencepost.engine.watchdog import SYSTEMD
 
 LAST_WORD_SECONDS = 0.5
@@ -29,6 +29,7 @@ class ChildProcess:
         self.pid: int = process.pid
         self.ready: Ready | None = None
         self.failed: Failed | None = None
+        self.draining = asyncio.Event()
         self._process = process
         self._writer = writer
         self._spoke = asyncio.Event()
@@ -98,6 +99,9 @@ class ChildProcess:
                     continue
                 self._heard = asyncio.get_running_loop().time()
                 if isinstance(word, Alive):
+                    continue
+                if isinstance(word, Draining):
+                    self.draining.set()
                     continue
                 if isinstance(word, Ready):
                     self.ready = word

@@ -8,6 +8,7 @@ never by asking whether it is there. Its own death, by whatever cause, is the en
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,6 +17,8 @@ from typing import Any
 
 from fencepost.engine.link import Failed, Ready
 from fencepost.engine.process import ChildProcess, environment, told
+from fencepost.engine.reaping import reap
+from fencepost.engine.signals import Signals, handled
 from fencepost.engine.watchdog import feed
 from fencepost.service import notify
 from fencepost.telemetry import note
@@ -105,15 +108,19 @@ class Supervisor:
         self._outcome = Outcome()
 
     async def run(self) -> Outcome:
-        """Supervise until SIGTERM, SIGINT or SIGHUP; drain; return. A second such signal ends the children at once.
+        """Supervise until SIGTERM, SIGINT or SIGHUP; drain; return. A second such signal, a second later or more, ends
+        the children at once. As process 1 of a container it also reaps what others have left behind.
 
         Returns a failure as soon as a child cannot start and none ever could: starting others would not help.
         """
         loop = asyncio.get_running_loop()
-        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        numbers = handled()
+        signals = Signals(lambda number: self.stop(), lambda number: self.stop())
         for number in numbers:
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, signals, number)
         beside = [asyncio.create_task(feed()), asyncio.create_task(self._until_lost())]
+        if os.getpid() == 1:
+            beside.append(asyncio.create_task(reap(lambda: {child.pid for child in self._children.values()})))
         try:
             async with asyncio.TaskGroup() as group:
                 for place in range(self._processes):
@@ -207,12 +214,16 @@ class Supervisor:
         """
         ended, stop = asyncio.create_task(child.ended()), asyncio.create_task(self._stopping.wait())
         silent = asyncio.create_task(child.silent(SILENT_SECONDS))
-        waits: list[asyncio.Task[Any]] = [ended, stop, silent]
+        draining = asyncio.create_task(child.draining.wait())
+        waits: list[asyncio.Task[Any]] = [ended, stop, silent, draining]
         if self._hooks.changed is not None:
             waits.append(asyncio.create_task(self._reloaded(word)))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if ended.done() or stop.done():
+                return False
+            if draining.done():  # unasked: it has a drain's time to end, and another one takes its place (H151)
+                note("child_draining", pid=child.pid)
                 return False
             if silent.done():
                 note("child_killed", pid=child.pid, seconds=SILENT_SECONDS)
@@ -237,7 +248,8 @@ class Supervisor:
                 return await child.ended()
         except TimeoutError:
             note("child_killed", pid=child.pid, seconds=bound)
-            self._outcome = Outcome(1, f"a worker process did not end within {bound:g} s and was killed")
+            if self._stopping.is_set():
+                self._outcome = Outcome(1, f"a worker process did not end within {bound:g} s and was killed")
             child.signal(signal.SIGKILL)
             return await child.ended()
 
