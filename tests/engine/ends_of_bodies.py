@@ -121,6 +121,27 @@ def thread_body(registry: Registry, end: End) -> Case:
     return Case(flow, True, calls)
 
 
+def loop_in_a_thread(registry: Registry, end: End) -> Case:
+    """``asyncio.run`` in a ``def`` body."""
+    calls: list[int] = []
+
+    async def inner() -> None:
+        await asyncio.sleep(0)
+        end()
+
+    @step(name="ends", registry=registry, retries=2, first_delay=0.0)
+    def body() -> str:
+        calls.append(1)
+        asyncio.run(inner())
+        return "done"
+
+    @workflow(name="ending", registry=registry)
+    async def flow() -> str:
+        return await body()
+
+    return Case(flow, True, calls)
+
+
 def awaited_task(registry: Registry, end: End) -> Case:
     """A task of the body's that it awaits."""
 
@@ -291,6 +312,7 @@ PLACES: dict[str, Maker] = {
     for maker in (
         async_body,
         thread_body,
+        loop_in_a_thread,
         awaited_task,
         gathered,
         task_group,

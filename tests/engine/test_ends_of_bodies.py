@@ -12,6 +12,7 @@ from engine_world import World
 
 from fencepost import RunFailed, step, workflow
 from fencepost.engine import loops
+from fencepost.engine.body_threads import BodyThreads
 from fencepost.records import StepEnded, unpack
 from fencepost_store.events import Event, EventType
 
@@ -70,7 +71,9 @@ async def _one(place: str, end: str) -> None:
         return await innocent(n)
 
     case = PLACES[place](world.registry, raising(ENDS[end]))
-    async with world.worker("A"):
+    async with world.worker("A") as a:
+        if place == "loop_in_a_thread":
+            object.__setattr__(a.shell.ports, "run_thread", BodyThreads(a.shell.ports.lost).run)
         beside = await world.start(neighbour, 0)
         run = await world.start(case.flow)
         if case.fails:
