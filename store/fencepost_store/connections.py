@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from fencepost_store.driver import (
     CLOSE_SECONDS,
+    CONNECT_SECONDS,
     PROCESS,
     Connection,
     InterfaceError,
@@ -101,11 +102,20 @@ class Connections:
     """At most ``size`` connections to one database, each of whose statements has ``command_timeout_seconds``. Raises
     what ``trouble.translated`` makes of a driver's errors."""
 
-    def __init__(self, dsn: str, size: int, *, prepared: bool, command_timeout_seconds: float) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        size: int,
+        *,
+        prepared: bool,
+        command_timeout_seconds: float,
+        connect_seconds: float = CONNECT_SECONDS,
+    ) -> None:
         assert size >= 1, f"connections must be at least 1, not {size}"
         self.dsn = dsn
         self._prepared = prepared
         self._timeout = command_timeout_seconds
+        self._connect_seconds = connect_seconds
         self._free = asyncio.Semaphore(size)
         self._idle: list[Held] = []
         self._busy: set[Held] = set()
@@ -164,7 +174,12 @@ class Connections:
         return Held(connection, self.dsn, prepared=self._prepared)
 
     async def _connect(self, *, prepared: bool) -> Connection:
-        return await connect(self.dsn, prepared=prepared, command_timeout_seconds=self._timeout)
+        return await connect(
+            self.dsn,
+            prepared=prepared,
+            command_timeout_seconds=self._timeout,
+            connect_seconds=self._connect_seconds,
+        )
 
     def give_back(self, held: Held) -> None:
         """The other end of ``lend``. One that is unhealthy or in a transaction is thrown away."""

@@ -174,13 +174,19 @@ class Connection(Protocol):
         ...
 
 
-async def connect(dsn: str, *, prepared: bool = False, command_timeout_seconds: float | None = None) -> Connection:
+async def connect(
+    dsn: str,
+    *,
+    prepared: bool = False,
+    command_timeout_seconds: float | None = None,
+    connect_seconds: float = CONNECT_SECONDS,
+) -> Connection:
     """A connection. Raises the driver's errors as they are."""
     asyncpg: Any = importlib.import_module("asyncpg")
     connection: Connection = await asyncpg.connect(
         dsn,
         connection_class=_named(),
-        timeout=CONNECT_SECONDS,
+        timeout=connect_seconds,
         command_timeout=command_timeout_seconds,
         statement_cache_size=100 if prepared else 0,
         server_settings={"application_name": APPLICATION_NAME},

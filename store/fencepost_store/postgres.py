@@ -11,7 +11,7 @@ import msgspec
 
 from fencepost_store.admission import Unstorable, admit, admit_all, admit_run, printable
 from fencepost_store.connections import Connections, Held
-from fencepost_store.driver import Row, UniqueViolationError
+from fencepost_store.driver import CONNECT_SECONDS, Row, UniqueViolationError
 from fencepost_store.joint import Joint
 from fencepost_store.migrations import check
 from fencepost_store.postgres_pruning import PostgresPruning
@@ -56,6 +56,7 @@ async def connect(
     connections: int = 4,
     prepared_statements: bool = True,
     command_timeout_seconds: float = 30,
+    connect_timeout_seconds: float = CONNECT_SECONDS,
     joint_connections: int = 8,
 ) -> PostgresStore:
     """A store on a migrated namespace. Raises ValueError (namespace), StoreTrouble (unreachable), StoreRefused (login,
@@ -67,6 +68,7 @@ async def connect(
         connections=connections,
         prepared_statements=prepared_statements,
         command_timeout_seconds=command_timeout_seconds,
+        connect_timeout_seconds=connect_timeout_seconds,
         joint_connections=joint_connections,
     )
     try:
@@ -88,12 +90,19 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         connections: int,
         prepared_statements: bool,
         command_timeout_seconds: float,
+        connect_timeout_seconds: float,
         joint_connections: int,
     ) -> None:
         self._sql = Statements(namespace)
 
         def pool(size: int) -> Connections:
-            return Connections(dsn, size, prepared=prepared_statements, command_timeout_seconds=command_timeout_seconds)
+            return Connections(
+                dsn,
+                size,
+                prepared=prepared_statements,
+                command_timeout_seconds=command_timeout_seconds,
+                connect_seconds=connect_timeout_seconds,
+            )
 
         self._shared = pool(connections)
         self._timeout = command_timeout_seconds

@@ -3,9 +3,10 @@ wording."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -65,11 +66,14 @@ async def translating(dsn: str) -> AsyncGenerator[None]:
 
 
 def where(dsn: str) -> str:
-    """Host, user and database of a DSN, for people. Never the password."""
-    parts = urlsplit(dsn)
-    query = parse_qs(parts.query)
-    host = parts.hostname or query.get("host", ["the default host"])[0]
-    port = f":{parts.port}" if parts.port else ""
-    user = parts.username or query.get("user", ["the default user"])[0]
-    database = parts.path.lstrip("/") or query.get("database", query.get("dbname", ["the default database"]))[0]
-    return f"{host}{port} (user {user}, database {database})"
+    """Hosts, user and database of a DSN, for people. Never the password, and nothing where it may have parts of one."""
+    authority = re.split(r"[/?#]", dsn.partition("://")[2], maxsplit=1)[0]
+    account, _, hosts = authority.rpartition("@")
+    path, _, query = dsn.partition("://")[2][len(authority) :].partition("?")
+    if "@" in path + query or "#" in path + query:
+        return "an address that cannot be read"
+    given = parse_qs(query)
+    hosts = hosts or given.get("host", ["the default host"])[0]
+    user = account.partition(":")[0] or given.get("user", ["the default user"])[0]
+    database = path.lstrip("/") or given.get("database", given.get("dbname", ["the default database"]))[0]
+    return f"{hosts} (user {user}, database {database})"

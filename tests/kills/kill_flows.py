@@ -154,8 +154,10 @@ async def book(table: str, order: int, dies: bool) -> int:
 
 
 @step(first_delay=0.01)
-async def book_slowly(table: str, order: int) -> int:
-    """The same, with time to die in: before the write, behind it, behind the block."""
+async def book_slowly(table: str, order: int, begun: str) -> int:
+    """The same, with time to die in: before the write, behind it, behind the block. Tells who is at it in a file."""
+    with open(begun, "a", encoding="utf-8") as file:  # noqa: ASYNC230 - a line
+        file.write(f"{os.getpid()}\n")
     await asyncio.sleep(random.uniform(0, 0.02))
     async with transaction() as connection:
         await connection.execute(f"INSERT INTO {table} VALUES ($1, $2)", order, current().attempt)
@@ -165,9 +167,9 @@ async def book_slowly(table: str, order: int) -> int:
 
 
 @workflow
-async def booked_slowly(table: str, first: int, n: int) -> int:
+async def booked_slowly(table: str, first: int, n: int, begun: str) -> int:
     """Many transactional steps, one after the other."""
-    return sum([await book_slowly(table, order) for order in range(first, first + n)])
+    return sum([await book_slowly(table, order, begun) for order in range(first, first + n)])
 
 
 @step

@@ -13,10 +13,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
+
+from fencepost import server_urls
 
 PREFIX = "FENCEPOST_"
 FILE_NAME = "fencepost.toml"
@@ -208,31 +209,10 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
 
 
 def redacted_url(url: str) -> str:
-    """The URL without its password and without the values of its query that may hold one. What is not a URL is hidden
-    altogether.
+    """The URL without its password and the values of its options that may hold one. What cannot be read as a URL is
+    hidden altogether.
     """
-    if not url:
-        return ""
-    try:
-        parts = urlsplit(url)
-        password = parts.password
-    except ValueError:
-        return "***"
-    if not parts.scheme:
-        return "***"
-    netloc = parts.netloc
-    if password is not None or "@" in netloc:
-        account, _, host = netloc.rpartition("@")
-        user = account.partition(":")[0]
-        netloc = f"{user}:***@{host}" if password is not None else f"{user}@{host}"
-    pairs = [part.partition("=") for part in parts.query.split("&")] if parts.query else []
-    # Put together by hand: urlunsplit drops the slashes of unix:///path, whose netloc is empty.
-    query = "&".join(f"{key}={'***' if _secret(key) else value}" if equals else key for key, equals, value in pairs)
-    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"
-
-
-def _secret(key: str) -> bool:
-    return any(word in key.lower() for word in ("pass", "secret", "token", "key"))
+    return server_urls.shown(url)
 
 
 def field_names() -> tuple[str, ...]:
@@ -320,22 +300,24 @@ def _refuse_relation(config: Config, relation: Relation, sources: dict[str, str]
     raise ConfigError(f"{told(relation.field)} does not go with {told(relation.other)}: it {relation.because}")
 
 
-SCHEMES: dict[str, tuple[str, ...]] = {
-    "database_url": ("postgresql", "postgres"),
-    "redis_url": ("redis", "rediss", "unix", "valkey", "valkeys"),
-}
+SERVERS: dict[str, server_urls.Kind] = {"database_url": "postgres", "redis_url": "redis"}
+
+
+def server_url(config: Config, name: str, source: str = "") -> server_urls.ServerUrl:
+    """The setting of that name, taken apart. Raises ConfigError, which shows nothing of what cannot be read."""
+    try:
+        return server_urls.read(getattr(config, name), SERVERS[name])
+    except server_urls.UrlError as error:
+        problem = f"{source + ': ' if source else ''}{name}: {error}"
+    raise ConfigError(problem)  # out here: the traceback of a reader's error may show what it has read
 
 
 def _check_servers(config: Config, sources: dict[str, str]) -> None:
-    for name, schemes in SCHEMES.items():
-        url: str = getattr(config, name)
-        if url and url.partition("://")[0] not in schemes:
-            raise ConfigError(
-                f"{sources[name]}: {name} = {redacted_url(url)!r}: expected a URL that begins with "
-                + " or ".join(f"{scheme}://" for scheme in schemes)
-            )
+    for name in SERVERS:
+        if getattr(config, name):
+            server_url(config, name, sources[name])
     if config.env == "production":
-        missing = [name for name in SCHEMES if not getattr(config, name)]
+        missing = [name for name in SERVERS if not getattr(config, name)]
         if missing:
             wanted = " and ".join(PREFIX + name.upper() for name in missing)
             raise ConfigError(

@@ -7,7 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fencepost.config import Config, ConfigError
+from fencepost.config import Config, ConfigError, server_url
+from fencepost.telemetry import note
 
 if TYPE_CHECKING:
     from fencepost_queue.valkey import ValkeyQueue
@@ -42,6 +43,21 @@ def with_servers(config: Config, state_dir: Path | None = None) -> Config:
     )
 
 
+_noted: set[tuple[str, str]] = set()
+
+
+def driver_url(config: Config, name: str) -> str:
+    """What the driver is given for ``database_url`` or ``redis_url``. What is ignored of it is logged once per process.
+    Raises ConfigError.
+    """
+    found = server_url(config, name)
+    for told in found.notes:
+        if (name, told) not in _noted:
+            _noted.add((name, told))
+            note("url_option_ignored", setting=name, reason=told)
+    return found.driver
+
+
 async def open_store(config: Config) -> PostgresStore:
     """Connect and check the schema. Raises StoreTrouble (StoreRefused for a wrong password), SchemaMismatch,
     ServerTooOld, WrongIsolation.
@@ -49,11 +65,12 @@ async def open_store(config: Config) -> PostgresStore:
     from fencepost_store import postgres
 
     return await postgres.connect(
-        config.database_url,
+        driver_url(config, "database_url"),
         config.namespace,
         connections=config.store_connections,
         prepared_statements=config.prepared_statements,
         command_timeout_seconds=config.call_timeout_seconds,
+        connect_timeout_seconds=config.connect_timeout_seconds,
         joint_connections=config.transaction_connections,
     )
 
@@ -63,7 +80,7 @@ async def open_inspection(config: Config) -> Inspection:
     from fencepost_store import inspection
 
     return await inspection.connect(
-        config.database_url,
+        driver_url(config, "database_url"),
         config.namespace,
         prepared=config.prepared_statements,
         command_timeout_seconds=config.call_timeout_seconds,
@@ -77,7 +94,7 @@ async def open_queue(config: Config, owner: str | None = None) -> ValkeyQueue:
     from fencepost_queue import valkey
 
     return await valkey.connect(
-        config.redis_url,
+        driver_url(config, "redis_url"),
         config.namespace,
         owner=owner,
         shards=config.shards,

@@ -63,6 +63,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "a turn lost its fence, for something else landed first; a new turn sees it: run, fence",
     ),
     "turn_walked_away": ("warning", "the lease may have run out before the append: run"),
+    "url_option_ignored": ("warning", "an option of a server's URL changes nothing: setting, reason"),
     "server_trouble": (
         "warning",
         "a server could not be reached or understood; the message is released: key, error, delay_ms",

@@ -40,8 +40,13 @@ def show(session: Session, changed: bool, as_json: bool) -> None:
 @click.pass_obj
 def check(session: Session, as_json: bool) -> None:
     """Say whether the configuration can be used. Connects to nothing; exit code 2 if it cannot."""
+    from fencepost.config import SERVERS, server_url
+
     found = session.config()
+    notes = [f"{name}: {told}" for name in SERVERS if getattr(found, name) for told in server_url(found, name).notes]
     if as_json:
-        emit({"ok": True, "servers_source": found.servers_source})
+        emit({"ok": True, "servers_source": found.servers_source, "notes": notes})
     else:
+        for told in notes:
+            click.echo(f"note: {told}")
         click.echo(f"ok; servers: {found.servers_source}")

@@ -31,7 +31,7 @@ def migrate(session: Session, as_json: bool) -> None:
     from fencepost_store.migrations import migrate as bring_up_to_date
 
     config = _database(session)
-    applied = asyncio.run(bring_up_to_date(config.database_url, config.namespace))
+    applied = asyncio.run(bring_up_to_date(_url(config), config.namespace))
     if as_json:
         emit({"namespace": config.namespace, "applied": applied})
     elif applied:
@@ -48,11 +48,17 @@ def check(session: Session, as_json: bool) -> None:
     from fencepost_store.migrations import check as look
 
     config = _database(session)
-    asyncio.run(look(config.database_url, config.namespace))
+    asyncio.run(look(_url(config), config.namespace))
     if as_json:
         emit({"namespace": config.namespace, "ok": True})
     else:
         click.echo(f"namespace {config.namespace}: ok")
+
+
+def _url(config: Config) -> str:
+    from fencepost.connections import driver_url
+
+    return driver_url(config, "database_url")
 
 
 def _database(session: Session) -> Config:

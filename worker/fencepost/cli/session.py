@@ -108,9 +108,7 @@ class Session:
 
 def _check_names(config: Config) -> None:
     """What Postgres and the drivers demand beyond the configuration's own bounds, said before anything is opened."""
-    from urllib.parse import urlsplit
-
-    from fencepost.config import ConfigError, redacted_url
+    from fencepost.config import ConfigError
     from fencepost.payload_keys import codecs_of
     from fencepost_store.statements import valid_namespace
 
@@ -119,11 +117,6 @@ def _check_names(config: Config) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     codecs_of(config)
-    for name, url in (("database_url", config.database_url), ("redis_url", config.redis_url)):
-        try:
-            _ = urlsplit(url).port
-        except ValueError as error:
-            raise ConfigError(f"{name} = {redacted_url(url)!r} is not a URL: {error}") from error
 
 
 def _with_servers(config: Config) -> Config:
