@@ -51,6 +51,8 @@ def answered(op: str, args: tuple[Any, ...], value: Any) -> Iterator[str]:
                     yield f"claim {kind} crashed"
                 if delivery.conflicts:
                     yield "claim conflicts"
+        case "refuse":
+            yield f"refuse {value}"
         case "release":
             yield f"release {value}"
         case "withdraw":
@@ -101,6 +103,7 @@ COMMON = frozenset(
         *("point tick.locked", "point tick.unlocked"),
         *("start put off", "stream ok", "beat kept", "details found", "point successor.started"),
         *(f"event {kind.name}" for kind in EventType if kind.name not in NOT_YET),
+        "refuse True",
         *(f"end {status.name}" for status in RunStatus if status.ended),
         *(f"node {kind}" for kind in KINDS),
     }

@@ -53,15 +53,29 @@ class Stage:
     scene: Scene
 
 
-class Code:
-    """A version of the code. ``new``: after the change."""
+LACKING = frozenset({"work", "elsewhere", "joint", "beat"})
+"""Steps that partial code does not have; of ``once`` it has one with another signature."""
 
-    def __init__(self, *, new: bool) -> None:
+
+class Code:
+    """A version of the code. ``new``: after the change. ``kind``: "partial" code has the workflows and some steps;
+    "foreign" code is another application's. ``registry``: what its workers have.
+    """
+
+    def __init__(self, *, new: bool, kind: str = "") -> None:
         self.new = new
         self.registry = Registry()
-        self.build = "new" if new else "old"
-        self.steps = _steps(self.registry)
+        self.build = kind or ("new" if new else "old")
+        self.steps = _steps(Registry() if kind else self.registry)
+        if kind == "partial":
+            for name, made in self.steps.items():
+                if name not in LACKING and name != "once":
+                    self.registry.add_step(made)
+            _narrow(self.registry)
         code = self
+        if kind == "foreign":
+            _foreign(self.registry)
+            return
 
         @workflow(registry=self.registry, name="main")
         async def main(run: int, generation: int = 0) -> Any:
@@ -73,6 +87,20 @@ class Code:
 
         self.main: Workflow[..., Any] = main
         self.sub: Workflow[..., Any] = sub
+
+
+def _narrow(registry: Registry) -> None:
+    @step(registry=registry, name="once")
+    async def once(run: int) -> Any: ...
+
+    assert once.name == "once"
+
+
+def _foreign(registry: Registry) -> None:
+    @workflow(registry=registry)
+    async def unrelated() -> None: ...
+
+    assert unrelated.name == "unrelated"
 
 
 def _steps(registry: Registry) -> dict[str, Step[..., Any]]:
@@ -166,11 +194,11 @@ class _Open:
         self._hook.close()
 
 
-_codes: dict[bool, Code] = {}
+_codes: dict[tuple[bool, str], Code] = {}
 
 
-def code(*, new: bool) -> Code:
+def code(*, new: bool, kind: str = "") -> Code:
     """A version of the code, made once."""
-    if new not in _codes:
-        _codes[new] = Code(new=new)
-    return _codes[new]
+    if (new, kind) not in _codes:
+        _codes[new, kind] = Code(new=new, kind=kind)
+    return _codes[new, kind]

@@ -31,6 +31,11 @@ HANDED_SHARE = 0.1
 """Of all plans, those whose chains of runs get signals all the time; drawn apart for the same reason."""
 
 
+SKEW_SHARE = 0.12
+"""Of all plans with more than one worker, those in which the code of one lacks something, from the beginning to the
+end; drawn apart, too."""
+
+
 def add(plan: Plan, ids: int) -> None:
     """Changes the plan in place. ``ids``: the highest id of a node so far."""
     chance = random.Random(f"extras {plan.seed}")
@@ -38,6 +43,7 @@ def add(plan: Plan, ids: int) -> None:
     if chance.random() < SHARE:
         _additions(adding)
     adding.chance = random.Random(f"joints {plan.seed}")
+    _skew(plan, random.Random(f"skew {plan.seed}"))
     if adding.chance.random() < JOINT_SHARE:
         for program in plan.programs:
             adding.joint(program)
@@ -45,6 +51,14 @@ def add(plan: Plan, ids: int) -> None:
     if adding.chance.random() < HANDED_SHARE:
         for index, program in enumerate(plan.programs):
             adding.handed(index, program)
+
+
+def _skew(plan: Plan, chance: random.Random) -> None:
+    """One worker has everything, so that every run can end."""
+    if plan.workers > 1 and chance.random() < SKEW_SHARE:
+        complete = chance.randrange(plan.workers)
+        kinds = [chance.choice(("partial", "partial", "foreign", "")) for _ in range(plan.workers)]
+        plan.skewed = ["" if index == complete else kind for index, kind in enumerate(kinds)]
 
 
 def _additions(adding: _Adding) -> None:

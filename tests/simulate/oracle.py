@@ -93,6 +93,7 @@ def _judged(record: Record) -> Generator[str]:
     yield from check_signals(record)
     yield from _bodies(record)
     yield from _bounds(record)
+    yield from _skew(record)
     yield from _spinning(record)
     yield from check_additions(record)
     if not record.overrun:
@@ -243,6 +244,15 @@ def _from_a_body(index: int, event: Event, bodies: list[Any], node: Node) -> Gen
         and node.flavour not in ("brief", "joint")
     ):
         yield f"body: {event.entity} in run {index} failed, and its body did not"
+
+
+def _skew(record: Record) -> Generator[str]:
+    """What a worker's code cannot do is no fact about a step or a run."""
+    for index, (_, log) in record.runs.items():
+        for event in log:
+            for name in (b"StepNotRegistered", b"ArgumentError", b"PayloadError"):
+                if name in event.payload and event.type in (EventType.step_failed, EventType.run_failed):
+                    yield f"skew: {event.type.name} {event.entity} of run {index} is a {name.decode()}"
 
 
 def _spinning(record: Record) -> Generator[str]:

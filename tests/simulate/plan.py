@@ -79,6 +79,7 @@ class Fault(msgspec.Struct, omit_defaults=True):
 class Plan(msgspec.Struct, omit_defaults=True):
     """See the module. ``queue_ahead``: seconds by which the queue's clock is ahead of the store's. ``skews``: of each
     worker, its clock's epoch and rate. ``old``: workers that begin with the code before the change.
+    ``skewed``: of each worker, what its code is beside the others': all of it (empty), "partial" or "foreign".
     """
 
     seed: int
@@ -96,6 +97,7 @@ class Plan(msgspec.Struct, omit_defaults=True):
     queue_ahead: float = 0.0
     skews: list[tuple[float, float]] = []
     old: int = 0
+    skewed: list[str] = []
     readers: list[Reader] = []
 
     def calm(self) -> bool:

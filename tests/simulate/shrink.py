@@ -58,6 +58,8 @@ def _candidates(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, queue_ahead=0.0)
     if plan.old:
         yield replace(plan, old=0)
+    if any(plan.skewed):
+        yield replace(plan, skewed=[])
     if plan.workers > 1 and all(fault.who != plan.workers - 1 for fault in plan.faults):
         yield replace(plan, workers=plan.workers - 1)
 

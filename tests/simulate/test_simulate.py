@@ -215,6 +215,14 @@ def test_the_oracle_sees_wrong_bodies_and_leftovers() -> None:
     assert any(what.startswith("stuck") for what in judge(replace(record, stuck=[0])))
 
 
+def test_h131_workers_that_lack_code_fail_nothing() -> None:
+    """Plans in which a worker has some of the steps, or is another application's: what it cannot do is done by others."""
+    skewed = [plan for plan in map(generate, range(400)) if any(plan.skewed)][:12]
+    records = [World(plan).play() for plan in skewed]
+    assert [judge(record) for record in records] == [[]] * 12
+    assert sum(record.branches["refuse True"] for record in records) > 20
+
+
 def test_a_calm_simulation_fails() -> None:
     """So does one that has not taken a branch of the protocol."""
     quiet = Totals(seeds=1_000, events=1_000_000)

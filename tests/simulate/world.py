@@ -172,8 +172,9 @@ class World:
         wire.hit = self.faults.hit
         wire.loaded = self._loaded
         wire.branches, wire.landed = self.branches, self.landed
-        version = code(new=new)
-        config = self.config if new else msgspec.structs.replace(self.config, build="old")
+        kind = self.plan.skewed[index] if index < len(self.plan.skewed) else ""
+        version = code(new=new or bool(kind), kind=kind)
+        config = self.config if version.new else msgspec.structs.replace(self.config, build="old")
         worker = SimWorker(
             self.servers, proc, wire, config, version, self.plan.seed * 1_000 + slot.generation * 10 + index
         )

@@ -206,3 +206,15 @@ def cancelled_is_late(patch: Patch) -> None:
         return real(ports, attempt, patience, aids, body, error)
 
     patch.set(bodies, "_raised", _raised)
+
+
+@mutant("engine/test_hazards_skew.py::test_h131_a_step_that_only_new_code_has")
+def every_step_is_started_whatever_the_code(patch: Patch) -> None:
+    """H131: a worker starts steps that its code cannot run."""
+    patch.remove("every_step_is_started")
+
+
+@mutant("queue/test_refusals.py::test_h132_what_a_code_has_refused_it_is_not_given_again")
+def refused_messages_come_back_to_the_same_code(patch: Patch) -> None:
+    """H132: a claim is given what its own code has refused."""
+    patch.remove("refused_messages_come_back")
