@@ -26,9 +26,12 @@ IDS = (
     *(f"H{n}" for n in range(147, 153)),
     *(f"H{n}" for n in range(163, 167)),
     *(f"H{n}" for n in range(155, 157)),
-    *(f"H{n}" for n in range(141, 144)),
-    *(f"H{n}" for n in range(173, 178)),
+    "H141",
+    *(f"H{n}" for n in range(157, 159)),
+    *(f"H{n}" for n in range(142, 144)),
     *(f"H{n}" for n in range(173, 176)),
+    "H144",
+    *(f"H{n}" for n in range(176, 178)),
     *(f"H{n}" for n in range(169, 171)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
