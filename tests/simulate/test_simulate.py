@@ -216,11 +216,13 @@ def test_the_oracle_sees_wrong_bodies_and_leftovers() -> None:
 
 
 def test_h131_workers_that_lack_code_fail_nothing() -> None:
-    """Plans in which a worker has some of the steps, or is another application's: what it cannot do is done by others."""
-    skewed = [plan for plan in map(generate, range(400)) if any(plan.skewed)][:12]
-    records = [World(plan).play() for plan in skewed]
-    assert [judge(record) for record in records] == [[]] * 12
-    assert sum(record.branches["refuse True"] for record in records) > 20
+    """Plans in which a worker has some of the steps, or is another application's: what it cannot do others do."""
+    refused = 0
+    for plan in [plan for plan in map(generate, range(400)) if any(plan.skewed)][:12]:
+        record = World(plan).play()
+        assert judge(record) == [], plan.seed
+        refused += record.branches["refuse True"]
+    assert refused > 20
 
 
 def test_a_calm_simulation_fails() -> None:
