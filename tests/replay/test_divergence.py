@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from replay_world import Bench, W, completed, opened, received
+from replay_world import Bench, Flow, W, completed, opened, received
 
 from fencepost import records
 from fencepost.replay.core import CHANGED_MAX
@@ -302,3 +302,32 @@ def test_a_foreign_event_after_an_anticipated_one_is_the_engines_mistake() -> No
     with pytest.raises(RuntimeError, match="was anticipated"):
         bench.land(NewEvent(EventType.cancel_requested))
     bench.live.evict()
+
+
+def test_h30_withdrawals_that_are_asked_one_after_the_other_have_no_order() -> None:
+    """The losers of a race are cancelled in the order of a set of the user's own objects: any order fits the log. What
+    follows them must still be what the log has."""
+
+    def race(order: list[int], then: str) -> Flow:
+        async def flow(w: W) -> object:
+            tasks = [asyncio.ensure_future(w.step("slow", n)) for n in range(3)]
+            await w.step("a")
+            for n in order:
+                tasks[n].cancel()
+            await w.step(then)
+            return [task.cancelled() for task in tasks]
+
+        return flow
+
+    bench = Bench(race([0, 1, 2], "then"))
+    bench.turn()
+    bench.land(completed("a#1"))
+    assert bench.turn() == [*(f"step_cancelled slow#{n}" for n in (1, 2, 3)), "step_created then#1"]
+    bench.land(completed("then#1"))
+    for order in ([2, 0, 1], [1, 2, 0], [2, 1, 0]):
+        with opened(race(order, "then")) as instance:
+            instance.deliver(bench.log.events)
+            assert instance.pending() == bench.live.pending()
+    for order, then in (([0, 1], "then"), ([0, 2, 1], "another")):
+        with opened(race(order, then)) as instance, pytest.raises(ReplayDivergence):
+            instance.deliver(bench.log.events)

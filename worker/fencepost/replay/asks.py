@@ -87,6 +87,12 @@ class Ask:
             self.owner = None
 
 
+WITHDRAWING = frozenset(
+    {EventType.step_cancelled, EventType.wait_cancelled, EventType.hook_disposed, EventType.child_abandoned}
+)
+"""Decisions by which the code gives something up."""
+
+
 class Outstanding:
     """The asks in emission order. What is withdrawn before it landed is marked dropped and skipped."""
 
@@ -111,6 +117,18 @@ class Outstanding:
     def take(self) -> None:
         """The first one has landed."""
         self._asks.popleft().landed = True
+
+    def withdrawal(self, kind: EventType, entity: str) -> Ask | None:
+        """Among the withdrawals that must land next, the one of that entity: those that are asked one after the other
+        have no order among themselves. It is first afterwards."""
+        for ask in self:
+            if ask.type not in WITHDRAWING:
+                return None
+            if ask.type is kind and ask.entity == entity:
+                self._asks.remove(ask)
+                self._asks.appendleft(ask)
+                return ask
+        return None
 
     def last(self) -> Ask | None:
         """The one that was asked last, if any."""

@@ -14,6 +14,7 @@ from asyncio import events, futures, tasks
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import anyio.from_thread
 from anyio._backends import _asyncio as anyio_asyncio
 
 from fencepost.replay.ambient_chance import draw_from_the_run
@@ -49,17 +50,29 @@ def _set(items: Iterable[Any] = ()) -> Any:
     return ordered
 
 
-def refuse_threads() -> None:
-    """anyio starts its worker threads past the loop."""
+def refuse_backend() -> None:
+    """anyio has ways past the loop: threads, portals into it, sockets that are connected at once. What is not known to
+    be harmless is refused."""
     backend = anyio_asyncio.AsyncIOBackend
-    original: Any = backend.run_sync_in_worker_thread.__func__  # type: ignore[attr-defined]  # pyright: ignore
+    for name in dir(backend):
+        if not name.startswith("_") and name not in HARMLESS:
+            original: Any = getattr(backend, name)
+            setattr(backend, name, staticmethod(_refusing_inside(original, f"anyio's {name}")))
+    replace_everywhere(
+        {anyio.from_thread.start_blocking_portal: _refusing_inside(anyio.from_thread.start_blocking_portal)}
+    )
 
-    async def run_sync_in_worker_thread(cls: Any, *args: Any, **kwargs: Any) -> Any:
-        if ours():
-            raise WorkflowRestriction("threads (anyio.to_thread)")
-        return await original(cls, *args, **kwargs)
 
-    backend.run_sync_in_worker_thread = classmethod(run_sync_in_worker_thread)  # type: ignore[method-assign, assignment]  # pyright: ignore
+HARMLESS = frozenset(
+    {
+        *("cancelled_exception_class", "checkpoint", "checkpoint_if_cancelled", "cancel_shielded_checkpoint", "sleep"),
+        *("current_time", "current_token", "current_effective_deadline", "current_default_thread_limiter"),
+        *("create_cancel_scope", "create_task_group", "create_event", "create_lock", "create_semaphore"),
+        *("create_capacity_limiter", "get_current_task", "get_running_tasks", "wait_all_tasks_blocked"),
+        *("run", "create_test_runner", "check_cancelled"),
+    }
+)
+"""What anyio's backend does by the loop and its tasks alone, or refuses by itself where a loop runs."""
 
 
 def order_awaitables() -> None:
@@ -86,11 +99,11 @@ def refuse_foreign_wakers() -> None:
     replace_everywhere({each: _refusing_inside(each) for each in (futures.wrap_future, tasks.run_coroutine_threadsafe)})
 
 
-def _refusing_inside(original: Callable[..., Any]) -> Callable[..., Any]:
+def _refusing_inside(original: Callable[..., Any], what: str = "") -> Callable[..., Any]:
     @functools.wraps(original)
     def refusing(*args: Any, **kwargs: Any) -> Any:
         if ours():
-            raise WorkflowRestriction(f"asyncio.{original.__name__}")
+            raise WorkflowRestriction(what or f"{original.__module__.partition('.')[0]}.{original.__name__}")
         return original(*args, **kwargs)
 
     return refusing
@@ -100,7 +113,7 @@ PATCHES = [
     order_awaitables,
     own_hashes,
     all_tasks_in_order,
-    refuse_threads,
+    refuse_backend,
     refuse_foreign_wakers,
     tell_workflow_time,
     draw_from_the_run,

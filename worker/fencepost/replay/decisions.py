@@ -42,7 +42,8 @@ def marker(run: Core, event: Event) -> None:
 
 
 def withdrawn(run: Core, event: Event) -> None:
-    run._expect(event)
+    if run._outstanding.withdrawal(event.type, event.entity) is None:
+        raise run._diverged(event)
     run._outstanding.take()
     run._open.pop(event.entity).finish()
 
