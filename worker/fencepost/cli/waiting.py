@@ -15,6 +15,7 @@ from fencepost.cli.output import iso, moment, span
 from fencepost.failure import opened
 from fencepost.records import ChildCreated, HookCreated, HookDisposed, RunFailed, RunStopped, StepCreated, StepEnded
 from fencepost.replay.fold import ChildState, OpenWork, StepState
+from fencepost.replay.interface import NOTHING_OPEN
 from fencepost.replay.starting import put_off
 from fencepost.tracebacks import failure_json
 from fencepost_store.events import Event, EventType
@@ -84,9 +85,11 @@ def _ended(event: Event, *, full: bool) -> Wait:
 
 
 def _parked(parked: Parked) -> Wait:
-    text = f"code that fits its log: parked at seq {parked.seq} by build {parked.build!r}"
+    vain = parked.recorded == NOTHING_OPEN
+    what = "what can never come, and for other code" if vain else "code that fits its log"
+    text = f"{what}: parked at seq {parked.seq} by build {parked.build!r}"
     told = {
-        "kind": "fitting_code",
+        "kind": "other_code" if vain else "fitting_code",
         "build": parked.build,
         "seq": parked.seq,
         "recorded": parked.recorded,

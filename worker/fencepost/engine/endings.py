@@ -108,11 +108,13 @@ async def after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> 
     owed.over = work
 
 
-async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence) -> bool:
-    """Park the run, fenced as a turn is (H105). False: a conflict, the run has moved on. The instance is dropped."""
+async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence, *, landed: bool = False) -> bool:
+    """Park the run, fenced as a turn is (H105). False: a conflict, the run has moved on. The instance is dropped.
+    ``landed``: it has seen all of the log, with what this turn has appended.
+    """
     instance = live.instance
     assert instance is not None
-    fence = await _tail(shell, live)
+    fence = instance.work.fence if landed else await _tail(shell, live)
     live.drop()
     if fence is None:
         return True

@@ -99,6 +99,8 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
         with shell.guard.turn(live.run_id):
             for done in dones:
                 instance.anticipate(msgspec.structs.replace(done.event, at=now))
+        if instance.vain() is not None:
+            return False  # the tick that follows parks the run
         progress = await advance(shell, live, owed, dones[0].delivery.token)
     except (CodeUnfit, ReplayDivergence, ReplayBudgetExceeded, ReplayLimit, LimitExceeded, Unstorable):
         return False  # the tick that follows meets the same, with the right outcome for the run

@@ -17,6 +17,7 @@ from fencepost.engine.endings import (
     fail_at_limit,
     fail_run,
     grace_over,
+    park,
     park_corrupt,
     terminate,
 )
@@ -247,7 +248,12 @@ async def _replay(
         owed.over = instance.work
         live.drop()
         return progress
-    return progress if via is not None else await _watch_stuck(shell, live, owed, loaded)
+    if via is not None:
+        return progress
+    vain = instance.vain()
+    if vain is not None:
+        return Progress.quiet if await park(shell, live, vain, landed=True) else Progress.conflict
+    return await _watch_stuck(shell, live, owed, loaded)
 
 
 async def _outcome(

@@ -25,11 +25,15 @@ from fencepost.replay.asking import EVICTING
 from fencepost.replay.asks import State
 from fencepost.replay.core import Core, Handler
 from fencepost.replay.decisions import DECISIONS, end_wait, tell
+from fencepost.replay.divergence import waiting_line
 from fencepost.replay.eviction import wind_down
 from fencepost.replay.facts import FACTS, end_step
 from fencepost.replay.glances import BEHIND_ANTICIPATED, foreseen, last_decision
-from fencepost.replay.interface import Driven
+from fencepost.replay.interface import IN_VAIN, NOTHING_OPEN, Driven, ReplayDivergence
 from fencepost_store.events import Event, EventType, NewEvent
+
+VAIN_LINES_MAX = 5
+"""Lines that are named of tasks that wait for what cannot come."""
 
 
 class Instance(Core, Driven):
@@ -48,6 +52,23 @@ class Instance(Core, Driven):
     def ending(self) -> NewEvent | None:
         """The run's end as the code has it, if it has ended."""
         return self._ending
+
+    def vain(self) -> ReplayDivergence | None:
+        """The code waits and nothing is open, so no event can ever wake it: a future that nobody sets, a lock that another
+        run holds. Says so with the lines at which it waits; None: that is not so. Only a cancellation can end it.
+        """
+        root = self._root
+        if (
+            root is None
+            or self._ending is not None
+            or self._open
+            or self._news
+            or self._outstanding.first() is not None
+        ):
+            return None
+        coros = [task.get_coro() for task in self.loop.live_tasks()]
+        lines = dict.fromkeys(line for line in map(waiting_line, coros) if line)
+        return ReplayDivergence(self.work.seen, NOTHING_OPEN, IN_VAIN, ", ".join([*lines][:VAIN_LINES_MAX]))
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Events of the log, each to quiescence. Raises ReplayDivergence, ReplayLimit, and what the replay budget

@@ -61,6 +61,11 @@ class ReplayDivergence(Exception):
         self.source = source
 
 
+NOTHING_OPEN = "nothing open: no step, time, signal or child"
+IN_VAIN = "nothing, and waits for what nobody can set: a future, an event or a lock outside the log"
+"""What a run is parked with whose code waits in vain: the two sides of its ReplayDivergence."""
+
+
 class Driven(Protocol):
     """What the engine does with a live instance. Nothing here blocks but the user's own code, which the caller bounds
     (replay budget).
