@@ -203,6 +203,16 @@ def each_process_has_a_seed_of_its_own(patch: pytest.MonkeyPatch) -> None:
 
 
 @removal(
+    "H159",
+    guard="a run whose code waits in vain is parked",
+    tests=["engine/test_waits_in_vain.py::test_h159_a_run_that_waits_in_vain_is_parked_with_the_line"],
+)
+def waiting_in_vain_looks_like_waiting(patch: pytest.MonkeyPatch) -> None:
+    """It stays running for ever."""
+    patch.setattr(instance.Instance, "vain", lambda self: None)
+
+
+@removal(
     "H29",
     guard="while an instance is evicted nothing can be asked for, and its code's logs are mute",
     tests=[

@@ -54,17 +54,11 @@ class Instance(Core, Driven):
         return self._ending
 
     def vain(self) -> ReplayDivergence | None:
-        """The code waits and nothing is open, so no event can ever wake it: a future that nobody sets, a lock that another
-        run holds. Says so with the lines at which it waits; None: that is not so. Only a cancellation can end it.
+        """The code waits and nothing is open, so no event but a cancellation can wake it: a future that nobody sets, a
+        lock that another run holds. Says so with the lines at which it waits; None: that is not so.
         """
-        root = self._root
-        if (
-            root is None
-            or self._ending is not None
-            or self._open
-            or self._news
-            or self._outstanding.first() is not None
-        ):
+        awaited = self._open or self._news or self._outstanding.first() is not None
+        if self._root is None or self._ending is not None or awaited:
             return None
         coros = [task.get_coro() for task in self.loop.live_tasks()]
         lines = dict.fromkeys(line for line in map(waiting_line, coros) if line)
