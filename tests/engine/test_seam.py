@@ -272,7 +272,7 @@ async def test_limit_of_events(over: int) -> None:
     if over <= 0:
         assert isinstance(await log.append(batch), Landed)
     else:
-        with pytest.raises(LimitExceeded, match="11 is over events_max = 10"):
+        with pytest.raises(LimitExceeded, match="with 2 kept for its end: 13 is over events_max = 12"):
             await log.append(batch)
     row = await log.store.get(RUN)
     assert row is not None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fencepost.authoring.workflow import Workflow, workflow
     from fencepost.child_errors import ChildCancelled, ChildFailed, ChildTerminated
     from fencepost.client import Client, HookInfo
+    from fencepost.config import ConfigError
     from fencepost.errors import (
         ArgumentError,
         BadAttribute,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         WrongDatabase,
     )
     from fencepost.payload_codecs import PayloadCodec
+    from fencepost.replay.limits import WorkflowRestriction
     from fencepost.signal_errors import DeliveryConflict
     from fencepost.stream_errors import StreamClosed, StreamFenced, StreamLimitExceeded
 
@@ -77,6 +79,7 @@ __all__ = [
     "ChildHandle",
     "ChildTerminated",
     "Client",
+    "ConfigError",
     "DeliveryConflict",
     "DuplicateName",
     "Fatal",
@@ -124,6 +127,7 @@ __all__ = [
     "Workflow",
     "WorkflowCall",
     "WorkflowNotRegistered",
+    "WorkflowRestriction",
     "WrongDatabase",
     "__version__",
     "continue_as_new",
@@ -153,6 +157,8 @@ _HOMES = {
     "ChildHandle": "fencepost.authoring.child",
     "ChildTerminated": "fencepost.child_errors",
     "Client": "fencepost.client",
+    "ConfigError": "fencepost.config",
+    "DeliveryConflict": "fencepost.signal_errors",
     "Hook": "fencepost.authoring.hook",
     "HookInfo": "fencepost.client",
     "PayloadCodec": "fencepost.payload_codecs",
@@ -162,7 +168,6 @@ _HOMES = {
     "StepContext": "fencepost.authoring.context",
     "Stream": "fencepost.authoring.stream",
     "StreamChunk": "fencepost.authoring.stream_reader",
-    "DeliveryConflict": "fencepost.signal_errors",
     "StreamClosed": "fencepost.stream_errors",
     "StreamFenced": "fencepost.stream_errors",
     "StreamLimitExceeded": "fencepost.stream_errors",
@@ -170,6 +175,7 @@ _HOMES = {
     "StreamWriter": "fencepost.authoring.stream",
     "Workflow": "fencepost.authoring.workflow",
     "WorkflowCall": "fencepost.authoring.interceptors",
+    "WorkflowRestriction": "fencepost.replay.limits",
     "continue_as_new": "fencepost.authoring.continuing",
     "current": "fencepost.authoring.context",
     "hook": "fencepost.authoring.hook",

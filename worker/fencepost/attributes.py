@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import cast
 
 from fencepost.errors import BadAttribute
 
@@ -31,14 +32,21 @@ INT_MAX = 2**63 - 1
 
 def texts_of(values: Mapping[str, AttributeValue | None]) -> dict[str, str | None]:
     """The values as the store keeps them; None stays None. Raises BadAttribute."""
+    _check_mapping(values)
     return {_name(name): None if value is None else text_of(name, value) for name, value in values.items()}
 
 
 def given_at_start(values: Mapping[str, AttributeValue] | None) -> dict[str, str]:
     """The texts of attributes that a run begins with, or is looked up by. Raises BadAttribute."""
+    _check_mapping(values or {})
     texts = {name: text_of(_name(name), value) for name, value in (values or {}).items()}
     check_count(len(texts))
     return texts
+
+
+def _check_mapping(values: object) -> None:
+    if not isinstance(values, Mapping):
+        raise BadAttribute("attributes", f"{values!r} is no mapping of names to values")
 
 
 def text_of(name: str, value: AttributeValue) -> str:
@@ -109,6 +117,8 @@ def check_count(count: int) -> None:
 
 
 def _name(name: str) -> str:
+    if not isinstance(cast(object, name), str):
+        raise BadAttribute(repr(name), f"a name is a text, not {type(name).__name__}")
     if NAME.fullmatch(name) is None:
         raise BadAttribute(name, "a name is a letter or _, then up to 63 letters, digits, '_', '.' or '-'")
     return name

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from fencepost import server_urls
+from fencepost.errors import FencepostError
 
 PREFIX = "FENCEPOST_"
 FILE_NAME = "fencepost.toml"
@@ -44,7 +45,7 @@ HIDDEN = ("payload_keys", "webhook_secrets")
 """Settings that are never shown."""
 
 
-class ConfigError(Exception):
+class ConfigError(FencepostError):
     """A setting that cannot be used. The message names the source, the field, the value, the bound and the way out."""
 
 

@@ -25,7 +25,7 @@ def seconds_of(
     calls it. Raises TypeError for what is no duration, ValueError for one out of bounds; both name field, value, bound
     and the forms.
     """
-    seconds = _seconds(value, field)
+    seconds = plain_seconds(value, field)
     if not math.isfinite(seconds) or seconds < least or seconds > most or (above and seconds == least):
         low = f"more than {least:g} s" if above else f"{least:g} s or more"
         raise ValueError(f"{field} = {value!r}: must be {low} and at most {most:,.0f} s; {_FORMS}")
@@ -42,7 +42,10 @@ def bound_of(value: object, field: str) -> float | None:
         raise ValueError(f"{error}; None means unbounded") from None
 
 
-def _seconds(value: object, field: str) -> float:
+def plain_seconds(value: object, field: str) -> float:
+    """The seconds of a duration, whatever they are: negative or not finite too. Raises as ``seconds_of`` for what is no
+    duration.
+    """
     match value:
         case timedelta():
             return value.total_seconds()

@@ -9,8 +9,9 @@ instance attributes, so that it survives the way through the log as any exceptio
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+
+from fencepost.durations import Duration, seconds_of
 
 if TYPE_CHECKING:
     from fencepost.records import Failure
@@ -59,17 +60,15 @@ class Fatal(FencepostError):
 
 
 class Retry(FencepostError):
-    """Raised by a step's body: try again, ``after`` seconds (or a timedelta) from now instead of the policy's delay.
+    """Raised by a step's body: try again ``after`` seconds, a timedelta or a text (``"90s"``) from now, instead of the
+    policy's delay.
 
     It counts as an error of the attempt like any other: it does not add to the policy's retries.
     """
 
-    def __init__(self, message: str = "", *, after: float | timedelta | None = None) -> None:
+    def __init__(self, message: str = "", *, after: Duration | None = None) -> None:
         super().__init__(message)
-        seconds = after.total_seconds() if isinstance(after, timedelta) else after
-        if seconds is not None and not 0 <= seconds < float("inf"):
-            raise ValueError(f"Retry(after={after!r}): the delay must be a finite number of seconds, 0 or more")
-        self.after: float | None = seconds
+        self.after: float | None = None if after is None else seconds_of(after, "after")
 
 
 # --- how a step's failure is seen in the workflow ---------------------------------------------------------------------

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import msgspec
 
+from fencepost.errors import FencepostError
 from fencepost_store.events import Event, EventType
 from fencepost_store.protocol import Run
 
 FORMAT = 1
 
 
-class HistoryError(ValueError):
+class HistoryError(FencepostError, ValueError):
     """A file that is no recorded history. The message names the file, the line and what is wrong."""
 
 

@@ -144,9 +144,9 @@ class RunLog:
             if total > self.limits.events_max - EVENTS_RESERVE:
                 raise LimitExceeded(
                     "events_max",
-                    total,
-                    self.limits.events_max - EVENTS_RESERVE,
-                    "events in one run",
+                    total + EVENTS_RESERVE,
+                    self.limits.events_max,
+                    f"events in one run, with {EVENTS_RESERVE} kept for its end",
                     "split the work into several runs",
                 )
             opened = open_entities + sum((event.type in _OPENS) - (event.type in _CLOSES) for event in batch.events)

@@ -10,7 +10,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import UnionType
 from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, overload
@@ -24,6 +24,7 @@ from fencepost.client import HookInfo, Reply, RunInfo, joined
 from fencepost.client import Run as AsyncRun
 from fencepost.client.starting import KeyReuse
 from fencepost.config import Config
+from fencepost.durations import Duration
 from fencepost.pruning import Pruned
 from fencepost_store.events import Event
 from fencepost_store.streams import StreamInfo
@@ -47,15 +48,15 @@ class Run(Generic[R]):
         """See ``fencepost.client.Run.status``."""
         return self._client.call(self._run.status())
 
-    def result(self, timeout: float | None = None) -> R:
-        """See ``fencepost.client.Run.result``; blocks at most ``timeout`` seconds."""
+    def result(self, timeout: Duration | None = None) -> R:
+        """See ``fencepost.client.Run.result``; blocks at most so long."""
         return self._client.call(self._run.result(timeout))
 
     def committed(self) -> None:
         """See ``fencepost.client.Run.committed``."""
         self._client.call(self._run.committed())
 
-    def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
+    def cancel(self, reason: str = "", *, grace: Duration | None = None, id: str | None = None) -> None:
         """See ``fencepost.client.Run.cancel``."""
         self._client.call(self._run.cancel(reason, grace=grace, id=id))
 
@@ -190,7 +191,7 @@ class Client:
         key_reuse: KeyReuse = ...,
         connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
-        delay: float | timedelta | None = ...,
+        delay: Duration | None = ...,
         start_at: datetime | None = ...,
     ) -> Run[R]: ...
     @overload
@@ -205,7 +206,7 @@ class Client:
         key_reuse: KeyReuse = ...,
         connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
-        delay: float | timedelta | None = ...,
+        delay: Duration | None = ...,
         start_at: datetime | None = ...,
         **kwargs: Any,
     ) -> Run[Any]: ...
@@ -274,7 +275,7 @@ class Client:
 
     def prune(
         self,
-        older_than: float | timedelta,
+        older_than: Duration,
         *,
         statuses: Sequence[str] = (),
         workflow: str | None = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Mapping
-from datetime import timedelta
 from types import TracebackType, UnionType
 from typing import Any, Generic, TypeVar, cast, overload
 
@@ -11,6 +10,7 @@ from fencepost import payload
 from fencepost import payload_places as places
 from fencepost.answers import entity_of
 from fencepost.authoring.fingerprint import type_fingerprint
+from fencepost.durations import Duration, plain_seconds
 from fencepost.errors import HookConflict, NotInWorkflow, PayloadError
 from fencepost.records import Answered, HookCreated, pack
 from fencepost.replay import interface
@@ -30,7 +30,7 @@ def hook(
     *,
     metadata: Mapping[str, object] | None = ...,
     http: bool = ...,
-    respond: timedelta | float | None = ...,
+    respond: Duration | None = ...,
 ) -> Hook[T]: ...
 @overload
 def hook(  # what mypy takes `int | str` for
@@ -39,7 +39,7 @@ def hook(  # what mypy takes `int | str` for
     *,
     metadata: Mapping[str, object] | None = ...,
     http: bool = ...,
-    respond: timedelta | float | None = ...,
+    respond: Duration | None = ...,
 ) -> Hook[Any]: ...
 @overload
 def hook(
@@ -47,7 +47,7 @@ def hook(
     token: str | None = ...,
     metadata: Mapping[str, object] | None = ...,
     http: bool = ...,
-    respond: timedelta | float | None = ...,
+    respond: Duration | None = ...,
 ) -> Hook[Any]: ...
 def hook(
     as_type: Any = Any,
@@ -55,14 +55,15 @@ def hook(
     *,
     metadata: Mapping[str, object] | None = None,
     http: bool = False,
-    respond: timedelta | float | None = None,
+    respond: Duration | None = None,
 ) -> Hook[Any]:
     """Listen for payloads of a type, from now until the hook is closed, its ``async with`` is left, or the run ends.
 
     ``token`` is what senders name; by default 128 bits that nobody can guess, also not from the run's id: they are
     derived from random bytes that stand in the run's log. ``metadata`` is for senders, who get it from
-    ``client.hook(token)``. ``http``: webhooks (``fencepost.web.webhooks``) may reach it. ``respond``: how long (seconds
-    or a timedelta, up to a minute) a webhook's sender waits for what the code says with ``Hook.respond``.
+    ``client.hook(token)``. ``http``: webhooks (``fencepost.web.webhooks``) may reach it. ``respond``: how long
+    (seconds, a timedelta or ``"30s"``, up to a minute) a webhook's sender waits for what the code says with
+    ``Hook.respond``.
 
     Raises NotInWorkflow elsewhere, PayloadError for metadata that cannot be encoded, ValueError for other deadlines.
     """
@@ -79,8 +80,8 @@ def hook(
     return Hook(asking, entity, chosen, as_type, HookCreated(places.type_name(as_type), told, http, seconds, own))
 
 
-def _deadline(respond: timedelta | float | None) -> float | None:
-    seconds = respond.total_seconds() if isinstance(respond, timedelta) else respond
+def _deadline(respond: Duration | None) -> float | None:
+    seconds = None if respond is None else plain_seconds(respond, "hook(respond=...)")
     if seconds is not None and not 0 < seconds <= RESPOND_SECONDS_MAX:
         raise ValueError(
             f"hook(respond={respond!r}): must be more than 0 and at most {RESPOND_SECONDS_MAX} s, for a connection is"

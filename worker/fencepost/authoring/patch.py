@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import cast
 
 from fencepost.replay import interface
 
@@ -19,6 +20,8 @@ def patched(id: str, *, retired: bool = False) -> bool:
     recorded the change are open. Raises ValueError for an id that is not 1 to 100 letters, digits, ``_``, ``.``, ``:``
     or ``-``.
     """
+    if not isinstance(cast(object, id), str):
+        raise TypeError(f"patched({id!r}): the id is a text, not {type(id).__name__}")
     if ID.fullmatch(id) is None:
         raise ValueError(f"patched({id!r}): the id must be 1 to 100 letters, digits, '_', '.', ':' or '-'")
     asking = interface.current()

@@ -19,6 +19,7 @@ from fencepost.authoring.retry import name_of
 from fencepost.durations import Duration, bound_of
 from fencepost.errors import PayloadError
 from fencepost.failure import exception_of
+from fencepost.names import checked_name, checked_queue
 from fencepost.records import Policy, StepCreated, StepEnded, pack, unpack
 from fencepost.replay import interface
 from fencepost.replay.identity import stable_hash
@@ -151,9 +152,9 @@ class Step(Generic[P, R]):
         functools.update_wrapper(self, fn)
         coroutine_function.mark(self, fn)
         self.fn = fn
-        self.name: str = name or fn.__name__
+        self.name: str = fn.__name__ if name is None else checked_name(name, "step")
         self.policy = policy
-        self.queue = queue
+        self.queue: str | None = None if queue is None else checked_queue(queue)
         self.is_async: bool = inspect.iscoroutinefunction(fn)
         self.mode: str = "process" if process else "async" if self.is_async else "thread"
         self.arguments: Arguments = arguments or Arguments(fn, self.name)

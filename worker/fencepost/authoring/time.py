@@ -7,17 +7,18 @@ import random as stdlib_random
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from fencepost.durations import SECONDS_MAX, Duration, plain_seconds
 from fencepost.replay import interface
 
 
-async def sleep(delay: float | timedelta | datetime) -> None:
-    """Sleep for seconds, for a timedelta, or until an aware datetime.
+async def sleep(delay: Duration | datetime) -> None:
+    """Sleep for seconds, a timedelta or a text (``"30s"``, ``"1h30m"``), or until an aware datetime.
 
     In a workflow the sleep is durable and costs nothing while it lasts. A duration counts from the turn that asks, by
     the database's clock, so an outage before it does not use it up; an instant stays what it is.
 
     A delay of zero or less, or an instant in the past, returns after giving others a turn. Raises ValueError for a
-    naive datetime or a delay that is not finite.
+    naive datetime and for a delay that is not finite or beyond a century.
     """
     if isinstance(delay, datetime):
         if delay.tzinfo is None:
@@ -27,9 +28,12 @@ async def sleep(delay: float | timedelta | datetime) -> None:
             await _until(asking, delay)
             return
         delay = delay - now()
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-    if seconds != seconds or seconds == float("inf"):
-        raise ValueError(f"sleep({delay!r}): the delay must be finite; to wait without an end, await a hook")
+    seconds = plain_seconds(delay, "sleep")
+    if not seconds <= SECONDS_MAX:
+        raise ValueError(
+            f"sleep({delay!r}): the delay must be finite, and at most {SECONDS_MAX:,} s (a century); to wait without an"
+            " end, await a hook"
+        )
     await asyncio.sleep(max(0.0, seconds))
 
 

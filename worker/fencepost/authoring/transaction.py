@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from fencepost.authoring.context import current
+from fencepost.authoring.context import current_or_none
 from fencepost.blocks import async_block
-from fencepost.errors import NotSupportedHere
+from fencepost.errors import NotInWorkflow, NotSupportedHere
+from fencepost.replay import interface
 
 
 @async_block
@@ -28,7 +29,13 @@ async def transaction() -> AsyncGenerator[Any]:
     Raises NotInWorkflow outside a step that runs for a workflow, NotSupportedHere in a ``def`` or ``process=True``
     step, TransactionMisuse for a second block, or one that is open when the body returns, ServerUnavailable.
     """
-    context = current()
+    context = current_or_none()
+    if context is None:
+        where = "in a workflow: do it in a step" if interface.current() is not None else "here"
+        raise NotInWorkflow(
+            f"transaction() is for the body of an `async def` step that runs for a workflow, and there is none {where};"
+            " a test gives one by fencepost.testing.step_context(connection=...)"
+        )
     if context.transactions is None:
         raise NotSupportedHere(
             f"transaction() in step {context.step_id}: only an `async def` step has one, in a worker;"

@@ -21,6 +21,7 @@ from fencepost.authoring.interceptors import WorkflowCall, WorkflowInterceptor, 
 from fencepost.durations import Duration, bound_of
 from fencepost.errors import ArgumentError, NotInWorkflow, PayloadError
 from fencepost.failure import failure_of, run_code
+from fencepost.names import checked_name, checked_queue
 from fencepost.records import CANCEL, PARENT_CLOSE, ChildCreated, RunCreated, RunFailed, pack, unpack
 from fencepost.replay import interface
 from fencepost.replay.identity import stable_hash
@@ -58,9 +59,9 @@ def workflow(
 ) -> Any:
     """Make an async function a workflow.
 
-    ``name``: what the log keeps, the function's name by default. ``timeout``: seconds or timedelta, bounds the whole
-    run. ``queue``: where its turns are done, None is the client's default. Raises TypeError for what cannot be a
-    workflow, DuplicateName for a name that another function has.
+    ``name``: what the log keeps, the function's name by default. ``timeout``: seconds, a timedelta or ``"2h"``, bounds
+    the whole run. ``queue``: where its turns are done, None is the client's default. Raises TypeError and ValueError
+    for what cannot be a workflow, DuplicateName for a name that another function has.
     """
 
     def decorate(body: Callable[..., Any]) -> Workflow[..., Any]:
@@ -112,9 +113,9 @@ class Workflow(Generic[P, R]):
         functools.update_wrapper(self, fn)
         coroutine_function.mark(self, fn)
         self.fn = fn
-        self._name = name or fn.__name__
+        self._name: str = fn.__name__ if name is None else checked_name(name, "workflow")
         self.timeout = timeout
-        self.queue = queue
+        self.queue: str | None = None if queue is None else checked_queue(queue)
         self.parent_close: str = CANCEL
         self.key: str | None = None
         self.arguments: Arguments = arguments or Arguments(fn, self._name)

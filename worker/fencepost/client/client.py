@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, cast, overload
 
@@ -21,10 +21,11 @@ from fencepost.client.pruning import pruned
 from fencepost.client.replies import Reply, wait
 from fencepost.client.run import Run, RunInfo, info_of
 from fencepost.client.signals import Delivered, HookInfo, deliver, look
-from fencepost.client.starting import Asked, KeyReuse, checked_key, prepared, same_input
+from fencepost.client.starting import Asked, KeyReuse, check_page, checked_key, named_workflow, prepared, same_input
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
+from fencepost.durations import Duration
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
 from fencepost.pruning import Pruned
@@ -142,7 +143,7 @@ class Client:
         key_reuse: KeyReuse = ...,
         connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
-        delay: float | timedelta | None = ...,
+        delay: Duration | None = ...,
         start_at: datetime | None = ...,
     ) -> Run[R]: ...
     @overload
@@ -157,7 +158,7 @@ class Client:
         key_reuse: KeyReuse = ...,
         connection: Any = ...,
         attributes: Mapping[str, AttributeValue] | None = ...,
-        delay: float | timedelta | None = ...,
+        delay: Duration | None = ...,
         start_at: datetime | None = ...,
         **kwargs: Any,
     ) -> Run[Any]: ...
@@ -175,9 +176,9 @@ class Client:
         differ. ``key_reuse``: the key is free again when its run has ended otherwise than completed (``failed``), or in
         any way (``ended``); by default ``never``, while the run is kept. A run that has continued as new has not ended.
         ``queue``: where its turns are done. ``attributes``: what the run is
-        looked up by, see ``set_attributes``. ``delay`` (seconds or a timedelta) or ``start_at`` (an aware datetime):
-        its first turn comes no sooner, by Postgres' clock. A workflow's own parameters of these names are passed by
-        position.
+        looked up by, see ``set_attributes``. ``delay`` (seconds, a timedelta or ``"2h"``) or ``start_at`` (an aware
+        datetime): its first turn comes no sooner, by Postgres' clock. A workflow's own parameters of these names are
+        passed by position.
 
         When this returns, the run is in Postgres; if Redis cannot be told, the reconciler finds it. Raises
         ArgumentError, BadAttribute, PayloadError, PayloadTooLarge, StartConflict, WrongDatabase before anything is
@@ -246,8 +247,7 @@ class Client:
         """The run of the workflow, or of its name, that holds the start key; None if there is none. Raises
         ArgumentError.
         """
-        decode: Callable[[bytes], Any] = payload.decode if isinstance(workflow, str) else workflow.decode_result
-        name = workflow if isinstance(workflow, str) else workflow.name
+        name, decode = named_workflow(workflow)
         with public_errors():
             row = await self._open.store.find_key(name, checked_key(key))
         return None if row is None else Run(self._open, row.run_id, decode)
@@ -318,6 +318,7 @@ class Client:
         set, value and type. ``parent``: the children of that run, those that continue another one included. Raises
         ArgumentError for an unknown status, BadAttribute.
         """
+        check_page(workflow, parent, limit, before)
         statuses: tuple[RunStatus, ...] = ()
         if status is not None:
             if status not in RunStatus.__members__:
@@ -333,16 +334,16 @@ class Client:
 
     async def prune(
         self,
-        older_than: float | timedelta,
+        older_than: Duration,
         *,
         statuses: Sequence[str] = (),
         workflow: str | None = None,
         batch: int = 100,
         dry_run: bool = False,
     ) -> Pruned:
-        """Delete runs that ended ``older_than`` ago (seconds or a timedelta, at least an hour) by Postgres' clock, with
-        their logs, attributes and streams. ``statuses``: the ends to delete, empty: all of them. ``batch``: runs per
-        transaction. ``dry_run``: only count.
+        """Delete runs that ended ``older_than`` ago (seconds, a timedelta or ``"30d"``; at least an hour) by Postgres'
+        clock, with their logs, attributes and streams. ``statuses``: the ends to delete, empty: all of them.
+        ``batch``: runs per transaction. ``dry_run``: only count.
 
         Kept are children whose parent may still ask for them, runs whose predecessor is kept, and the holder of a start
         key while its chain goes on. May be stopped and run again at any time, and by several at once. Raises

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from fencepost import errors
+from fencepost.client.starting import given
 from fencepost.client.trouble import public_errors
+from fencepost.durations import Duration, plain_seconds
 from fencepost.pruning import BATCH_MAX, OLDER_THAN_SECONDS_MIN, Pruned, prune
 from fencepost_store.protocol import RunStatus, Store
 from fencepost_store.pruning import PruneFilter
@@ -17,7 +18,7 @@ ENDS = tuple(status.name for status in RunStatus if status.ended)
 
 async def pruned(
     store: Store,
-    older_than: float | timedelta,
+    older_than: Duration,
     *,
     statuses: Sequence[str],
     workflow: str | None,
@@ -25,11 +26,11 @@ async def pruned(
     dry_run: bool,
 ) -> Pruned:
     """See ``Client.prune``."""
-    seconds = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+    seconds = given(lambda: plain_seconds(older_than, "older_than"))
     if not OLDER_THAN_SECONDS_MIN <= seconds <= OLDER_THAN_SECONDS_MAX:
         raise errors.ArgumentError(
-            f"older_than = {seconds} s: must be at least {OLDER_THAN_SECONDS_MIN} s (an hour), for a process that froze"
-            f" before must not bring a run back, and at most {OLDER_THAN_SECONDS_MAX} s (a thousand years)"
+            f"older_than = {seconds:g} s: must be at least {OLDER_THAN_SECONDS_MIN} s (an hour), for a process that"
+            f" froze before must not bring a run back, and at most {OLDER_THAN_SECONDS_MAX} s (a thousand years)"
         )
     if isinstance(statuses, str):
         raise errors.ArgumentError(f"statuses = {statuses!r}: must be a sequence of names, as ({statuses!r},)")

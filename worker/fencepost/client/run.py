@@ -15,7 +15,9 @@ from fencepost.attributes import AttributeValue, values_of
 from fencepost.authoring.stream_reader import StreamReader
 from fencepost.client import stopping
 from fencepost.client.chain import successor
+from fencepost.client.starting import given
 from fencepost.client.trouble import public_errors
+from fencepost.durations import Duration, seconds_of
 from fencepost.failure import exception_of, told
 from fencepost.records import RunFailed, RunStopped, unpack
 from fencepost.streaming import StreamSource
@@ -126,14 +128,16 @@ class Run(Generic[R]):
             details = await self._connected.store.details([self.id])
         return info_of(row, details.get(row.run_id))
 
-    async def result(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - part of the public face, as in Future APIs
-        """The workflow's return value; waits for it, at most ``timeout`` seconds. Pushed by the worker that ends the
-        run, with a poll behind it. Of a run that continues as new it is the result of the last of the chain.
+    async def result(self, timeout: Duration | None = None) -> R:  # noqa: ASYNC109 - part of the public face, as in Future APIs
+        """The workflow's return value; waits for it, at most ``timeout`` (seconds, a timedelta or ``"30s"``). Pushed by
+        the worker that ends the run, with a poll behind it. Of a run that continues as new it is the result of the last
+        of the chain.
 
         Raises RunFailed (the workflow's exception is its cause), RunCancelled, RunNotFound, ResultTimeout,
         ServerUnavailable.
         """
-        limit = asyncio.timeout(timeout)
+        seconds = None if timeout is None else given(lambda: seconds_of(timeout, "timeout"))
+        limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 event = await self._end()
@@ -143,7 +147,7 @@ class Run(Generic[R]):
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise errors.ResultTimeout(self.id, f"within {timeout} s") from error
+            raise errors.ResultTimeout(self.id, f"within {seconds:g} s") from error
         return self._outcome(event)
 
     async def committed(self) -> None:
@@ -157,7 +161,7 @@ class Run(Generic[R]):
         except QueueTrouble as trouble:
             note("hint_failed", channel=tick_key(self.id), error=str(trouble))
 
-    async def cancel(self, reason: str = "", *, grace: float | timedelta | None = None, id: str | None = None) -> None:
+    async def cancel(self, reason: str = "", *, grace: Duration | None = None, id: str | None = None) -> None:
         """Ask the run to end: its code gets a CancelledError where it waits, and may clean up with steps, sleeps and
         runs as anywhere else. If the error leaves the code, the run is cancelled; code that catches it and returns
         completes. Asking again raises it again. If the run has continued as new, the run that goes on is asked.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import uuid_utils
 
@@ -14,6 +15,8 @@ from fencepost.attributes import given_at_start
 from fencepost.authoring.arguments import Arguments
 from fencepost.authoring.workflow import Workflow
 from fencepost.client.secret import with_secret
+from fencepost.durations import Duration, seconds_of
+from fencepost.names import checked_queue
 from fencepost.records import QUEUE, TIMEOUT, RunCreated, pack
 from fencepost.replay.starting import DEFAULT_QUEUE
 from fencepost_store.protocol import NewRun, RunStatus
@@ -21,6 +24,10 @@ from fencepost_store.protocol import NewRun, RunStatus
 if TYPE_CHECKING:
     from fencepost.client.client import Connected
 
+PAGE_MAX = 100_000
+"""Runs of one list: all of them are in memory at once."""
+
+T = TypeVar("T")
 KeyReuse = Literal["never", "failed", "ended"]
 
 REUSABLE: dict[str, tuple[RunStatus, ...]] = {
@@ -29,9 +36,6 @@ REUSABLE: dict[str, tuple[RunStatus, ...]] = {
     "ended": (RunStatus.completed, RunStatus.failed, RunStatus.cancelled, RunStatus.terminated),
 }
 """Which runs give their start key to a new one. A run that has continued as new has not ended: its chain goes on."""
-
-DELAY_SECONDS_MAX = 100 * 366 * 24 * 3600
-"""A century: what lies beyond is a mistake in the unit."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -54,6 +58,8 @@ def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs:
     if key is not None:
         checked_key(key)
     queue: str | None = named.pop("queue", None)
+    if queue is not None:
+        given(lambda: checked_queue(queue))
     strict: bool = named.pop("strict", False)
     reusable = reusable_of(named.pop("key_reuse", "never"), key)
     attributes = given_at_start(named.pop("attributes", None))
@@ -91,6 +97,32 @@ def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs:
     return Asked(run, strict, decode, arguments)
 
 
+def named_workflow(workflow: Any) -> tuple[str, Callable[[bytes], Any]]:
+    """The workflow's name, and what decodes its results. Raises ArgumentError."""
+    if isinstance(workflow, Workflow):
+        found = cast("Workflow[..., Any]", workflow)
+        return found.name, found.decode_result
+    if not isinstance(workflow, str) or not workflow:
+        raise errors.ArgumentError(f"workflow = {workflow!r}: must be a workflow or its name")
+    return workflow, payload.decode
+
+
+def check_page(workflow: object, parent: object, limit: object, before: object) -> None:
+    """What ``list`` is asked for. Raises ArgumentError."""
+    if workflow is not None and not isinstance(workflow, str):
+        name = getattr(workflow, "name", "fulfil")
+        raise errors.ArgumentError(f"workflow = {workflow!r}: must be a workflow's name, such as {name!r}")
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= PAGE_MAX:
+        raise errors.ArgumentError(f"limit = {limit!r}: must be a whole number from 1 to {PAGE_MAX:,} runs")
+    for field, value in (("parent", parent), ("before", before)):
+        if value is None:
+            continue
+        try:
+            uuid.UUID(cast(Any, value))
+        except (ValueError, AttributeError, TypeError):
+            raise errors.ArgumentError(f"{field} = {value!r}: must be the id of a run") from None
+
+
 def checked_key(key: object) -> str:
     """The start key, if it can be one. Raises ArgumentError."""
     if not isinstance(key, str):
@@ -111,23 +143,31 @@ def reusable_of(key_reuse: object, key: str | None) -> tuple[RunStatus, ...]:
     return REUSABLE[key_reuse]
 
 
-def start_of(delay: float | timedelta | None, start_at: datetime | None) -> tuple[int | None, int | None]:
+def given(check: Callable[[], T]) -> T:
+    """What a check of an option comes to, with its error as a caller's. Raises ArgumentError."""
+    try:
+        return check()
+    except (TypeError, ValueError) as error:
+        raise errors.ArgumentError(str(error)) from None
+
+
+def start_of(delay: Duration | None, start_at: datetime | None) -> tuple[int | None, int | None]:
     """Microseconds from now, and an instant in microseconds since the epoch; at most one of them. Both are measured by
     the database clock, never by ours. Raises ArgumentError."""
     if delay is not None and start_at is not None:
         raise errors.ArgumentError("delay and start_at are two ways to say one thing: give one of them")
     if start_at is not None:
+        if not isinstance(cast(object, start_at), datetime):
+            raise errors.ArgumentError(
+                f"start_at = {start_at!r}: must be an aware datetime, not {type(start_at).__name__}; such as"
+                " datetime.now(UTC) + timedelta(hours=2), or say delay='2h'"
+            )
         if start_at.tzinfo is None:
             raise errors.ArgumentError(f"start_at = {start_at!r} has no time zone; use datetime.now(UTC) and the like")
         return None, (start_at - _EPOCH) // timedelta(microseconds=1)
     if delay is None:
         return None, None
-    seconds = delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
-    if not 0 <= seconds <= DELAY_SECONDS_MAX:
-        raise errors.ArgumentError(
-            f"delay = {seconds} s: must be 0 or more and at most {DELAY_SECONDS_MAX} s (a century)"
-        )
-    return round(seconds * 1_000_000), None
+    return round(given(lambda: seconds_of(delay, "delay")) * 1_000_000), None
 
 
 def same_input(arguments: Arguments | None, first: bytes, second: bytes) -> bool:

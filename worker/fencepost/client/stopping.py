@@ -6,14 +6,14 @@ was lost is repeated under the same id, so that it counts once.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import uuid_utils
 
 from fencepost import errors
 from fencepost.client.chain import successor
 from fencepost.client.trouble import public_errors
+from fencepost.durations import Duration, seconds_of
 from fencepost.log import Landed, NotWritten
 from fencepost.records import CancelRequested, RunStopped, pack
 from fencepost.telemetry import note
@@ -35,9 +35,7 @@ GRACE_SECONDS_MAX = 366 * 24 * 3600
 """A grace beyond a year is a mistake in the unit."""
 
 
-async def cancel(
-    connected: Connected, run_id: str, reason: str, grace: float | timedelta | None, delivery: str | None
-) -> None:
+async def cancel(connected: Connected, run_id: str, reason: str, grace: Duration | None, delivery: str | None) -> None:
     """Land cancel_requested, and tick the run. Raises as ``Run.cancel`` does."""
     record = CancelRequested(_checked(reason), _microseconds(grace))
     given = f"cancel:{delivery or uuid_utils.uuid7()}"  # apart from the ids of signals: both are unique in one run
@@ -63,20 +61,20 @@ async def terminate(connected: Connected, run_id: str, reason: str) -> None:
 
 
 def _checked(reason: str) -> str:
+    if not isinstance(cast(object, reason), str):
+        raise errors.ArgumentError(f"reason = {reason!r}: must be a text, not {type(reason).__name__}")
     if len(reason) > REASON_MAX:
         raise errors.ArgumentError(f"reason has {len(reason)} characters, at most {REASON_MAX} are kept: shorten it")
     return reason
 
 
-def _microseconds(grace: float | timedelta | None) -> int | None:
+def _microseconds(grace: Duration | None) -> int | None:
     if grace is None:
         return None
-    seconds = grace.total_seconds() if isinstance(grace, timedelta) else grace
-    if not 0 < seconds <= GRACE_SECONDS_MAX:
-        raise errors.ArgumentError(
-            f"grace = {seconds} s: must be more than 0 and at most {GRACE_SECONDS_MAX} s (a year);"
-            " to end the run at once use terminate"
-        )
+    try:
+        seconds = seconds_of(grace, "grace", most=GRACE_SECONDS_MAX, above=True)
+    except (TypeError, ValueError) as error:
+        raise errors.ArgumentError(f"{error}; to end the run at once use terminate") from None
     return max(1, int(seconds * 1_000_000))
 
 

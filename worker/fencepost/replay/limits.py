@@ -6,6 +6,8 @@ Exception`` must not survive them; ``ReplayLimit`` never enters user code and is
 
 from __future__ import annotations
 
+from fencepost.errors import FencepostError
+
 
 class Evicted(BaseException):
     """Raised at whatever asks for something while the instance is thrown away, or after the run's code has returned."""
@@ -44,7 +46,7 @@ class ReplayLimit(Exception):
         self.limit = limit
 
 
-class WorkflowRestriction(RuntimeError):
+class WorkflowRestriction(FencepostError, RuntimeError):
     """Workflow code called what cannot be replayed (threads, sockets, processes, ...). The message names the way
     out."""
 

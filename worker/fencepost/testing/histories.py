@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from fencepost.authoring.workflow import Workflow
+from fencepost.errors import FencepostError
 from fencepost.history import read
 from fencepost.replay.recorded import fit
 
 
-class HistoryDiffers(AssertionError):
+class HistoryDiffers(FencepostError, AssertionError):
     """A recorded run does not fit the code. ``run``: its id; ``seq``, ``recorded``, ``asked``, ``source``: where they
     disagree first, both sides, and ``file:line`` of the code."""
 

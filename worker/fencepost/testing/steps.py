@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from fencepost import payload
+from fencepost import chunks, payload
 from fencepost.authoring.context import StepContext, use_step_context
 from fencepost.blocks import async_block, block
+from fencepost.testing.streams import TestStreams
 
 
 class StepTest:
@@ -18,9 +19,15 @@ class StepTest:
     each ``heartbeat()`` in order, as the next attempt would have them; None for one without.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, streams: TestStreams) -> None:
         self.context: StepContext
         self.heartbeats: list[Any] = []
+        self._streams = streams
+
+    def stream(self, name: str, as_type: Any = Any) -> list[Any]:
+        """The chunks of a stream so far, as a reader of the type would get them. Raises PayloadError."""
+        path = f"chunk of stream {name!r}"
+        return [chunks.decode(chunk.payload, as_type, path) for chunk in self._streams.recorded(name)]
 
     def cancel(self) -> None:
         """From now on ``current().cancelled`` is True."""
@@ -38,13 +45,16 @@ def step_context(
     deadline: datetime | None = None,
     heartbeat_details: object = msgspec.UNSET,
     connection: Any = None,
+    streams: Mapping[str, Iterable[object]] | None = None,
 ) -> Generator[StepTest]:
     """Inside the block, ``current()`` answers an attempt of this kind: call ``some_step.fn(...)``.
 
     ``heartbeat_details``: what an earlier attempt has left. ``connection``: an asyncpg connection for
-    ``transaction()``; here each block commits, or rolls back, by itself. Raises PayloadError.
+    ``transaction()``; here each block commits, or rolls back, by itself. ``streams``: chunks by name that a body finds
+    when it reads; what it writes is in ``stream(name)`` of what the block gets. Raises PayloadError.
     """
-    test = StepTest()
+    written = TestStreams(step_id, attempt, streams or {})
+    test = StepTest(written)
 
     def pulse(details: bytes | None) -> None:
         test.heartbeats.append(None if details is None else payload.decode(details))
@@ -60,9 +70,13 @@ def step_context(
         pulse=pulse,
         previous=payload.encode(heartbeat_details, path="heartbeat_details") if left else None,
         transactions=None if connection is None else _Given(connection),
+        streams=written,
     )
-    with use_step_context(test.context):
-        yield test
+    try:
+        with use_step_context(test.context):
+            yield test
+    finally:
+        written.stop()
 
 
 class _Given:
