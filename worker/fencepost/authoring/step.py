@@ -7,6 +7,7 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Coroutine, Sequence
+from types import CodeType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import msgspec
@@ -22,6 +23,7 @@ from fencepost.failure import exception_of
 from fencepost.names import checked_name, checked_queue
 from fencepost.records import Policy, StepCreated, StepEnded, pack, unpack
 from fencepost.replay import interface
+from fencepost.replay.divergence import asking as asked_from
 from fencepost.replay.identity import stable_hash
 from fencepost_store.events import EventType
 
@@ -173,7 +175,8 @@ class Step(Generic[P, R]):
             call = self._run_here(args, kwargs)
         else:
             # The id is taken now, not when the coroutine first runs: ids follow the order of calls in the code.
-            call = self._run_durably(asking, asking.new_id(self.name), args, kwargs)
+            # So is the line: a task of its own begins far from it.
+            call = self._run_durably(asking, asking.new_id(self.name), args, kwargs, asked_from(2))
         # "coroutine 'charge' was never awaited" must name the step.
         named: Any = call
         named.__name__ = self.name
@@ -241,12 +244,17 @@ class Step(Generic[P, R]):
         return cast(R, payload.decode(data, self.arguments.result_type, path=f"result of {self.name}"))
 
     async def _run_durably(
-        self, asking: interface.Asking, entity: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        asking: interface.Asking,
+        entity: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        source: tuple[CodeType | None, int],
     ) -> R:
         data = self.arguments.encode(args, kwargs)
         own = self.arguments.fingerprint
         created = StepCreated(self.name, data, self.queue, self.mode, self.policy, own)
-        event = await asking.step(entity, pack(created))
+        event = await asking.step(entity, pack(created), source)
         if event.type is EventType.step_completed:
             try:
                 return self.decode_result(event.payload)

@@ -25,7 +25,7 @@ from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
 from fencepost_store.events import KINDS, Event, EventType
 from fencepost_store.lineage import parent_of
-from fencepost_store.protocol import CorruptLog, Parked, RunDetails
+from fencepost_store.protocol import CorruptLog, Parked, RunDetails, RunStatus, StoreTrouble
 from fencepost_store.protocol import Run as Row
 from fencepost_store.streams import StreamInfo
 
@@ -147,8 +147,19 @@ class Run(Generic[R]):
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            raise errors.ResultTimeout(self.id, f"within {seconds:g} s") from error
+            raise errors.ResultTimeout(self.id, f"within {seconds:g} s{await self._state()}") from error
         return self._outcome(event)
+
+    async def _state(self) -> str:
+        """Where a run stands that has not ended, and the way out, for a message; empty if Postgres does not say."""
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                row = await self._connected.store.get(self._newest)
+        except (StoreTrouble, TimeoutError):
+            return ""
+        if row is None or row.status.ended:
+            return ""
+        return f"; it is {row.status.name}{standing(row)}: fencepost runs why {row.run_id}"
 
     async def committed(self) -> None:
         """The transaction that the run was started in (``start(connection=...)``) is committed: tell the workers now,
@@ -272,6 +283,23 @@ class Run(Generic[R]):
                 self._newest, failure.message, code=failure.code, type=failure.type, traceback=failure.traceback
             ) from cause
         raise errors.RunCancelled(self._newest, _reason_of(event), terminated=event.type is EventType.run_terminated)
+
+
+def standing(row: Row) -> str:
+    """What a run that has not ended needs, as far as its row says it."""
+    if row.status is RunStatus.parked and row.parked is not None:
+        parked = row.parked
+        at = f" ({parked.source})" if parked.source else ""
+        return (
+            f", for at seq {parked.seq} its log has {parked.recorded}, and the code of build {parked.build!r} asks for"
+            f" {parked.asked}{at}; a worker with code that fits, of another build, takes it up by itself"
+        )
+    if row.status is RunStatus.pending:
+        return (
+            f", for no worker has begun it: one that serves queue {row.queue!r} and has the workflow {row.workflow!r}"
+            " does, unless its start is put off"
+        )
+    return f" on queue {row.queue!r}; what it waits for"
 
 
 def _reason_of(event: Event) -> str:

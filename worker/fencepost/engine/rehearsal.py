@@ -18,7 +18,7 @@ from fencepost.engine.shell import Shell
 from fencepost.log import Append
 from fencepost.records import RunContinued, unpack
 from fencepost.replay.asks import CALLS
-from fencepost.replay.divergence import describe
+from fencepost.replay.divergence import describe, values_of
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.telemetry import note
@@ -80,8 +80,10 @@ def _compare(again: Instance, log: Sequence[Event], pending: Sequence[NewEvent])
         first, second = _words(one), _words(other)
         if first == second:
             second = f"{second} with other values"
+        values = " and ".join(filter(None, dict.fromkeys((values_of(one), values_of(other)))))
+        again_ = f"{AGAIN}; the values were {values}" if values else AGAIN
         asked_at = next((again.asked_at(event.entity) for event in (other, one) if event is not None), "")
-        raise ReplayDivergence(seen, f"{first} as this turn asked", f"{second}, {AGAIN}", asked_at)
+        raise ReplayDivergence(seen, f"{first} as this turn asked", f"{second}, {again_}", asked_at)
 
 
 def _compared(event: NewEvent | None) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import futures
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import Any, NoReturn, cast
 
 from fencepost.attributes import check_count
@@ -138,11 +139,18 @@ class AskingFace(Asking):
         """32 bytes of run id, entity and the run's recorded secret."""
         return secret_of(self._secret, self._run_id, entity)
 
-    def step(self, entity: str, payload: bytes) -> asyncio.Future[Any]:
+    def step(
+        self, entity: str, payload: bytes, source: tuple[CodeType | None, int] | None = None
+    ) -> asyncio.Future[Any]:
         """Ask for step_created. Raises Evicted when nothing can be asked any more."""
         self.refuse_when_closed()
         future = StepFuture(loop=self.loop)
-        ask = Ask(EventType.step_created, entity, payload, asking(2))
+        ask = Ask(
+            EventType.step_created,
+            entity,
+            payload,
+            source if source is not None and source[0] is not None else asking(2),
+        )
         future.ask = ask
         future.instance = self
         ask.owner = future

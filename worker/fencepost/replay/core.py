@@ -132,7 +132,7 @@ class Core(AskingFace):
 
     def _diverged(self, event: Event) -> ReplayDivergence:
         waiting = None if self._root is None or self._root.done() else self._root.get_coro()
-        return diverged(event, self._outstanding.first(), waiting)
+        return diverged(event, self._outstanding.first(), waiting, self._ending)
 
 
 Handler = Callable[[Core, Event], None]

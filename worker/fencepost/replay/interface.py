@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator, Mapping, Sequence
+from types import CodeType
 from typing import Any, NoReturn, Protocol
 
 from fencepost.records import ChildCreated
@@ -201,9 +202,12 @@ class Asking(Protocol):
         """
         ...
 
-    def step(self, entity: str, payload: bytes) -> asyncio.Future[Event]:
-        """Ask for step_created; resolves to its step_completed or step_failed event. Cancelling the future withdraws
-        the step (step_cancelled if it is in the log).
+    def step(
+        self, entity: str, payload: bytes, source: tuple[CodeType | None, int] | None = None
+    ) -> asyncio.Future[Event]:
+        """Ask for step_created, from ``source``, an instruction of the user's (None: who calls this). Resolves to its
+        step_completed or step_failed event. Cancelling the future withdraws the step (step_cancelled if it is in the
+        log).
         """
         ...
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from fencepost import records
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import Program, ReplayDivergence
 from fencepost.replay.limits import CodeUnfit, ReplayBudgetExceeded, ReplayLimit
-from fencepost_store.events import Event, EventType
+from fencepost_store.events import Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ def fit(run_id: str, program: Program, events: Sequence[Event], *, queue: str = 
     try:
         instance.deliver(events)
     except ReplayDivergence as error:
-        difference = Difference(error.seq, error.recorded, _asked(instance, error), error.source)
+        difference = Difference(error.seq, error.recorded, error.asked, error.source)
     except CodeUnfit as unfit:
         difference = Difference(instance.work.seen, "a value that other code has written", str(unfit), "")
     except (ReplayLimit, ReplayBudgetExceeded) as error:
@@ -49,15 +46,3 @@ def fit(run_id: str, program: Program, events: Sequence[Event], *, queue: str = 
     finally:
         instance.evict()
     return Fit(difference, tuple(instance.changed_arguments))
-
-
-def _asked(instance: Instance, error: ReplayDivergence) -> str:
-    """The code's side; if the code has failed, with what."""
-    ending = instance.ending
-    if ending is None or ending.type is not EventType.run_failed:
-        return error.asked
-    try:
-        failure = records.unpack(ending.payload, records.RunFailed).error
-    except msgspec.MsgspecError:
-        return error.asked
-    return f"{error.asked}, with {failure.type}: {failure.message}"
