@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from tests.hazards.registry import removal, without_sql
 
+from fencepost.authoring.hook import Hook
+from fencepost.client import replies, signals
 from fencepost.engine import advance
 from fencepost.replay import facts
 from fencepost.replay.asking import AskingFace
@@ -110,3 +112,44 @@ def instants_are_moved(patch: pytest.MonkeyPatch) -> None:
         return real(self, when, *args, **options)
 
     patch.setattr(WorkflowLoop, "call_at", call_at)
+
+
+@removal(
+    "H178",
+    guard="the end of a run ends the wait for its answer",
+    tests=["web/test_replies.py::test_h178_who_waits_for_an_answer_that_cannot_come_hears_so_at_once"],
+)
+def askers_wait_for_ever(patch: pytest.MonkeyPatch) -> None:
+    """Only an answer or the deadline ends it."""
+    real = replies.Reply
+
+    def reply(*given: Any, ended: str | None = None, **more: Any) -> Any:
+        if ended is not None:
+            raise TimeoutError  # as if the deadline had come
+        return real(*given, **more)
+
+    patch.setattr(replies, "Reply", reply)
+
+
+@removal(
+    "H179",
+    guard="the payload of a delivery that comes again is compared",
+    tests=["engine/test_signal_edges.py::test_h179_the_same_id_with_another_payload_is_a_conflict"],
+)
+def the_id_alone_counts(patch: pytest.MonkeyPatch) -> None:
+    """Whatever it brings is a duplicate."""
+    patch.setattr(signals, "_same_payload", lambda *given: None)
+
+
+@removal(
+    "H180",
+    guard="what does not fit is passed over",
+    tests=["engine/test_signal_edges.py::test_h180_what_a_stranger_sends_does_not_fail_the_run"],
+)
+def what_does_not_fit_is_raised(patch: pytest.MonkeyPatch) -> None:
+    """The code has to catch it."""
+
+    def drop(self: Any, event: Any, error: Exception) -> None:
+        raise error
+
+    patch.setattr(Hook, "_drop", drop)

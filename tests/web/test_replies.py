@@ -114,15 +114,84 @@ def test_who_is_late_hears_504_and_gets_the_answer_under_the_same_id() -> None:
     answering(main, think=10, seconds=2)
 
 
-def test_a_run_that_ends_without_an_answer_keeps_nobody_waiting() -> None:
-    """The payload is no number: the workflow fails, and no deadline is waited for."""
+def test_h180_a_payload_that_does_not_fit_is_passed_over_and_its_sender_hears_422() -> None:
+    """The run goes on, and answers the next one. It used to fail."""
 
     async def main(world: World, worker: Member, started: Any) -> None:
         begun = asyncio.get_running_loop().time()
-        assert (await post(world, b'"no number"')).status == 504
+        refused = await post(world, b'"no number"', "bad")
+        assert (refused.status, refused.text) == (422, '"the payload does not fit what is expected here"')
         assert asyncio.get_running_loop().time() - begun < 3
+        assert (await post(world, b"7")).status == 201
+        await post(world, b"0", "e")
+        assert await started.result(10) == [7]
 
     answering(main, seconds=50)
+
+
+def _ends(how: str) -> Callable[[Any], Coroutine[Any, Any, None]]:
+    async def end(numbers: Any) -> None:
+        n = await numbers
+        if how == "fails":
+            raise ValueError("no answer")
+        if how == "answers too much":
+            numbers.respond("x" * 2_000_000)
+        if how == "answers nan":
+            numbers.respond({"price": [1.0, float("nan")]})
+        if how == "answers no status":
+            numbers.respond(n, status=1_000)
+        if how == "closes":
+            await numbers  # the second one stays in the hook
+            await sleep(3)
+            numbers.close()
+            await sleep(100)
+
+    return end
+
+
+@pytest.mark.parametrize(
+    ("how", "status"),
+    [
+        ("fails", 500),
+        ("returns", 410),
+        ("answers too much", 500),
+        ("answers nan", 500),
+        ("answers no status", 500),
+        ("closes", 410),
+        ("is terminated", 410),
+    ],
+)
+def test_h178_who_waits_for_an_answer_that_cannot_come_hears_so_at_once(how: str, status: int) -> None:
+    """The run has failed, ended, or closed its hook: no deadline is waited for."""
+
+    async def main() -> None:
+        world = World()
+        end = _ends(how)
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            numbers = hook(int, "t", http=True, respond=50)
+            if how == "is terminated":
+                await sleep(100)
+            await end(numbers)
+
+        loop = asyncio.get_running_loop()
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(1)
+            begun = loop.time()
+            if how == "closes":
+                await world.client().resume("t", 1)
+                await world.client().resume("t", 2)
+            if how == "is terminated":
+                loop.call_later(2, lambda: asyncio.ensure_future(started.terminate("stuck")))
+            answer = await post(world, b"3")
+            assert answer.status == status, answer.text
+            assert loop.time() - begun < 6
+            again = await post(world, b"3")
+            assert again.status == status
+
+    run(main)
 
 
 def test_an_answer_survives_the_worker_that_gave_it() -> None:
@@ -180,7 +249,7 @@ def test_what_cannot_be_answered_is_an_error_in_the_code() -> None:
             assert (await request(webhooks(world.client()), "/t", b"1", {"webhook-id": long})).text == "1"
             await started.result(10)
         assert [error[:31] for error in errors] == [
-            "hook 't': no payload to answer:", "answer of hook 't': object cann", "hook 't': status 99 is no HTTP ",
+            "hook 't': no payload to answer:", "answer of hook 't': object cann", "hook 't': status=99 is no statu",
             "hook 't': no payload to answer:", "hook(respond=61): must be more ",
         ]  # fmt: skip
 

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     )
     from fencepost.payload_codecs import PayloadCodec
     from fencepost.replay.limits import WorkflowRestriction
-    from fencepost.signal_errors import DeliveryConflict
+    from fencepost.signal_errors import BadSignal, DeliveryConflict
     from fencepost.stream_errors import StreamClosed, StreamFenced, StreamLimitExceeded
 
 __version__ = "0.1.0"
@@ -73,6 +73,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentError",
     "BadAttribute",
+    "BadSignal",
     "BlockingWriter",
     "ChildCancelled",
     "ChildFailed",
@@ -168,6 +169,7 @@ _HOMES = {
     "StepContext": "fencepost.authoring.context",
     "Stream": "fencepost.authoring.stream",
     "StreamChunk": "fencepost.authoring.stream_reader",
+    "BadSignal": "fencepost.signal_errors",
     "StreamClosed": "fencepost.stream_errors",
     "StreamFenced": "fencepost.stream_errors",
     "StreamLimitExceeded": "fencepost.stream_errors",

@@ -5,6 +5,12 @@ from __future__ import annotations
 from fencepost.errors import FencepostError
 
 
+class BadSignal(FencepostError, ValueError):
+    """A parameter of a hook, a signal, an answer or a stream's reader is out of its bounds. Nothing was written. The
+    message names the field, the value, the bound and the way out.
+    """
+
+
 class DeliveryConflict(FencepostError):
     """A signal came under a delivery id that was accepted before with another payload. Nothing was written.
 

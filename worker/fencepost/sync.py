@@ -240,13 +240,29 @@ class Client:
         found = self.call(self._client.find(workflow, key))
         return None if found is None else Run(self, found)
 
-    def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
+    def resume(
+        self,
+        token: str,
+        value: object = None,
+        *,
+        id: str | None = None,
+        http: bool = False,
+        wait: Duration | None = None,
+    ) -> str:
         """See ``fencepost.Client.resume``."""
-        return self.call(self._client.resume(token, value, id=id, http=http))
+        return self.call(self._client.resume(token, value, id=id, http=http, wait=wait))
 
-    def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+    def ask(
+        self,
+        token: str,
+        value: object = None,
+        *,
+        id: str | None = None,
+        http: bool = False,
+        wait: Duration | None = None,
+    ) -> Reply:
         """See ``fencepost.Client.ask``."""
-        return self.call(self._client.ask(token, value, id=id, http=http))
+        return self.call(self._client.ask(token, value, id=id, http=http, wait=wait))
 
     def hook(self, token: str) -> HookInfo:
         """See ``fencepost.Client.hook``."""

@@ -85,6 +85,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "a task of workflow code ended in an error that nobody awaits: run, workflow, message",
     ),
     "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
+    "signal_dropped": (
+        "warning",
+        "a payload was passed over, for it does not fit the hook's type: run, token, delivery, error",
+    ),
     "signals_untaken": (
         "warning",
         "a hook was closed, or its run has ended, with payloads that the code has not taken: run, hook, token, count",

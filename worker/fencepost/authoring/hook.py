@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Mapping
 from types import TracebackType, UnionType
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from fencepost import payload
 from fencepost import payload_places as places
 from fencepost.answers import entity_of
 from fencepost.authoring.fingerprint import type_fingerprint
-from fencepost.durations import Duration, plain_seconds
-from fencepost.errors import HookConflict, NotInWorkflow, PayloadError
+from fencepost.durations import Duration
+from fencepost.errors import HookConflict, NotInWorkflow, PayloadError, PayloadUnreadable
 from fencepost.records import Answered, HookCreated, pack
 from fencepost.replay import interface
 from fencepost.replay.identity import stable_hash
+from fencepost.signal_checks import answer_of, check_text, seconds_of
+from fencepost.signal_errors import BadSignal
+from fencepost.telemetry import note
 from fencepost_store.events import Event, EventType
 
 T = TypeVar("T")
+
+Invalid = Literal["drop", "raise"]
 
 RESPOND_SECONDS_MAX = 60.0
 """Servers and proxies give up on a request after about a minute."""
@@ -31,6 +36,7 @@ def hook(
     metadata: Mapping[str, object] | None = ...,
     http: bool = ...,
     respond: Duration | None = ...,
+    invalid: Invalid | None = ...,
 ) -> Hook[T]: ...
 @overload
 def hook(  # what mypy takes `int | str` for
@@ -40,6 +46,7 @@ def hook(  # what mypy takes `int | str` for
     metadata: Mapping[str, object] | None = ...,
     http: bool = ...,
     respond: Duration | None = ...,
+    invalid: Invalid | None = ...,
 ) -> Hook[Any]: ...
 @overload
 def hook(
@@ -48,6 +55,7 @@ def hook(
     metadata: Mapping[str, object] | None = ...,
     http: bool = ...,
     respond: Duration | None = ...,
+    invalid: Invalid | None = ...,
 ) -> Hook[Any]: ...
 def hook(
     as_type: Any = Any,
@@ -56,6 +64,7 @@ def hook(
     metadata: Mapping[str, object] | None = None,
     http: bool = False,
     respond: Duration | None = None,
+    invalid: Invalid | None = None,
 ) -> Hook[Any]:
     """Listen for payloads of a type, from now until the hook is closed, its ``async with`` is left, or the run ends.
 
@@ -65,7 +74,12 @@ def hook(
     (seconds, a timedelta or ``"30s"``, up to a minute) a webhook's sender waits for what the code says with
     ``Hook.respond``.
 
-    Raises NotInWorkflow elsewhere, PayloadError for metadata that cannot be encoded, ValueError for other deadlines.
+    ``invalid``: what becomes of a payload that is not of the type. "drop": it is passed over, its sender is answered
+    422 if it waits for an answer, and the worker logs it; "raise": awaiting the hook raises PayloadError. By default
+    "drop" with ``http``, for what strangers send must not fail the run, else "raise".
+
+    Raises NotInWorkflow elsewhere, PayloadError for metadata that cannot be encoded, BadSignal (a ValueError) for a
+    token or a deadline that is out of bounds, ArgumentError for other types.
     """
     asking = interface.current()
     if asking is None:
@@ -73,21 +87,21 @@ def hook(
             "hook() is for workflows; to send a payload to one, use `await client.resume(token, payload)`"
         )
     entity = asking.new_id("hook")
+    if token is not None:
+        check_text("hook(token)", token)
+    if invalid not in (None, "drop", "raise"):
+        raise BadSignal(f"hook(invalid={invalid!r}): must be 'drop' or 'raise'")
     chosen = token if token is not None else asking.secret(entity)[:16].hex()
     seconds = _deadline(respond)
     told = None if metadata is None else payload.encode(dict(metadata), path=f"metadata of hook {chosen!r}")
     own = type_fingerprint(as_type)
-    return Hook(asking, entity, chosen, as_type, HookCreated(places.type_name(as_type), told, http, seconds, own))
+    record = HookCreated(places.type_name(as_type), told, http, seconds, own)
+    return Hook(asking, entity, chosen, as_type, record, drops=(invalid or ("drop" if http else "raise")) == "drop")
 
 
 def _deadline(respond: Duration | None) -> float | None:
-    seconds = None if respond is None else plain_seconds(respond, "hook(respond=...)")
-    if seconds is not None and not 0 < seconds <= RESPOND_SECONDS_MAX:
-        raise ValueError(
-            f"hook(respond={respond!r}): must be more than 0 and at most {RESPOND_SECONDS_MAX} s, for a connection is"
-            " held open meanwhile; let the sender ask again for what takes longer"
-        )
-    return None if seconds is None else float(seconds)
+    why = "for a connection is held open meanwhile; let the sender ask again for what takes longer"
+    return None if respond is None else seconds_of("hook(respond)", respond, RESPOND_SECONDS_MAX, why)
 
 
 class Hook(Generic[T]):
@@ -99,7 +113,16 @@ class Hook(Generic[T]):
     Awaiting raises HookConflict if another run holds the token, and PayloadError if a payload is not of the type.
     """
 
-    def __init__(self, asking: interface.Asking, entity: str, token: str, as_type: Any, record: HookCreated) -> None:
+    def __init__(
+        self,
+        asking: interface.Asking,
+        entity: str,
+        token: str,
+        as_type: Any,
+        record: HookCreated,
+        *,
+        drops: bool = False,
+    ) -> None:
         self.token = token
         self._hash = stable_hash(f"{asking.run_id}/{entity}")
         self._type = as_type
@@ -109,6 +132,8 @@ class Hook(Generic[T]):
         self._entity = entity
         self._fingerprint = record.fingerprint
         self._last: Event | None = None  # the payload that can be answered
+        self._drops = drops
+        self._answers = record.respond is not None
         # Built now, so that a type that cannot be decoded is refused here and not when somebody has sent one.
         if payload.codec_of(as_type, f"hook {token!r}").names:
             raise PayloadError(
@@ -134,14 +159,15 @@ class Hook(Generic[T]):
 
         The answer is in the log before it is sent. A sender that does not wait never sees it. Where several tasks
         await one hook, answer before the next await. Raises ValueError if there is nothing to answer (each payload is
-        answered once) or for a status outside 200 to 599, PayloadError for what cannot be encoded.
+        answered once), for a status outside 200 to 599, or for a value with a status that has no body; PayloadError for
+        what cannot be encoded, or is no JSON (NaN).
         """
         event = self._last
         if event is None:
             raise ValueError(f"hook {self.token!r}: no payload to answer: await one first; each is answered once")
-        if not 200 <= status <= 599:
-            raise ValueError(f"hook {self.token!r}: status {status} is no HTTP status of an answer (200 to 599)")
-        data = payload.encode(value, path=f"answer of hook {self.token!r}")
+        self._answer(event, answer_of(self.token, value, status), status)
+
+    def _answer(self, event: Event, data: bytes, status: int) -> None:
         self._last = None
         self._asking.mark(entity_of(event.dedupe or f"seq:{event.seq}"), pack(Answered(data, status)))
 
@@ -181,11 +207,32 @@ class Hook(Generic[T]):
             raise NotInWorkflow(f"the hook {self.token!r} is closed: await it inside its `async with`")
         if self._conflict_with is not None:
             raise HookConflict(self.token, self._conflict_with)
-        event = await self._channel.next()
-        if event.type is EventType.hook_conflict:
-            self._conflict_with = event.dedupe or "unknown"
-            raise HookConflict(self.token, self._conflict_with)
-        self._last = event
+        while True:
+            event = await self._channel.next()
+            if event.type is EventType.hook_conflict:
+                self._conflict_with = event.dedupe or "unknown"
+                raise HookConflict(self.token, self._conflict_with)
+            self._last = event
+            try:
+                return self._decoded(event)
+            except PayloadUnreadable:
+                raise
+            except PayloadError as error:
+                if not self._drops:
+                    raise
+                self._drop(event, error)
+
+    def _drop(self, event: Event, error: PayloadError) -> None:
+        """What does not fit is passed over: its sender hears so if it waits, and the worker's log."""
+        if self._answers:
+            self._answer(
+                event, payload.encode("the payload does not fit what is expected here", path="the answer"), 422
+            )
+        self._last = None
+        if not self._asking.muted:
+            note("signal_dropped", run=self._asking.run_id, token=self.token, delivery=event.dedupe, error=str(error))
+
+    def _decoded(self, event: Event) -> T:
         try:
             return cast(T, payload.decode(event.payload, self._type, path=f"payload of hook {self.token!r}"))
         except PayloadError as error:

@@ -12,6 +12,7 @@ from fencepost.authoring.stream_reader import Call, StreamReader, caller
 from fencepost.authoring.stream_step import WorkflowChannel
 from fencepost.errors import NotInWorkflow
 from fencepost.replay import interface
+from fencepost.signal_checks import check_start
 from fencepost.stream_errors import StreamClosed
 from fencepost_store.stream_admission import name_problem
 
@@ -69,6 +70,7 @@ class Stream(Generic[T]):
         ``def`` step ``for``. Negative: from the tail. Waits for chunks to come until the stream is closed or the run
         ends, and holds the step's slot meanwhile. Raises NotInWorkflow elsewhere.
         """
+        check_start(start)
         streams = _streams(self.name, "read")
         return StreamReader(streams.source(self.name), self.name, self._type, start, call=caller(streams.loop))
 

@@ -17,9 +17,10 @@ def hooks() -> None:
 @click.argument("token")
 @click.argument("payload", metavar="[JSON]", default="null")
 @click.option("--id", "delivery", metavar="ID", help="Your id for this signal: the same id is accepted once.")
+@click.option("--wait", type=float, metavar="SECONDS", help="If nobody listens yet, look again for so long.")
 @json_option
 @click.pass_obj
-def resume(session: Session, token: str, payload: str, delivery: str | None, as_json: bool) -> None:
+def resume(session: Session, token: str, payload: str, delivery: str | None, wait: float | None, as_json: bool) -> None:
     """Send JSON (null if left out) to the run that listens on TOKEN. `fencepost runs why` shows tokens.
 
     When this returns, the signal is in the run's log.
@@ -30,7 +31,7 @@ def resume(session: Session, token: str, payload: str, delivery: str | None, as_
 
     async def send() -> str:
         async with session.client() as client:
-            return await client.resume(token, value, id=delivery)
+            return await client.resume(token, value, id=delivery, wait=wait)
 
     run_id = session.run(send())
     if as_json:

@@ -18,9 +18,10 @@ from fencepost.authoring.workflow import Workflow
 from fencepost.client import joined
 from fencepost.client.joined import TICK_DELAY_MS
 from fencepost.client.pruning import pruned
-from fencepost.client.replies import Reply, wait
+from fencepost.client.replies import Reply
+from fencepost.client.replies import wait as replied
 from fencepost.client.run import Run, RunInfo, info_of
-from fencepost.client.signals import Delivered, HookInfo, deliver, look
+from fencepost.client.signals import Delivered, HookInfo, deliver_patiently, look
 from fencepost.client.starting import Asked, KeyReuse, check_page, checked_key, named_workflow, prepared, same_input
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
@@ -30,6 +31,7 @@ from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
 from fencepost.pruning import Pruned
 from fencepost.records import TIMEOUT, RunCreated, unpack
+from fencepost.signal_checks import WAIT_SECONDS_MAX, check_text, seconds_of
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
 from fencepost_store.protocol import (
@@ -252,44 +254,73 @@ class Client:
             row = await self._open.store.find_key(name, checked_key(key))
         return None if row is None else Run(self._open, row.run_id, decode)
 
-    async def resume(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> str:
+    async def resume(
+        self,
+        token: str,
+        value: object = None,
+        *,
+        id: str | None = None,
+        http: bool = False,
+        wait: Duration | None = None,
+    ) -> str:
         """Send a payload to whoever listens on the hook ``token``; returns the run's id.
 
         ``id``: the sender's delivery id; the same id is accepted once, however often it is sent, and is answered as the
         first time also when the hook has gone since. ``http``: only to a hook that was declared so, for endpoints that
         pass on what anybody sends. When this returns, the signal is in the log.
 
+        ``wait``: if nobody listens, look again for so long (seconds or a timedelta, a day at most), for a hook that is
+        about to open. Nothing is kept meanwhile: who dies while it waits has sent nothing.
+
         Raises HookNotFound if nobody listens, as HookDisposed or HookRunEnded if somebody did; HookFull if its run can
         take nothing more; PayloadError, PayloadTooLarge.
         """
-        delivered, _ = await self._deliver(token, value, id, http)
+        delivered, _ = await self._deliver(token, value, id, http, wait)
         return delivered.run_id
 
-    async def ask(self, token: str, value: object = None, *, id: str | None = None, http: bool = False) -> Reply:
+    async def ask(
+        self,
+        token: str,
+        value: object = None,
+        *,
+        id: str | None = None,
+        http: bool = False,
+        wait: Duration | None = None,
+    ) -> Reply:
         """As ``resume``, and wait for what the workflow answers with ``Hook.respond``, as long as its hook says. The
-        same id gets the same answer, however often it is sent. Raises as ``resume`` does.
+        same id gets the same answer, however often it is sent. Ends at once if the run ends without an answer: the
+        reply's ``ended`` says how. Raises as ``resume`` does.
         """
-        delivered, delivery = await self._deliver(token, value, id, http)
+        delivered, delivery = await self._deliver(token, value, id, http, wait)
         if delivered.respond is None:
             return Reply(delivered.run_id, False)
         with public_errors():
-            return await wait(self._open, token, delivery, delivered)
+            return await replied(self._open, token, delivery, delivered)
 
-    async def _deliver(self, token: str, value: object, id: str | None, http: bool) -> tuple[Delivered, str]:
+    async def _deliver(
+        self, token: str, value: object, id: str | None, http: bool, wait: Duration | None
+    ) -> tuple[Delivered, str]:
         connected = self._open
+        check_text("token", token)
+        if id is not None:
+            check_text("id", id)
+        patience = (
+            0.0 if wait is None else seconds_of("wait", wait, WAIT_SECONDS_MAX, "keep the signal yourself for longer")
+        )
         with payload_codecs.using(connected.codecs):
             data = payload.encode(value, path=f"payload for {token}", limit=connected.config.payload_bytes_max)
-        delivery = id or str(uuid_utils.uuid7())
+        delivery = str(uuid_utils.uuid7()) if id is None else id
         with public_errors():
-            delivered = await deliver(connected, token, data, delivery, http=http)
+            delivered = await deliver_patiently(connected, token, data, delivery, http=http, patience=patience)
         if delivered.queue is not None:
-            await self._tick(delivered.run_id, delivered.queue)
+            await self._tick(delivered.taken.run_id, delivered.queue)
         return delivered, delivery
 
     async def hook(self, token: str) -> HookInfo:
         """The open hook of a token: its run, its payload's type, its metadata. Raises HookNotFound, HookDisposed,
         HookRunEnded.
         """
+        check_text("token", token)
         with public_errors():
             return await look(self._open, token)
 

@@ -20,6 +20,7 @@ from fencepost.client.trouble import public_errors
 from fencepost.durations import Duration, seconds_of
 from fencepost.failure import exception_of, told
 from fencepost.records import RunFailed, RunStopped, unpack
+from fencepost.signal_checks import check_start
 from fencepost.streaming import StreamSource
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, QueueTrouble, tick_key
@@ -208,8 +209,10 @@ class Run(Generic[R]):
         """Read a stream of the run: ``async for chunk in run.stream("labels", Label)``, from the first chunk, from
         index ``start``, or with a negative one from the tail. What is there comes at once, what is to come is pushed,
         with a poll behind it; it ends when the stream is closed, or the run has ended. The first chunk does not wait
-        for the run. Sends nothing yet; raises PayloadError for a type that cannot be decoded.
+        for the run. Sends nothing yet; raises PayloadError for a type that cannot be decoded, BadSignal for an index
+        out of bounds.
         """
+        check_start(start)
         payload.codec_of(as_type, f"stream {name!r}")
         connected = self._connected
         source = StreamSource(connected.store, connected.queue, self.id, name)

@@ -6,6 +6,7 @@ a sender who asks again after the hook has gone hears the same as the first time
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 TRIES = 3
 """A signal whose reply was lost is sent again under the same delivery id; the log recognises it."""
+
+LOOK_SECONDS_MIN, LOOK_SECONDS_MAX = 0.05, 1.0
+"""Between two looks for a hook that is to open: one look-up by index each, and the first ones soon."""
 
 HOOKS_MAX = 100
 """A hook that closes between the look and the append may have been followed by another one of the same token, which is
@@ -105,6 +109,24 @@ async def deliver(connected: Connected, token: str, data: bytes, delivery: str, 
             taken = Taken(trace.run_id, trace.entity, seq, data)
             return Delivered(trace.run_id, trace.queue, respond, taken)
     raise _gone(token, trace)
+
+
+async def deliver_patiently(
+    connected: Connected, token: str, data: bytes, delivery: str, *, http: bool, patience: float
+) -> Delivered:
+    """As ``deliver``; while nobody listens it looks again, for ``patience`` seconds, each time a little later."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + patience
+    pause = LOOK_SECONDS_MIN
+    while True:
+        try:
+            return await deliver(connected, token, data, delivery, http=http)
+        except errors.HookNotFound:
+            left = until - loop.time()
+            if left <= 0:
+                raise
+            await asyncio.sleep(min(pause, left))
+            pause = min(LOOK_SECONDS_MAX, pause * 1.5)
 
 
 async def _append(connected: Connected, batch: Batch) -> int | None:

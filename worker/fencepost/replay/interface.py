@@ -179,6 +179,11 @@ class Asking(Protocol):
         ...
 
     @property
+    def muted(self) -> bool:
+        """True while log lines of the workflow's code would be repetitions or noise."""
+        ...
+
+    @property
     def attributes(self) -> Mapping[str, str]:
         """What the run says of itself now, as the store keeps it."""
         ...

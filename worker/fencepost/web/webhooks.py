@@ -7,20 +7,26 @@ it answers with success is in the run's log; the same webhook-id is taken in onc
 |---|---|
 | 202, or as ``response`` says | the event is in the log |
 | as the workflow says | it is in the log, and the hook was declared with ``respond=`` |
-| 400 | the body is not JSON, or the webhook-id is too long |
+| 400 | the body is not JSON, or the webhook-id is none |
 | 401 | secrets are configured, and the signature does not fit or is not from now |
 | 404 | nobody listens on the token, or not over HTTP |
 | 405 | only POST |
 | 409 | the webhook-id was accepted before with another body |
-| 413 | the body is too large |
+| 410 | it is in the log, and the run has ended, or closed its hook, without an answer |
+| 413 | the body is too large, also once it is decompressed |
+| 415 | a Content-Encoding other than gzip |
+| 422 | the workflow has passed the body over, for it does not fit the hook's type |
 | 429 | the run's log is as long as it may be |
+| 500 | it is in the log, and the run has failed without an answer |
 | 503 | Postgres is away: send it again |
 | 504 | it is in the log, and the workflow has not answered in time: send again under the same webhook-id |
 """
 
 from __future__ import annotations
 
+import codecs
 import time
+import zlib
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -31,6 +37,7 @@ from starlette.routing import Route
 
 from fencepost import errors
 from fencepost.client import Client, Reply
+from fencepost.signal_checks import text_problem
 from fencepost.signal_errors import DeliveryConflict
 from fencepost.web.signatures import BadSignature, key_of, verify
 
@@ -64,9 +71,12 @@ def webhooks(
         try:
             body = await _body(request, body_bytes_max)
             delivery = verify(keys, request.headers, body, clock()) if keys else request.headers.get("webhook-id")
-            if delivery and (len(delivery) > DELIVERY_CHARS_MAX or "\0" in delivery):
-                raise _Refused(400, f"webhook-id has more than {DELIVERY_CHARS_MAX} characters")
+            if delivery and (len(delivery) > DELIVERY_CHARS_MAX or text_problem("webhook-id", delivery)):
+                raise _Refused(400, f"webhook-id has more than {DELIVERY_CHARS_MAX} characters, or some that are none")
             token = request.path_params["token"]
+            if text_problem("token", token):
+                raise errors.HookNotFound(token)
+            body = _decompressed(body, request.headers.get("content-encoding", ""), body_bytes_max)
             reply = await client.ask(token, _value(body), id=delivery or None, http=True)
         except Exception as error:
             refusal = _refusal(error)
@@ -80,6 +90,10 @@ def webhooks(
 
 def _answer(reply: Reply) -> Response:
     """What the workflow said."""
+    if reply.ended == "failed":
+        return PlainTextResponse("accepted, and its run has failed without an answer\n", 500)
+    if reply.ended is not None:
+        return PlainTextResponse("accepted, and no answer will come: its run has ended or does not listen\n", 410)
     if reply.status is None:
         return PlainTextResponse("accepted, and not answered in time\n", 504, {"retry-after": "5"})
     if reply.value is None or reply.status in (204, 304):
@@ -132,8 +146,29 @@ async def _body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
+def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body as it was before its Content-Encoding; never more of it in memory than the limit and one byte. The
+    signature is over what was sent."""
+    for name in reversed([part.strip().lower() for part in encoding.split(",")]):
+        if name in ("", "identity"):
+            continue
+        if name not in ("gzip", "x-gzip"):
+            raise _Refused(415, "Content-Encoding: gzip or none is understood here")
+        unpacking = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        try:
+            body, packed = unpacking.decompress(body, limit + 1), body
+        except zlib.error:
+            raise _Refused(400, "the body is not gzip, as its Content-Encoding says") from None
+        if len(body) > limit:
+            raise _Refused(413, f"the body has more than {limit} bytes once it is decompressed")
+        if packed and not unpacking.eof:
+            raise _Refused(400, "the body's gzip breaks off")
+    return body
+
+
 def _value(body: bytes) -> object:
-    """The JSON in a body; None for an empty one."""
+    """The JSON in a body, which may begin with a byte order mark; None for an empty one."""
+    body = body.removeprefix(codecs.BOM_UTF8)
     if not body:
         return None
     try:
