@@ -250,7 +250,7 @@ def test_what_cannot_be_answered_is_an_error_in_the_code() -> None:
             await started.result(10)
         assert [error[:31] for error in errors] == [
             "hook 't': no payload to answer:", "answer of hook 't': object cann", "hook 't': status=99 is no statu",
-            "hook 't': no payload to answer:", "hook(respond=61): must be more ",
+            "hook 't': no payload to answer:", "hook(respond)=61: must be more ",
         ]  # fmt: skip
 
     run(main)
