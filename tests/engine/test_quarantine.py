@@ -89,6 +89,38 @@ async def test_h149_without_postgres_the_process_ends_all_the_same(monkeypatch: 
     assert await _watched(monkeypatch, _Spinning(), fail) == EXIT_SPINNING
 
 
+class _Counting(TurnGuard):
+    struck = 0
+
+    def interrupt(self) -> bool:
+        self.struck += 1
+        return True
+
+
+@pytest.mark.parametrize(("used", "interrupts"), [(0.1, 0), (29.0, 1)])
+async def test_h149_a_process_that_was_frozen_is_not_late(used: float, interrupts: int) -> None:
+    """SIGSTOP, or a machine without a processor to spare, in the middle of a turn: the time is not the code's. Code
+    that holds the GIL, so that nobody looks, has used the processor meanwhile.
+    """
+    now, processor = [100.0], [5.0]
+    guard = _Counting(lambda: now[0])
+
+    async def fail(overdue: Overdue) -> None:
+        raise AssertionError(overdue)
+
+    watch = TurnWatch(lambda: now[0], guard, 2.0, fail, processor=lambda: processor[0])
+    with guard.turn("run"):
+        await watch.look()
+        now[0] += 30.0
+        processor[0] += used
+        await watch.look()
+        assert guard.struck == interrupts
+        now[0] += 2.5
+        processor[0] += 2.0
+        await watch.look()
+        assert guard.struck == interrupts + 1, "what it computes from then on counts"
+
+
 class _Blocked(Alone):
     """Its children never end."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -31,6 +32,9 @@ EXIT_SPINNING = 70
 WATCH_SECONDS = 0.25
 """How often turns and the loop are looked at; a fraction of any sensible replay budget."""
 
+FROZEN_SECONDS = 1.0
+"""A gap between two looks that is more than the machine's ordinary unrest."""
+
 FAIL_SECONDS = 5.0
 """What failing the run may take. If Postgres is away, the process ends all the same, and the message is a crash's."""
 
@@ -40,14 +44,25 @@ Fail: TypeAlias = Callable[[Overdue], Awaitable[None]]
 class TurnWatch:
     """``look`` every WATCH_SECONDS. ``fail``: ends the run of a turn that cannot be stopped."""
 
-    def __init__(self, monotonic: Callable[[], float], guard: TurnGuard, budget: float, fail: Fail) -> None:
+    def __init__(
+        self,
+        monotonic: Callable[[], float],
+        guard: TurnGuard,
+        budget: float,
+        fail: Fail,
+        *,
+        processor: Callable[[], float] = time.process_time,
+    ) -> None:
         self._monotonic = monotonic
+        self._processor = processor
+        self._last = (monotonic(), processor())
         self._guard = guard
         self._budget = budget
         self._fail = fail
 
     async def look(self) -> None:
         """Interrupt the turn in the seat if it is beyond its budget. Does not return if it cannot be stopped."""
+        self._excuse()
         overdue = self._guard.overdue(self._monotonic(), self._budget)
         if overdue is None:
             return
@@ -63,6 +78,16 @@ class TurnWatch:
         still = self._guard.overdue(self._monotonic(), self._budget)
         if still is not None and still.run_id == overdue.run_id:  # else the code has come back meanwhile
             os._exit(EXIT_SPINNING)
+
+    def _excuse(self) -> None:
+        """A process that was stopped, or was given no processor by a machine that is too full, has not computed: time
+        in which neither this thread nor any other got on is not the turn's. Code that holds the GIL uses the processor.
+        """
+        before, used_before = self._last
+        self._last = now, used = self._monotonic(), self._processor()
+        lost = (now - before - WATCH_SECONDS) - (used - used_before)
+        if lost > FROZEN_SECONDS:
+            self._guard.excuse(lost)
 
 
 def failing(config: Config) -> Fail:

@@ -107,6 +107,11 @@ class TurnGuard:
         if not self._hits:
             self._started = self._clock()
 
+    def excuse(self, seconds: float) -> None:
+        """The turn's clock stood still for so long: the process did. Called by the watcher."""
+        with self._lock:
+            self._started += seconds
+
     def stand(self) -> None:
         """Stop the turn's clock."""
         with self._lock:
