@@ -169,3 +169,17 @@ def test_the_end_of_the_parent_is_noticed() -> None:
     assert gone.wait(10)
     link.tell(Ready("to nobody"))
     theirs.close()
+
+
+def test_why_says_what_the_code_of_others_lacks() -> None:
+    """A message that some code has refused: how many kinds of it, and the last one's reason."""
+    from fencepost.cli.runs_why import _message_text  # pyright: ignore[reportPrivateUsage]
+    from fencepost_queue.protocol import Peeked
+
+    lack = "step 'added' is not registered in this worker"
+    refused = Peeked("default", "s:1:added#1", "ready", None, 0, 0, 0, False, False, None, 2, lack)
+    told = _message_text(refused)
+    assert told.startswith("step added#1: ready, and left to other code: 2 kind(s) of code cannot do it")
+    assert lack in told
+    waiting = Peeked("default", "s:1:added#1", "ready", None, 0, 0, 0, False, False, None)
+    assert "a worker that serves queue 'default' takes it next" in _message_text(waiting)
