@@ -12,7 +12,17 @@ import pytest
 from tests.hazards.registry import removal
 
 from fencepost.engine import process
-from fencepost.replay import ambient_chance, ambient_time, asking, hashing, hooks, instance, refusals, tasks
+from fencepost.replay import (
+    ambient_chance,
+    ambient_time,
+    asking,
+    hashing,
+    hooks,
+    instance,
+    refusals,
+    shared_primitives,
+    tasks,
+)
 from fencepost.replay.asks import Ask, State
 from fencepost.replay.budget import TurnGuard
 from fencepost.replay.eviction import wind_down
@@ -210,6 +220,16 @@ def each_process_has_a_seed_of_its_own(patch: pytest.MonkeyPatch) -> None:
 def waiting_in_vain_looks_like_waiting(patch: pytest.MonkeyPatch) -> None:
     """It stays running for ever."""
     patch.setattr(instance.Instance, "vain", lambda self: None)
+
+
+@removal(
+    "H160",
+    guard="locks, events and queues that a run has not made are refused",
+    tests=["replay/test_shared_primitives.py::test_h160_another_runs_are_refused_too"],
+)
+def primitives_are_shared(patch: pytest.MonkeyPatch) -> None:
+    """Whoever has one may use it."""
+    patch.setattr(shared_primitives, "WorkflowLoop", None)
 
 
 @removal(

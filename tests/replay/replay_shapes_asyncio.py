@@ -200,7 +200,7 @@ async def callbacks(w: W) -> object:
     loop.call_later(2.0, seen.append, "later")
     cancelled = loop.call_later(1.0, seen.append, "never")
     loop.call_soon(seen.append, "soon")
-    loop.call_at(loop.time() + 0.5, lambda: seen.append(loop.time()))
+    loop.call_at(loop.time() + 0.5, lambda: seen.append(float(loop.time())))
     await w.step("a")
     cancelled.cancel()
     await asyncio.sleep(3)

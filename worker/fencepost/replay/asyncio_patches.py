@@ -23,6 +23,7 @@ from fencepost.replay.everywhere import replace_everywhere
 from fencepost.replay.hashing import own_hashes
 from fencepost.replay.limits import WorkflowRestriction
 from fencepost.replay.loop import WorkflowLoop
+from fencepost.replay.shared_primitives import guard_primitives
 
 
 @functools.cache
@@ -115,6 +116,7 @@ PATCHES = [
     all_tasks_in_order,
     refuse_backend,
     refuse_foreign_wakers,
+    guard_primitives,
     tell_workflow_time,
     draw_from_the_run,
 ]
