@@ -13,6 +13,7 @@ from engine_world import World
 from fencepost import RunFailed, step, workflow
 from fencepost.engine import loops
 from fencepost.engine.body_threads import BodyThreads
+from fencepost.failure import exception_of, failure_of
 from fencepost.records import StepEnded, unpack
 from fencepost_store.events import Event, EventType
 
@@ -268,3 +269,11 @@ def test_h139_a_workflow_whose_finally_exits_while_it_is_evicted() -> None:
                 assert await run.result(20) == n * 10
 
     loops.run_loop(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_h139_what_an_exception_does_when_it_is_written_down_ends_nobody(end: str) -> None:
+    """Its str(), its repr(), its attributes may raise what they like: there and back, it is an Exception."""
+    record = failure_of(ENDS[end]())
+    assert isinstance(exception_of(record), Exception)
+    assert record.type.rpartition(".")[2] == type(ENDS[end]()).__name__

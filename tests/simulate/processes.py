@@ -21,6 +21,7 @@ from fencepost.engine.claims import Claims
 from fencepost.engine.ports import Ports
 from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Shell
+from fencepost.engine.shortage import NotBegun
 from fencepost.engine.steps import handle_step
 from fencepost.engine.stopping import listen
 from fencepost.engine.suspect import Recorder
@@ -34,6 +35,10 @@ CHILD_SECONDS = 0.3
 """What a suspect's interpreter takes to start."""
 
 
+SHORT_SHARE = 0.05
+"""Of the bodies that need a thread: how many find none."""
+
+
 class Servers:
     """What all processes share. ``point``: told of every fault point that is passed."""
 
@@ -42,6 +47,7 @@ class Servers:
         self.store = store
         self.queue = queue
         self.point = point
+        self.short: Callable[[], None] = _nothing
         self.run_ids = 0
         self.shells: list[Shell] = []
         self.table: list[Booked] = []
@@ -56,6 +62,10 @@ class Servers:
         return f"00000000-0000-7000-8000-{self.run_ids:012x}"
 
 
+def _nothing() -> None:
+    """Nobody counts shortages."""
+
+
 def ports_of(servers: Servers, proc: Proc, seed: int) -> Ports:
     """The ports of a process: its own clock, its own chance."""
     loop = servers.loop
@@ -67,7 +77,11 @@ def ports_of(servers: Servers, proc: Proc, seed: int) -> Ports:
         return task
 
     async def run_thread(call: Callable[[], Any]) -> Any:
-        await asyncio.sleep(0.01 + chance.random() * 0.3)
+        draw = chance.random()
+        await asyncio.sleep(0.01 + draw * 0.3)
+        if draw > 1 - SHORT_SHARE:
+            servers.short()
+            raise NotBegun("can't start new thread")
         return call()
 
     return Ports(

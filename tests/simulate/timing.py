@@ -28,6 +28,7 @@ EXCUSES = {
     "refused": 24.0,
     "rolled_back": 24.0,
     "twice": 2.0,
+    "short": 8.0,  # the message is handed back, with a delay that grows
     "boot": 2.0,
     "flush": 10.0,
     "client_crash": 17.0,

@@ -117,6 +117,7 @@ class World:
         self.servers = Servers(loop, store, queue, self._point)
         self.config = _config(plan)
         self.faults = Faults(self)
+        self.servers.short = lambda: self.faults.hit("short")
         self.actors = Actors(self)
         self._nodes = [{node.id: node for node in nodes_of(program.root)} for program in plan.programs]
         self._numbers: dict[str, int] = {}

@@ -71,7 +71,7 @@ def exception_of(record: Failure) -> BaseException:
     """The exception that the record stands for, with its chain, and the recorded traceback as a note. Never raises."""
     try:
         return Reader().read(record, DEPTH_MAX)
-    except Exception as error:  # noqa: BLE001 - a class of the user's that breaks what every class has
+    except BaseException as error:  # noqa: BLE001 - a class of the user's that breaks what every class has
         message = f"{record.message} <making it again raised {type(error).__qualname__}>"
         return errors.StepFailed(message, type=record.type, traceback=record.traceback, code=record.code)
 

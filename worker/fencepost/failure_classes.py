@@ -148,7 +148,7 @@ def _resolved(annotations: dict[str, Any], names: dict[str, Any], owner: type) -
         if isinstance(written, str):
             try:
                 hint = eval(written, dict(names), dict(vars(owner)))
-            except Exception:  # noqa: BLE001, S112 - a name of another scope, or one for type checkers only
+            except BaseException:  # noqa: BLE001, S112 - a name of another scope, or one for type checkers only
                 continue
         if name != "return" and typing.get_origin(hint) is not ClassVar and hint is not ClassVar:
             found[name] = hint
@@ -206,6 +206,6 @@ def _made(kind: type[Exception], below: str, qualname: str, module: str) -> type
         try:
             make: Callable[..., Any] = type(kind) if not below else type
             known[below] = make(qualname.rpartition(".")[2], bases, space)
-        except Exception:  # noqa: BLE001 - a class that has no subclasses, or a metaclass that wants something
+        except BaseException:  # noqa: BLE001 - a class that has no subclasses, or a metaclass that wants something
             known[below] = None
     return known[below]

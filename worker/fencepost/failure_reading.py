@@ -119,7 +119,7 @@ def _instance(kind: type[Exception], record: Failure, members: list[Exception], 
         if issubclass(kind, errors.StepFailed):
             # Whose fault it is, is for the record to say: a step's body may raise one of these that it got elsewhere.
             exc.__dict__["code"] = record.code
-    except Exception:  # noqa: BLE001 - whatever the user's class raises: a stand-in tells the same
+    except BaseException:  # noqa: BLE001 - whatever the user's class raises: a stand-in tells the same
         return None
     return exc
 
@@ -135,7 +135,7 @@ def _args(kind: type[Exception], record: Failure, *, lenient: bool) -> tuple[Any
                 with contextlib.suppress(errors.PayloadError):
                     return tuple(payload.decode(record.args, tuple[tuple(positional[:count])]))  # type: ignore[misc]
         return tuple(payload.decode(record.args))
-    except Exception:
+    except BaseException:
         if lenient:  # a key that is missing here
             return (record.message,)
         raise
@@ -146,7 +146,7 @@ def _bare(kind: type[Exception], args: tuple[Any, ...], *, lenient: bool) -> Exc
     try:
         exc: Any = new(kind, *args)
         init(exc, *args)
-    except Exception:
+    except BaseException:
         if not lenient:
             raise
         exc = BaseException.__new__(kind) if issubclass(kind, BaseExceptionGroup) else new(kind)
@@ -170,7 +170,7 @@ def _fill(exc: Exception, kind: type[Exception], record: Failure, *, lenient: bo
             else:
                 value = payload.decode(data)
             _attribute(exc, name, value)
-        except Exception:
+        except BaseException:
             if not lenient:
                 raise
 
@@ -186,7 +186,7 @@ def _says(exc: Exception, record: Failure, members: list[Exception]) -> bool:
     """Whether it says what was recorded; if that was shortened, whether it says anything."""
     try:
         text = writable(str(exc))
-    except Exception:  # noqa: BLE001 - built from attributes that were not recorded, most often
+    except BaseException:  # noqa: BLE001 - built from attributes that were not recorded, most often
         return False
     if text == record.message or _CUT in record.message or SHORTENED in record.traceback:
         return True
@@ -196,7 +196,7 @@ def _says(exc: Exception, record: Failure, members: list[Exception]) -> bool:
 def _pydantic(record: Failure) -> BaseException | None:
     try:
         return error_of(payload.decode(record.attributes[KEY]))
-    except Exception:  # noqa: BLE001 - another version of pydantic, a key that is missing: a stand-in tells it
+    except BaseException:  # noqa: BLE001 - another version of pydantic, a key that is missing: a stand-in tells it
         return None
 
 

@@ -129,7 +129,7 @@ class Writer:
         for as_type in (Any,) if hint is Any else (hint, Any):
             try:
                 data = payload.encode(value, as_type, limit=limit)
-            except Exception:  # noqa: BLE001, S112 - PayloadError, and what a model of the user's raises
+            except BaseException:  # noqa: BLE001, S112 - PayloadError, and what a model of the user's raises
                 continue
             self._bytes_left -= len(data)
             return data, as_type is not Any
@@ -209,7 +209,7 @@ def _file(name: object) -> object:
 def _message(exc: BaseException) -> str:
     try:
         return str(exc)
-    except Exception as error:  # noqa: BLE001 - a broken __str__ of the user's must not hide the failure
+    except BaseException as error:  # noqa: BLE001 - a broken __str__ of the user's must not hide the failure
         return f"<str() of {type(exc).__qualname__} raised {type(error).__qualname__}>"
 
 
