@@ -11,7 +11,7 @@ from engine_virtual import run
 from engine_world import World
 from oracle import check
 
-from fencepost import continue_as_new, current, errors, sleep, step, workflow
+from fencepost import continue_as_new, current, errors, payload, sleep, step, workflow
 from fencepost.authoring.registry import Registry
 from fencepost.client.run import Run
 from fencepost.records import RunStarted, unpack
@@ -228,3 +228,39 @@ async def test_h134_on_real_servers(postgres_url: str, valkey_url: str) -> None:
                 (begun,) = [one async for one in started.events() if one.type is EventType.run_started]
                 said = unpack(begun.payload, RunStarted)
                 assert (said.queue, said.timeout) == ("gpu", 50)
+
+
+def test_h165_a_start_by_name_keeps_the_defaults_of_the_first_turns_code() -> None:
+    """In the log: code with other defaults that replays the run later does not change it half-way."""
+
+    async def main() -> None:
+        world = World()
+
+        def build(registry: Registry, cents: int, times: int) -> None:
+            @step(registry=registry)
+            async def note(what: str) -> str:
+                return what
+
+            @workflow(registry=registry)
+            async def flow(order: int, cents: int = cents, *, times: int = times, seen: list[int] = []) -> str:  # noqa: B006
+                seen.append(order)
+                for n in range(times):
+                    await note(f"{n}")
+                    await sleep(5)
+                return f"{order} {cents} {times} {len(seen)}"
+
+        build(world.registry, cents=5, times=2)
+        async with world.worker("A"):
+            started = [await world.client().start("flow", n) for n in (1, 2)]
+            spelled = await world.client().start("flow", 3, cents=7, times=1, seen=[])
+            await asyncio.sleep(2)
+            begun = await settled(world, started[0])
+            assert payload.decode(begun.input) == [[1, 5], {"times": 2, "seen": []}]
+        world.registry = other = Registry()
+        build(other, cents=99, times=1)
+        async with world.worker("B"):
+            assert [await one.result(60) for one in started] == ["1 5 2 1", "2 5 2 1"]
+            assert await spelled.result(60) == "3 7 1 1"
+            assert await (await world.client().start("flow", 4)).result(60) == "4 99 1 1"
+
+    run(main)

@@ -124,13 +124,15 @@ class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):
     """The worker (its process id string) and the build of the first turn. ``timeout``, ``queue``: what its code has
-    settled of the options that run_created leaves open (None: not open, or for the timeout, unbounded).
+    settled of the options that run_created leaves open (None: not open, or for the timeout, unbounded). ``input``: the
+    run's input with its code's defaults, where the starter named the workflow only (empty: as in run_created).
     """
 
     worker: str
     build: str = ""
     timeout: float | None = None
     queue: str | None = None
+    input: bytes = b""
 
 
 class StepCreated(msgspec.Struct, frozen=True, omit_defaults=True):

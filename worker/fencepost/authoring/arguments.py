@@ -127,6 +127,16 @@ class Arguments:
         self.bind(args, kwargs)
         return args, kwargs
 
+    def completed(self, data: bytes) -> bytes:
+        """The recorded call with the defaults of this code for what it leaves out; the same bytes if that is nothing.
+        Raises PayloadError.
+        """
+        positional, named, marked = self._opened(data)
+        whole = (payload.MARKED if marked else payload.PLAIN) + _call_encoder.encode((positional, named))
+        if whole == payload.opened(data, f"the arguments of {self._name}"):
+            return data
+        return payload.stored(whole[1:], marked, None, f"the arguments of {self._name}")
+
     def same_call(self, one: bytes, other: bytes) -> bool:
         """Whether two recorded calls hand over the same. Raises PayloadError, ArgumentError."""
         first, second = self._opened(one), self._opened(other)

@@ -246,6 +246,13 @@ class Workflow(Generic[P, R]):
         except PayloadError as error:
             asking.unfit(f"the result of child {entity} was written by other code: {error}")
 
+    def completed(self, data: bytes) -> bytes:
+        """The input of a start by name with the defaults of this code, see replay.interface.Program."""
+        try:
+            return self.arguments.completed(data)
+        except PayloadError:  # it cannot be read: ``run`` says why
+            return data
+
     async def run(self, created: bytes) -> bytes:
         """The root coroutine of a run, see replay.interface.Program."""
         record = unpack(created, RunCreated)

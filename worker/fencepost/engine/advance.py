@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+import msgspec
+
 from fencepost.engine.bounds import open_entities_of, warn_early
 from fencepost.engine.deadline import deadline
 from fencepost.engine.failing import note_failures
@@ -21,6 +23,7 @@ from fencepost.log import Append, Landed, NotWritten
 from fencepost.records import RunStarted, StepCreated, StepStarted, pack, unpack
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import Program
+from fencepost.replay.starting import completed_in
 from fencepost.telemetry import note
 from fencepost_store.events import KINDS, EventType, NewEvent
 from fencepost_store.protocol import Batch, Outcome
@@ -127,7 +130,8 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
     if not pending and work.started:
         return shaped
     if not work.started and instance.begun:
-        started = run_started(shell, instance, run.queue)
+        created = b"" if instance.work.created is None else instance.work.created.payload
+        started = run_started(shell, run.queue, created, instance.program if instance.settles else None)
         shaped.events.append(NewEvent(type=EventType.run_started, payload=pack(started)))
     ending = bool(pending) and KINDS[pending[-1].type].ends_run
     started_payload = b""
@@ -156,12 +160,15 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
     return shaped
 
 
-def run_started(shell: Shell, instance: Instance | None, queue: str, program: Program | None = None) -> RunStarted:
-    """The record of the first turn. Where the starter has left options to the code: with what this code says."""
-    code = program if instance is None else instance.program
-    if code is None or (instance is not None and not instance.settles):
-        return RunStarted(worker=shell.worker, build=shell.settings.build)
-    return RunStarted(worker=shell.worker, build=shell.settings.build, timeout=code.timeout, queue=queue)
+def run_started(shell: Shell, queue: str, created: bytes, settles: Program | None) -> RunStarted:
+    """The record of the first turn. Where the starter has left options to the code: with what this code says.
+    ``created``: the payload of run_created.
+    """
+    started = RunStarted(worker=shell.worker, build=shell.settings.build)
+    if settles is None:
+        return started
+    data = completed_in(settles, created)
+    return msgspec.structs.replace(started, timeout=settles.timeout, queue=queue, input=data)
 
 
 def _has(shell: Shell, record: StepCreated) -> bool:

@@ -17,10 +17,10 @@ from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, Verdict
 
 
-async def move(shell: Shell, live: LiveRun, owed: Owed, program: Program, queue: str) -> Progress:
+async def move(shell: Shell, live: LiveRun, owed: Owed, program: Program, queue: str, created: bytes) -> Progress:
     """Settle what was left open, and let the run's turns be done in ``queue``. Under the row's lock, and the fence."""
     assert live.run is not None
-    started = NewEvent(EventType.run_started, payload=pack(run_started(shell, None, queue, program)))
+    started = NewEvent(EventType.run_started, payload=pack(run_started(shell, queue, created, program)))
     batch = Batch(
         run_id=live.run_id,
         fence=live.run.fence,

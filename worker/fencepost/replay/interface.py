@@ -34,6 +34,10 @@ class Program(Protocol):
         """Where the code wants its turns to be done; None: anywhere."""
         ...
 
+    def completed(self, data: bytes) -> bytes:
+        """An input with the code's defaults for the arguments that it leaves out. Raises nothing."""
+        ...
+
     def run(self, created: bytes) -> Coroutine[Any, Any, bytes]:
         """The root coroutine for a run_created payload: decodes the input, runs the code, encodes the result (the
         run_completed payload).

@@ -64,10 +64,19 @@ def input_of(program: Program, created: Event, events: Iterable[Event]) -> tuple
     begun = next((event for event in events if event.type is EventType.run_started), None)
     if not record.open:
         return created.payload, False
+    settled = None if begun is None else records.unpack(begun.payload, records.RunStarted)
     timeout = record.timeout
     if records.TIMEOUT in record.open:
-        timeout = program.timeout if begun is None else records.unpack(begun.payload, records.RunStarted).timeout
-    return records.pack(msgspec.structs.replace(record, open=(), timeout=timeout)), begun is None
+        timeout = program.timeout if settled is None else settled.timeout
+    data = program.completed(record.input) if settled is None else settled.input or record.input
+    return records.pack(msgspec.structs.replace(record, input=data, open=(), timeout=timeout)), begun is None
+
+
+def completed_in(program: Program, created: bytes) -> bytes:
+    """The input of a run_created payload with the code's defaults; empty if it has them all (H165)."""
+    given = records.unpack(created, records.RunCreated).input
+    found = program.completed(given)
+    return b"" if found == given else found
 
 
 def wanted_queue(program: Program, created: Event, queue: str) -> str | None:
