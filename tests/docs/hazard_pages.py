@@ -31,8 +31,9 @@ IDS = (
     *(f"H{n}" for n in range(142, 144)),
     *(f"H{n}" for n in range(173, 176)),
     "H144",
-    *(f"H{n}" for n in range(176, 181)),
+    *(f"H{n}" for n in range(176, 178)),
     *(f"H{n}" for n in range(169, 171)),
+    *(f"H{n}" for n in range(178, 181)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

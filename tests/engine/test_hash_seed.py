@@ -43,5 +43,9 @@ def test_h158_replay_is_done_under_that_seed_too(tmp_path: Path) -> None:
 def test_another_program_that_calls_the_command_is_not_started_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as this test runner."""
     monkeypatch.delenv(hash_seed.VARIABLE, raising=False)
-    monkeypatch.setattr(os, "execve", lambda *args: pytest.fail("started anew"))
+
+    def never(*args: object) -> None:
+        pytest.fail("started anew")
+
+    monkeypatch.setattr(os, "execve", never)
     hash_seed.begin_again()

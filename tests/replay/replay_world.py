@@ -129,15 +129,11 @@ Flow = Callable[[W], Awaitable[object]]
 
 @dataclass(slots=True)
 class Script:
-    """A Program made of an async function."""
+    """A Program made of an async function, without defaults."""
 
     flow: Flow
     name: str = "flow"
-    timeout = queue = None
-
-    def completed(self, data: bytes) -> bytes:
-        """It has no defaults."""
-        return data
+    timeout, queue, completed = None, None, staticmethod(bytes)
 
     async def run(self, created: bytes) -> bytes:
         """Runs the function; its value is the run's output."""

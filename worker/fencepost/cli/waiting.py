@@ -88,7 +88,7 @@ def _parked(parked: Parked) -> Wait:
     vain = parked.recorded == NOTHING_OPEN
     what = "what can never come, and for other code" if vain else "code that fits its log"
     text = f"{what}: parked at seq {parked.seq} by build {parked.build!r}"
-    told = {
+    told: dict[str, Any] = {
         "kind": "other_code" if vain else "fitting_code",
         "build": parked.build,
         "seq": parked.seq,
