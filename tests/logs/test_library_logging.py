@@ -165,7 +165,11 @@ def writers(root: Path) -> list[str]:
         name = str(path.relative_to(root))
         if name.startswith(COMMANDS):
             continue
-        for node in ast.walk(parse(path.read_text())):
+        tree = parse(path.read_text())
+        flushed = {id(one.value) for one in ast.walk(tree) if isinstance(one, ast.Attribute) and one.attr == "flush"}
+        for node in ast.walk(tree):
+            if id(node) in flushed:  # what the user has printed, before a process ends at once
+                continue
             called = node.func if isinstance(node, ast.Call) else None
             said = isinstance(called, ast.Name) and called.id in {"print", "pprint"}
             attribute = node.attr if isinstance(node, ast.Attribute) else ""
