@@ -27,7 +27,7 @@ IDS = (
     *(f"H{n}" for n in range(163, 167)),
     *(f"H{n}" for n in range(155, 157)),
     "H141",
-    *(f"H{n}" for n in range(157, 160)),
+    *(f"H{n}" for n in range(157, 161)),
     *(f"H{n}" for n in range(142, 144)),
     *(f"H{n}" for n in range(173, 176)),
     "H144",
