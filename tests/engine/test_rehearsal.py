@@ -245,3 +245,55 @@ def test_encrypted_values_are_compared_by_what_they_hold(chain: tuple[str, ...])
         assert run(lambda: main(deterministic)) == "failed"
         assert run(lambda: main(adding)) == "completed"
         assert run(lambda: main(arguments)) == "parked"
+
+
+def _visits(world: World, order: list[str]) -> Workflow[..., Any]:
+    @step(registry=world.registry)
+    async def visit(city: str) -> str:
+        return city
+
+    @workflow(registry=world.registry)
+    async def tour() -> list[str]:
+        seen = [await visit(city) for city in order[:3]]
+        async with hook(int, token="go") as go:
+            await go
+        return seen + [await visit(city) for city in order[3:]]
+
+    return tour
+
+
+@pytest.mark.parametrize("development", [True, False])
+def test_other_arguments_in_another_process_park_in_development_and_are_told_else(development: bool) -> None:
+    """As the order of a set would show after a kill: the same steps with other cities."""
+
+    async def main() -> None:
+        cities = ["oslo", "rome", "bern", "kyiv"]
+        world = World(check_replay=development)
+        flow = _visits(world, cities)
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(3)
+        again = World(check_replay=development, store=world.store)
+        _visits(again, ["rome", "oslo", "bern", "kyiv"])
+        world.registry = again.registry
+        with captured() as logs:
+            async with world.worker("B"):
+                await world.client().resume("go", 1)
+                if development:
+                    await asyncio.sleep(30)
+                    row = await started.status()
+                    assert row.status == "parked"
+                    assert row.parked is not None
+                    assert row.parked.recorded == "step_created visit#1 (visit) with ('oslo')"
+                    assert row.parked.asked.startswith(
+                        "step_created visit#1 (visit) with ('rome'): a workflow must call"
+                    )
+                    assert all(word in row.parked.asked for word in ("order of a set", "clock", "chance", "global"))
+                    assert "test_rehearsal.py" in row.parked.source
+                    return
+                assert await started.result(30) == ["oslo", "rome", "bern", "kyiv"], "the recorded ones count"
+        (told,) = [line for line in logs if line["event"] == "arguments_changed"]
+        assert told["entities"] == ["visit#1", "visit#2"]
+        assert ("oslo" in told["recorded"], "rome" in told["asked"]) == (True, True)
+
+    run(main)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fencepost.authoring.continuing import continue_as_new
     from fencepost.authoring.hook import Hook, hook
     from fencepost.authoring.interceptors import StepCall, WorkflowCall, step_interceptor, workflow_interceptor
+    from fencepost.authoring.logger import WorkflowLogger, get_logger, logger
     from fencepost.authoring.patch import patched
     from fencepost.authoring.registry import Registry
     from fencepost.authoring.step import Step, step
@@ -127,13 +128,16 @@ __all__ = [
     "TransactionMisuse",
     "Workflow",
     "WorkflowCall",
+    "WorkflowLogger",
     "WorkflowNotRegistered",
     "WorkflowRestriction",
     "WrongDatabase",
     "__version__",
     "continue_as_new",
     "current",
+    "get_logger",
     "hook",
+    "logger",
     "now",
     "on_shutdown",
     "on_startup",
@@ -152,6 +156,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BadSignal": "fencepost.signal_errors",
     "BlockingWriter": "fencepost.authoring.stream",
     "ChildCancelled": "fencepost.child_errors",
     "ChildFailed": "fencepost.child_errors",
@@ -169,7 +174,6 @@ _HOMES = {
     "StepContext": "fencepost.authoring.context",
     "Stream": "fencepost.authoring.stream",
     "StreamChunk": "fencepost.authoring.stream_reader",
-    "BadSignal": "fencepost.signal_errors",
     "StreamClosed": "fencepost.stream_errors",
     "StreamFenced": "fencepost.stream_errors",
     "StreamLimitExceeded": "fencepost.stream_errors",
@@ -177,10 +181,13 @@ _HOMES = {
     "StreamWriter": "fencepost.authoring.stream",
     "Workflow": "fencepost.authoring.workflow",
     "WorkflowCall": "fencepost.authoring.interceptors",
+    "WorkflowLogger": "fencepost.authoring.logger",
     "WorkflowRestriction": "fencepost.replay.limits",
     "continue_as_new": "fencepost.authoring.continuing",
     "current": "fencepost.authoring.context",
+    "get_logger": "fencepost.authoring.logger",
     "hook": "fencepost.authoring.hook",
+    "logger": "fencepost.authoring.logger",
     "now": "fencepost.authoring.time",
     "on_shutdown": "fencepost.authoring.worker_life",
     "on_startup": "fencepost.authoring.worker_life",

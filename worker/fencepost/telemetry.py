@@ -84,10 +84,14 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "error",
         "a task of workflow code ended in an error that nobody awaits: run, workflow, message",
     ),
-    "arguments_changed": ("info", "a step's recorded arguments differ from what the code passes now: run, entities"),
     "signal_dropped": (
         "warning",
         "a payload was passed over, for it does not fit the hook's type: run, token, delivery, error",
+    ),
+    "arguments_changed": (
+        "warning",
+        "a call's recorded arguments differ from what the code passes now; the recorded ones count: run, entities,"
+        " recorded, asked, at (of the first)",
     ),
     "signals_untaken": (
         "warning",

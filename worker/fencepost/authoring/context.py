@@ -23,12 +23,15 @@ HEARTBEAT_BYTES_MAX = 65_536
 
 
 class Abandoned:
-    """A flag that is raised once, from any thread: nobody waits for the attempt's result any more."""
+    """A flag that is raised once, from any thread: nobody waits for the attempt's result any more. ``reason``: why, see
+    ``StepContext.cancel_reason``.
+    """
 
-    __slots__ = ("raised",)
+    __slots__ = ("raised", "reason")
 
     def __init__(self) -> None:
         self.raised: bool = False
+        self.reason: str | None = None
 
 
 class Transactions(Protocol):
@@ -68,6 +71,14 @@ class StepContext:
         waits, a ``process=True`` body's process is killed.
         """
         return self.abandoned.raised
+
+    @property
+    def cancel_reason(self) -> str | None:
+        """Why ``cancelled`` is True: ``timeout`` (a bound of the attempt is over), ``withdrawn`` (the workflow gave the
+        step up, or its run was cancelled or has ended), ``lost`` (another worker may run it by now), ``draining`` (the
+        worker stops; the step is begun again elsewhere). None while it is False.
+        """
+        return self.abandoned.reason
 
     @property
     def idempotency_key(self) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fencepost.engine.ports import Ports
 
 
+DRAINING = "draining"
+
 HURRY_SECONDS = 3.0
 """What a body has to leave when the worker drains: its drain_seconds are over by then."""
 
@@ -92,14 +94,14 @@ class BodyTask:
         self._context = context
         self._task = self._ports.spawn(self._run(code, context), name)
         if self.reasons:  # stopped before it was started
-            context.abandoned.raised = True
+            self._abandon(context)
             self._cancel()
 
     def stop(self, why: str) -> None:
         """Stop the body; the first call counts. Call in the loop."""
         self.reasons.append(why)
         if self._context is not None:
-            self._context.abandoned.raised = True
+            self._abandon(self._context)
         if len(self.reasons) == 1 and not self._end.done():
             self._timer = self._loop.call_later(self._grace, self._leave_behind)
             self._cancel()
@@ -139,13 +141,20 @@ class BodyTask:
         elif not self._loop.is_closed():
             self._end.set_result(ended)
 
+    def _abandon(self, context: StepContext) -> None:
+        why = self.reasons[0]
+        context.abandoned.reason = (
+            DRAINING if why == "cancelled" else why
+        )  # before the flag: threads look at that first
+        context.abandoned.raised = True
+
     def _cancel(self) -> None:
         if self._task is None:
             return
         if not self._begun:  # it never will
             self._end.set_result(Raised(asyncio.CancelledError()))
         try:
-            self._task.cancel()
+            self._task.cancel(self._context.abandoned.reason if self._context is not None else None)
         except Exception as error:  # noqa: BLE001 - what the body waits for has a cancel() of the user's own
             note("body_not_stopped", error=type(error).__qualname__)
 

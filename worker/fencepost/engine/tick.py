@@ -226,6 +226,26 @@ def _is_new(loaded: Loaded) -> bool:
     return cancelled_before(created, loaded.events) is None
 
 
+def _check_arguments(shell: Shell, live: LiveRun, instance: Instance) -> None:
+    """The log's arguments count, whatever the code passes now. In development that it passes others is a divergence,
+    with ``check_replay``; else it is told once. Raises ReplayDivergence.
+    """
+    change = instance.first_change
+    if change is None or "arguments" in live.told:
+        return
+    if shell.settings.check_replay:
+        raise change
+    live.told.add("arguments")
+    note(
+        "arguments_changed",
+        run=live.run_id,
+        entities=instance.changed_arguments,
+        recorded=change.recorded,
+        asked=change.asked,
+        at=change.source,
+    )
+
+
 async def _replay(
     shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, loaded: Loaded, via: Append | None
 ) -> Progress:
@@ -235,9 +255,7 @@ async def _replay(
     with shell.guard.turn(live.run_id):
         instance.deliver(loaded.events)
         time_out(live, owed, delivery.token, loaded.now, shell.log.limits.payload_bytes_max)
-    if instance.changed_arguments and "arguments" not in live.told:
-        live.told.add("arguments")
-        note("arguments_changed", run=live.run_id, entities=instance.changed_arguments)
+    _check_arguments(shell, live, instance)
     check_backlog(shell, live, instance)
     shell.ports.fault("tick.replayed")
     progress = await advance(shell, live, owed, delivery.token, via)

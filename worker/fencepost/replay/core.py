@@ -15,7 +15,7 @@ from fencepost.replay import asyncio_patches, handover
 from fencepost.replay.asking import RETURNED, AskingFace
 from fencepost.replay.asks import Ask, fingerprint_in, same_call, same_name
 from fencepost.replay.children import ChildLink
-from fencepost.replay.divergence import diverged
+from fencepost.replay.divergence import changed_call, diverged
 from fencepost.replay.endings import ending_of
 from fencepost.replay.fold import OpenWork
 from fencepost.replay.glances import CREATIONS
@@ -45,6 +45,7 @@ class Core(AskingFace):
         self.work: OpenWork = OpenWork()
         self.queue = queue
         self.changed_arguments: list[str] = []
+        self.first_change: ReplayDivergence | None = None
         self.abandoned: list[str] = []
         self._usable = True
         self._cancelled_for: str | None = None  # the first request's reason, once there is one
@@ -128,6 +129,8 @@ class Core(AskingFace):
         if same_call(ask, event):
             return  # encrypted anew, or called by other code: other bytes, the same arguments
         if len(self.changed_arguments) < CHANGED_MAX:
+            if not self.changed_arguments:
+                self.first_change = changed_call(event, ask)
             self.changed_arguments.append(event.entity)
 
     def _diverged(self, event: Event) -> ReplayDivergence:

@@ -28,6 +28,11 @@ MESSAGE_CHARS_MAX = 500
 VALUES_CHARS_MAX = 200
 """Of a message, and of the values of one side: both stand in the run's row."""
 
+NOT_THE_SAME = (
+    "a workflow must call with the same values each time. What differs between two processes is the order of a set, a"
+    " clock, chance, a global that changes: sort the set; use fencepost.now() and fencepost.random(); do the rest in a"
+    " step"
+)
 _PACKAGE = Path(__file__).parents[1]
 _INNER_FOLDERS = (
     *(str(_PACKAGE / room) for room in ("replay", "authoring", "engine", "client", "testing", "cli", "daemon")),
@@ -83,6 +88,21 @@ def values_of(event: NewEvent | None) -> str:
         return cut(repr(payload.decode(event.payload)), VALUES_CHARS_MAX) if event.payload else ""
     except (msgspec.MsgspecError, errors.PayloadError, TypeError, ValueError):
         return ""
+
+
+def changed_call(event: Event, ask: Ask) -> ReplayDivergence:
+    """The same call with other arguments than the log has: both as values, the line, and what such a change comes
+    from.
+    """
+    words = describe(event.type, event.entity, event.payload)
+    before = values_of(NewEvent(event.type, event.entity, payload=event.payload))
+    now = values_of(ask.event())
+    return ReplayDivergence(
+        event.seq,
+        f"{words} with {before or 'other values'}",
+        f"{words} with {now or 'other values'}: {NOT_THE_SAME}",
+        line_of(ask.code, ask.lasti),
+    )
 
 
 def describe(kind: EventType, entity: str, payload: bytes) -> str:

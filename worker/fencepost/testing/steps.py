@@ -29,8 +29,9 @@ class StepTest:
         path = f"chunk of stream {name!r}"
         return [chunks.decode(chunk.payload, as_type, path) for chunk in self._streams.recorded(name)]
 
-    def cancel(self) -> None:
-        """From now on ``current().cancelled`` is True."""
+    def cancel(self, reason: str = "withdrawn") -> None:
+        """From now on ``current().cancelled`` is True, for this reason."""
+        self.context.abandoned.reason = reason
         self.context.abandoned.raised = True
 
 
