@@ -80,6 +80,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         " trace (not repeated while the failure is the same)",
     ),
     "run_failed": ("warning", "a run ended in failure: run, workflow, code, error, at, trace"),
+    "io_in_workflow": (
+        "warning",
+        "in development: workflow code does input or output, which a replay repeats; do it in a step: run, workflow,"
+        " what, audit (the event of Python's), at (each line once)",
+    ),
     "unawaited_error": (
         "error",
         "a task of workflow code ended in an error that nobody awaits: run, workflow, message",
@@ -182,6 +187,7 @@ _LOGGERS: dict[str, tuple[str, ...]] = {
         "run_terminated",
         "stream_delayed",
         "turn_traced",
+        "io_in_workflow",
         "unawaited_error",
         "workflow_missing",
     ),

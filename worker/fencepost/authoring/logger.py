@@ -14,7 +14,8 @@ class WorkflowLogger(logging.LoggerAdapter[logging.Logger]):
     """A logger whose lines are silent while a workflow's code is replayed, and say of which run they are.
 
     In a workflow a record has the attributes ``run_id`` and ``workflow``; in a step ``step_id`` and ``attempt``
-    as well. A line may be written twice if its turn is lost to another worker: it is written before the turn has landed.
+    as well. A line may be written twice if its turn is lost to another worker, for it is written before the turn has
+    landed.
     """
 
     def isEnabledFor(self, level: int) -> bool:

@@ -18,6 +18,7 @@ from fencepost.engine.alone import Alone
 from fencepost.engine.claims import Claims
 from fencepost.engine.clock import DatabaseClock
 from fencepost.engine.deadline import SECOND, DeadlineRules
+from fencepost.engine.io_watch import watch_io
 from fencepost.engine.joining import Join
 from fencepost.engine.keeper_thread import KeeperThread
 from fencepost.engine.leases import LeaseKeeper
@@ -172,6 +173,8 @@ class Worker:
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(config.concurrency + 4, thread_name_prefix="fencepost-body")
         )
+        if config.check_replay:
+            watch_io()
         life = WorkerLife(self.registry.lifespans)
         self._closers.append(life.stop)  # the last to go
         await life.start()
