@@ -52,6 +52,7 @@ async def reads(pair: tuple[socket.socket, socket.socket]) -> None:
 
 
 WAYS: dict[str, Callable[[str], Any]] = {
+    "connect_tcp": lambda path: anyio.connect_tcp("127.0.0.1", 1),
     "connect_unix": anyio.connect_unix,
     "create_unix_listener": lambda path: anyio.create_unix_listener(path + "2"),
     "create_unix_datagram_socket": lambda path: anyio.create_unix_datagram_socket(local_path=path + "3"),

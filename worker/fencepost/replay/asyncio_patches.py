@@ -59,9 +59,9 @@ def refuse_backend() -> None:
         if not name.startswith("_") and name not in HARMLESS:
             original: Any = getattr(backend, name)
             setattr(backend, name, staticmethod(_refusing_inside(original, f"anyio's {name}")))
-    replace_everywhere(
-        {anyio.from_thread.start_blocking_portal: _refusing_inside(anyio.from_thread.start_blocking_portal)}
-    )
+    # connect_tcp meets the backend's refusal in a task group, where only a group of exceptions would come out of it.
+    outer: tuple[Callable[..., Any], ...] = (anyio.from_thread.start_blocking_portal, anyio.connect_tcp)
+    replace_everywhere({each: _refusing_inside(each) for each in outer})
 
 
 HARMLESS = frozenset(
