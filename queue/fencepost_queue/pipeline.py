@@ -21,6 +21,14 @@ CALLS_PER_EXCHANGE = 256
 """Bounds how long one exchange keeps the next waiting: at some 10 us a script this is a few milliseconds."""
 
 
+SURE_SECONDS = 10.0
+"""A connection that was idle for less is used as it is. Balancers and firewalls forget an idle one after minutes and
+tell nobody: that is found by a question, or the next call would wait for its whole time (H187)."""
+
+ANSWER_SECONDS = 1.0
+"""What the answer to that question may take."""
+
+
 class Call(msgspec.Struct, eq=False):
     """One command on its way. ``script``: whose source to load if the server does not know it."""
 
@@ -37,6 +45,7 @@ class Pipeline:
         self._timeout_seconds = timeout_seconds
         self._waiting: deque[Call] = deque()
         self._connection: Connection | None = None
+        self._used_at = 0.0
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -84,6 +93,7 @@ class Pipeline:
                 connection = await self._connected()
                 replies = await exchange(connection, [call.command for call in batch])
                 await self._teach(connection, batch, replies)
+                self._used_at = asyncio.get_running_loop().time()
         except asyncio.CancelledError:
             await self._drop()
             raise
@@ -109,6 +119,10 @@ class Pipeline:
             replies[i] = reply
 
     async def _connected(self) -> Connection:
+        connection = self._connection
+        idle = asyncio.get_running_loop().time() - self._used_at
+        if connection is not None and idle >= SURE_SECONDS and not await _answers(connection):
+            await self._drop()
         if self._connection is None:
             connection = await self._dialer.dial()
             try:
@@ -124,6 +138,16 @@ class Pipeline:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+async def _answers(connection: Connection) -> bool:
+    """Whether there is still a server at the other end."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await exchange(connection, [("PING",)])
+    except FAILURES:
+        return False
+    return True
 
 
 async def _load_scripts(connection: Connection) -> None:

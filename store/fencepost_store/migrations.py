@@ -43,7 +43,9 @@ async def migrate(conn_or_dsn: Connection | str, namespace: str) -> list[str]:
         await connection.execute(sql["migration_lock"], f"fencepost migrate {namespace}")
         applied = await _applied(connection, sql)
         _require_known(applied, namespace)
-        await connection.execute(sql["create_schema"])
+        (row,) = await connection.fetch(sql["namespace_exists"], sql.schema)
+        if not row["there"]:  # IF NOT EXISTS needs the right to create one, also where there is nothing to create
+            await connection.execute(sql["create_schema"])
         names: list[str] = []
         for version, name, text in migration_files()[len(applied) :]:
             await connection.execute(rendered(text, sql.schema))

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tests.hazards.registry import removal, without_lua
 
-from fencepost_queue import bell, check, keys, valkey
+from fencepost.client import client
+from fencepost_queue import bell, check, keys, pipeline, valkey
 
 LEASES, MESSAGES, SETTLE = "queue/test_leases.py", "queue/test_messages.py", "queue/test_settle.py"
 HEALING, WAITING = "queue/test_healing.py", "queue/test_waiting.py"
@@ -328,3 +329,33 @@ def conflicts_are_forgotten(patch: pytest.MonkeyPatch) -> None:
     """A flood never reaches the limit."""
     counts = "message[CRASHES], message[PROOFS], message[CONFLICTS] = 0, 0, conflicts"
     without_lua(patch, "settle", counts, "message[CRASHES], message[PROOFS], message[CONFLICTS] = 0, 0, 0")
+
+
+@removal(
+    "H187",
+    guard="an idle connection is asked before it is used",
+    tests=[
+        "engine/test_idle_queue_connections.py::test_h187_a_connection_that_was_dropped_in_silence_is_found_by_a_question"
+    ],
+)
+def idle_queue_connections_are_trusted(patch: pytest.MonkeyPatch) -> None:
+    """A call's whole time is waited for."""
+
+    async def answers(connection: Any) -> bool:
+        return True
+
+    patch.setattr(pipeline, "_answers", answers)
+
+
+@removal(
+    "H187",
+    guard="a tick whose connection breaks is sent once more",
+    tests=["engine/test_idle_queue_connections.py::test_h187_a_tick_whose_connection_breaks_is_sent_once_more"],
+)
+def ticks_are_sent_once(patch: pytest.MonkeyPatch) -> None:
+    """Whatever becomes of them."""
+
+    async def send(queue: Any, entry: Any) -> None:
+        await queue.enqueue([entry])
+
+    patch.setattr(client, "send_tick", send)

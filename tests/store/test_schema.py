@@ -228,3 +228,17 @@ async def _cost(admin: Admin, namespace: str, run: str, length: int) -> dict[str
         return {row["relname"]: (row["seq_scan"], row["idx_tup_fetch"]) for row in rows}
     finally:
         await transaction.rollback()
+
+
+async def test_nothing_to_migrate_needs_no_right_to_create(postgres_url: str, namespace: str, admin: Admin) -> None:
+    """A role that may only use the tables, as a worker's, finds the schema up to date."""
+    await migrate(postgres_url, namespace)
+    role = f"role_{namespace}"
+    await admin.execute(
+        f"CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA {namespace} TO {role};"
+        f" GRANT SELECT ON ALL TABLES IN SCHEMA {namespace} TO {role}"
+    )
+    try:
+        assert await migrate(postgres_url.replace("//postgres@", f"//{role}@"), namespace) == []
+    finally:
+        await admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")

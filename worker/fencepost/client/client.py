@@ -23,6 +23,7 @@ from fencepost.client.replies import wait as replied
 from fencepost.client.run import Run, RunInfo, info_of
 from fencepost.client.signals import Delivered, HookInfo, deliver_patiently, look
 from fencepost.client.starting import Asked, KeyReuse, check_page, checked_key, named_workflow, prepared, same_input
+from fencepost.client.ticks import send_tick
 from fencepost.client.trouble import public_errors
 from fencepost.config import Config, load_config
 from fencepost.connections import open_queue, open_store, with_servers
@@ -326,7 +327,7 @@ class Client:
 
     async def _tick(self, run_id: str, queue: str, delay_ms: int = 0) -> None:
         try:
-            await self._open.queue.enqueue([Entry(queue=queue, key=tick_key(run_id), delay_ms=delay_ms)])
+            await send_tick(self._open.queue, Entry(queue=queue, key=tick_key(run_id), delay_ms=delay_ms))
         except QueueTrouble as trouble:
             # The run's deadline is in Postgres: the reconciler will tick it (H45).
             note("hint_failed", channel=tick_key(run_id), error=str(trouble))

@@ -16,6 +16,7 @@ from fencepost.authoring.stream_reader import StreamReader
 from fencepost.client import stopping
 from fencepost.client.chain import successor
 from fencepost.client.starting import given
+from fencepost.client.ticks import send_tick
 from fencepost.client.trouble import public_errors
 from fencepost.durations import Duration, seconds_of
 from fencepost.failure import exception_of, told
@@ -169,7 +170,7 @@ class Run(Generic[R]):
         """
         row = await self._row()
         try:
-            await self._connected.queue.enqueue([Entry(queue=row.queue, key=tick_key(self.id))])
+            await send_tick(self._connected.queue, Entry(queue=row.queue, key=tick_key(self.id)))
         except QueueTrouble as trouble:
             note("hint_failed", channel=tick_key(self.id), error=str(trouble))
 

@@ -12,6 +12,7 @@ import uuid_utils
 
 from fencepost import errors
 from fencepost.client.chain import successor
+from fencepost.client.ticks import send_tick
 from fencepost.client.trouble import public_errors
 from fencepost.durations import Duration, seconds_of
 from fencepost.log import Landed, NotWritten
@@ -121,7 +122,7 @@ async def _tell(connected: Connected, row: Row, *, ended: bool = False) -> None:
     """Hints. If Redis cannot be told, the reconciler comes by the deadline that the fact has lowered."""
     channel = tick_key(row.run_id)
     try:
-        await connected.queue.enqueue([Entry(queue=row.queue, key=channel)])
+        await send_tick(connected.queue, Entry(queue=row.queue, key=channel))
         if ended:
             channel = f"ended:{row.run_id}"
             await connected.queue.publish(channel, b"")
