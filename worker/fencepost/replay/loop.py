@@ -156,6 +156,7 @@ class WorkflowLoop(Refusals):
         count = 0
         limit = self._drain_limit
         rearms: dict[object, int] = {}
+        handle: ReadyHandle | WorkflowTimer | None = None
         while ready:
             handle = ready.popleft()
             if handle._cancelled:
@@ -172,13 +173,14 @@ class WorkflowLoop(Refusals):
                 raise
             except BaseException as error:  # noqa: BLE001  # whatever a user's callback raises
                 self._callback_raised(handle, error)
+        handle = None  # a traceback may hold this frame, and with it a task whose error is told when it goes
 
     def _callback_raised(self, handle: ReadyHandle | WorkflowTimer, error: BaseException) -> None:
         """A task keeps its own errors. What comes out of it is SystemExit and KeyboardInterrupt, which it has kept as
         well; everything else is a plain callback's.
         """
         if isinstance(error, (SystemExit, KeyboardInterrupt)) and any(
-            getattr(task, "_exception", None) is error for task in self._tasks
+            getattr(task, "_exception", None) is error for task in self._tasks.values()
         ):
             return
         try:
