@@ -11,7 +11,7 @@ from tests.hazards.registry import removal, without_lua, without_statement
 
 from fencepost import errors, lineage
 from fencepost.authoring.registry import Registry
-from fencepost.engine import endings, steps, tick
+from fencepost.engine import endings, steps
 from fencepost.replay import starting
 from fencepost.replay.asking import AskingFace
 from fencepost_queue.lane import Lane
@@ -114,15 +114,6 @@ def the_row_stays(patch: pytest.MonkeyPatch) -> None:
     async def move(self: Any, queue: str) -> None: ...
 
     patch.setattr(memory._MemoryLocked, "move", move)
-
-
-@removal("H135", guard="a run is moved once", tests=[
-    f"{BY_NAME}::test_h135_a_run_is_moved_once",
-])  # fmt: skip
-def moved_by_every_code(patch: pytest.MonkeyPatch) -> None:
-    """Whenever it is not where its code wants it."""
-    patch.setattr(tick, "_is_new", lambda loaded: loaded.events[0].seq == 1)
-    patch.setattr(tick, "wanted_queue", lambda code, created, queue: code.queue if code.queue != queue else None)
 
 
 @removal("H136", guard="a build that has tried a parked run is not asked again", tests=[
