@@ -297,3 +297,56 @@ def test_other_arguments_in_another_process_park_in_development_and_are_told_els
         assert ("oslo" in told["recorded"], "rome" in told["asked"]) == (True, True)
 
     run(main)
+
+
+@pytest.mark.parametrize("change", ["retries", "default", "type"])
+def test_a_change_of_options_defaults_or_types_parks_nothing(change: str) -> None:
+    """Somebody works on the code while runs are open: what is recorded counts, and it is told as such."""
+
+    async def main() -> None:
+        def build(world: World, changed: bool) -> Workflow[..., Any]:
+            retries = 7 if changed and change == "retries" else 3
+            if changed and change == "default":
+
+                @step(registry=world.registry, retries=retries)
+                async def visit(city: str, nights: int = 2) -> int:
+                    return nights
+            elif changed and change == "type":
+
+                @step(registry=world.registry, retries=retries)
+                async def visit(city: str, nights: float = 1) -> int:
+                    return int(nights)
+            else:
+
+                @step(registry=world.registry, retries=retries)
+                async def visit(city: str, nights: int = 1) -> int:
+                    return nights
+
+            @workflow(registry=world.registry)
+            async def tour() -> int:
+                nights = await visit("oslo")
+                async with hook(int, token="go") as go:
+                    return nights + await go
+
+            return tour
+
+        world = World(check_replay=True)
+        flow = build(world, False)
+        async with world.worker("A"):
+            started = await world.start(flow)
+            await asyncio.sleep(3)
+        again = World(check_replay=True, store=world.store)
+        build(again, True)
+        world.registry = again.registry
+        with captured() as logs:
+            async with world.worker("B"):
+                await world.client().resume("go", 10)
+                assert await started.result(60) == 11
+        assert [
+            line["event"] for line in logs if line["event"] in ("arguments_changed", "call_changed", "run_parked")
+        ] in (
+            ["call_changed"],
+            [],
+        )
+
+    run(main)

@@ -93,6 +93,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "warning",
         "a payload was passed over, for it does not fit the hook's type: run, token, delivery, error",
     ),
+    "call_changed": (
+        "info",
+        "the code calls something with other options, types or defaults than the log has; what is recorded counts: run,"
+        " entities",
+    ),
     "arguments_changed": (
         "warning",
         "a call's recorded arguments differ from what the code passes now; the recorded ones count: run, entities,"
@@ -173,6 +178,7 @@ _LOGGERS: dict[str, tuple[str, ...]] = {
     RUNS: (
         "attempt_failed",
         "arguments_changed",
+        "call_changed",
         "code_abandoned",
         "code_unfit",
         "fence_conflict",

@@ -29,11 +29,18 @@ def fingerprint_of(signature: inspect.Signature, hints: Mapping[str, Any]) -> by
     """Of a function, by its parameters, their types and that of its result."""
     walk = _Walk()
     for parameter in signature.parameters.values():
-        walk.say(parameter.name, parameter.kind.name, "default" if parameter.default is not parameter.empty else "")
+        walk.say(parameter.name, parameter.kind.name, _default(parameter))
         walk.add(hints.get(parameter.name, Any))
     walk.say("return")
     walk.add(hints.get("return", Any))
     return walk.digest()
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    """A default is part of each call that leaves it out, so another one is other code."""
+    if parameter.default is parameter.empty:
+        return ""
+    return f"default {parameter.default!r}" if isinstance(parameter.default, _CONSTANTS) else "default"
 
 
 def type_fingerprint(as_type: Any) -> bytes:

@@ -230,12 +230,15 @@ def _check_arguments(shell: Shell, live: LiveRun, instance: Instance) -> None:
     """The log's arguments count, whatever the code passes now. In development that it passes others is a divergence,
     with ``check_replay``; else it is told once. Raises ReplayDivergence.
     """
-    change = instance.first_change
-    if change is None or "arguments" in live.told:
+    if not instance.changed_arguments or "arguments" in live.told:
         return
-    if shell.settings.check_replay:
+    change = instance.first_change
+    if change is not None and shell.settings.check_replay:
         raise change
     live.told.add("arguments")
+    if change is None:  # other options, or other code: no wonder
+        note("call_changed", run=live.run_id, entities=instance.changed_arguments)
+        return
     note(
         "arguments_changed",
         run=live.run_id,

@@ -205,6 +205,21 @@ def same_call(ask: Ask, event: Event) -> bool:
         return False
 
 
+def same_code_other_arguments(ask: Ask, event: Event) -> bool:
+    """True if a step or child was called with other arguments by code of the same signature: not by a change of the
+    code's options, types or defaults, as far as a fingerprint tells.
+    """
+    kind = CALLS.get(ask.type)
+    if kind is None:
+        return False
+    try:
+        before, now = records.unpack(event.payload, kind), records.unpack(ask.payload, kind)
+        codecs = payload_codecs.current()
+        return before.fingerprint == now.fingerprint and codecs.opened(before.args) != codecs.opened(now.args)
+    except (msgspec.MsgspecError, PayloadError):
+        return False
+
+
 def _bare(record: _Marked) -> tuple[bytes, _Marked]:
     """The opened arguments, and the rest."""
     if isinstance(record, records.HookCreated):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from fencepost.replay import asyncio_patches, handover
 from fencepost.replay.asking import RETURNED, AskingFace
-from fencepost.replay.asks import Ask, fingerprint_in, same_call, same_name
+from fencepost.replay.asks import Ask, fingerprint_in, same_call, same_code_other_arguments, same_name
 from fencepost.replay.children import ChildLink
 from fencepost.replay.divergence import changed_call, diverged
 from fencepost.replay.endings import ending_of
@@ -129,7 +129,7 @@ class Core(AskingFace):
         if same_call(ask, event):
             return  # encrypted anew, or called by other code: other bytes, the same arguments
         if len(self.changed_arguments) < CHANGED_MAX:
-            if not self.changed_arguments:
+            if self.first_change is None and same_code_other_arguments(ask, event):
                 self.first_change = changed_call(event, ask)
             self.changed_arguments.append(event.entity)
 
