@@ -29,6 +29,10 @@ def _connects() -> None:
         one.connect_ex(("127.0.0.1", 1))
 
 
+def _spawns() -> None:
+    os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)
+
+
 def _database() -> None:
     sqlite3.connect(":memory:").close()
 
@@ -37,7 +41,7 @@ IO: dict[str, tuple[Callable[[], Any], str]] = {
     "open": (lambda: Path(os.devnull).read_text(), "a file"),
     "a folder": (lambda: os.listdir("/"), "a folder"),
     "subprocess.run": (lambda: subprocess.run([sys.executable, "-c", ""], check=True), "a subprocess"),
-    "os.system": (lambda: os.system("true"), "a subprocess"),
+    "os.posix_spawn": (_spawns, "a subprocess"),
     "a socket": (_connects, "the network"),
     "getaddrinfo": (lambda: socket.getaddrinfo("127.0.0.1", 80), "the network"),
     "sqlite3": (_database, "a database"),

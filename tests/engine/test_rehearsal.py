@@ -306,25 +306,22 @@ def test_a_change_of_options_defaults_or_types_parks_nothing(change: str) -> Non
     async def main() -> None:
         def build(world: World, changed: bool) -> Workflow[..., Any]:
             retries = 7 if changed and change == "retries" else 3
-            if changed and change == "default":
 
-                @step(registry=world.registry, retries=retries)
-                async def visit(city: str, nights: int = 2) -> int:
-                    return nights
-            elif changed and change == "type":
+            async def plain(city: str, nights: int = 1) -> int:
+                return nights
 
-                @step(registry=world.registry, retries=retries)
-                async def visit(city: str, nights: float = 1) -> int:
-                    return int(nights)
-            else:
+            async def other_default(city: str, nights: int = 2) -> int:
+                return nights
 
-                @step(registry=world.registry, retries=retries)
-                async def visit(city: str, nights: int = 1) -> int:
-                    return nights
+            async def other_type(city: str, nights: float = 1) -> int:
+                return int(nights)
+
+            code = {"default": other_default, "type": other_type}.get(change, plain) if changed else plain
+            visit: Any = step(registry=world.registry, name="visit", retries=retries)(code)
 
             @workflow(registry=world.registry)
             async def tour() -> int:
-                nights = await visit("oslo")
+                nights: int = await visit("oslo")
                 async with hook(int, token="go") as go:
                     return nights + await go
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from engine_virtual import run
 from engine_world import World
 
-from fencepost import step, workflow
+from fencepost import Workflow, step, workflow
 from fencepost.authoring.registry import Registry
 
 
@@ -51,7 +52,7 @@ def line_of(name: str) -> str:
     return f"{Path(__file__).name}:{1 + next(n for n, line in enumerate(lines) if line.endswith(f'# vain: {name}'))}"
 
 
-def flow_of(registry: Registry, way: Callable[[], Awaitable[None]], steps: int) -> Callable[..., Awaitable[str]]:
+def flow_of(registry: Registry, way: Callable[[], Awaitable[None]], steps: int) -> Workflow[..., Any]:
     """A run that comes to it after so many steps."""
 
     @step(registry=registry)

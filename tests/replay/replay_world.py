@@ -133,7 +133,11 @@ class Script:
 
     flow: Flow
     name: str = "flow"
-    timeout, queue, completed = None, None, staticmethod(bytes)
+    timeout, queue = None, None
+
+    def completed(self, data: bytes) -> bytes:
+        """There are no defaults."""
+        return data
 
     async def run(self, created: bytes) -> bytes:
         """Runs the function; its value is the run's output."""

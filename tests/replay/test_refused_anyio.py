@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import anyio
 import anyio.from_thread
-import anyio.lowlevel
 import anyio.to_process
 import pytest
 from anyio._backends._asyncio import AsyncIOBackend
@@ -62,7 +62,7 @@ WAYS: dict[str, Callable[[str], Any]] = {
     "portal": lambda path: portal(),
     "provider": lambda path: anyio.from_thread.BlockingPortalProvider().__enter__(),
     "wait_readable": lambda path: reads(socket.socketpair()),
-    "signals": lambda path: anyio.open_signal_receiver(2).__enter__(),
+    "signals": lambda path: anyio.open_signal_receiver(signal.SIGINT).__enter__(),
 }
 
 

@@ -22,8 +22,11 @@ MAKE: dict[str, Callable[[], Any]] = {
     "BoundedSemaphore": lambda: asyncio.BoundedSemaphore(1),
     "PriorityQueue": asyncio.PriorityQueue[int],
 }
-CASES = [(cls.__name__, name) for cls, names in GUARDED.items() for name in names]
-CASES += [("PriorityQueue", "get_nowait"), ("PriorityQueue", "put")]
+CASES = [
+    *((cls.__name__, name) for cls, names in GUARDED.items() for name in names),
+    ("PriorityQueue", "get_nowait"),
+    ("PriorityQueue", "put"),
+]
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from asyncio import events, locks, mixins, queues
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from fencepost.replay.limits import WorkflowRestriction
 from fencepost.replay.loop import WorkflowLoop
@@ -36,7 +36,7 @@ def guard_primitives() -> None:
 
 
 def _new(cls: type, *args: Any, **kwargs: Any) -> Any:
-    made: Any = object.__new__(cls)
+    made = cast(Any, object.__new__(cls))
     loop = events._get_running_loop()
     if type(loop) is WorkflowLoop:
         made._fencepost_made_in = loop
