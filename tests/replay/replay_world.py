@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from replay_errors import ChildError, Conflict, StepError
 
 from fencepost import records
 from fencepost.replay.instance import Instance
@@ -24,18 +25,6 @@ from fencepost_store.events import Event, EventType, NewEvent
 START = 1_700_000_000_123_456  # microseconds
 STEP_TYPES = (EventType.step_completed, EventType.step_failed)
 CHILD_TYPES = (EventType.child_completed, EventType.child_failed)
-
-
-class StepError(Exception):
-    """What a failed step raises in these workflows."""
-
-
-class ChildError(Exception):
-    """What a failed child raises in these workflows."""
-
-
-class Conflict(Exception):
-    """What a hook whose token is taken raises in these workflows."""
 
 
 class W:
@@ -136,7 +125,6 @@ class Script:
     timeout, queue = None, None
 
     def completed(self, data: bytes) -> bytes:
-        """There are no defaults."""
         return data
 
     async def run(self, created: bytes) -> bytes:
