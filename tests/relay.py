@@ -1,4 +1,4 @@
-"""A way to Postgres that can lose what is sent over it, and tell nobody."""
+"""A way to a server that can lose what is sent over it and tell nobody, or be refused for a while."""
 
 from __future__ import annotations
 
@@ -11,30 +11,46 @@ from fencepost.dev.postgres import DATABASE, SOCKET_NAME, USER
 
 
 class Relay:
-    """Passes on to Postgres. ``hole``: what is sent over the connections that there are now is dropped from now on, and
-    they stay open; new ones pass.
+    """Passes on to a server's socket. ``hole``: what is sent over the connections that there are now is dropped from
+    now on, and they stay open; new ones pass. ``refuse``: those are cut, and new ones refused until ``listen``.
     """
 
     def __init__(self, target: str) -> None:
         self._target = target
         self._links: list[asyncio.Event] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.port = 0
 
     def hole(self) -> None:
         for link in self._links:
             link.set()
+
+    async def listen(self) -> None:
+        """Take connections, on the same port each time."""
+        self._server = await asyncio.start_server(self.serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def refuse(self) -> None:
+        """As a server that has ended."""
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.close()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         server_reader, server_writer = await asyncio.open_unix_connection(self._target)
         dropped = asyncio.Event()
         self._links.append(dropped)
+        self._writers |= {writer, server_writer}
         ways = ((reader, server_writer), (server_reader, writer))
         try:
             await asyncio.gather(*(self._pass(source, sink, dropped) for source, sink in ways))
         finally:
             server_writer.close()
             writer.close()
+            self._writers -= {writer, server_writer}
 
     @staticmethod
     async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter, dropped: asyncio.Event) -> None:
@@ -52,9 +68,19 @@ class Relay:
 async def relay(postgres_url: str) -> AsyncGenerator[tuple[Relay, str]]:
     """A relay, and the URL that leads through it."""
     made = Relay(f"{parse_qs(urlsplit(postgres_url).query)['host'][0]}/{SOCKET_NAME}")
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    await made.listen()
     try:
-        port = server.sockets[0].getsockname()[1]
-        yield made, f"postgresql://{USER}@127.0.0.1:{port}/{DATABASE}?sslmode=disable"
+        yield made, f"postgresql://{USER}@127.0.0.1:{made.port}/{DATABASE}?sslmode=disable"
     finally:
-        server.close()
+        made.refuse()
+
+
+@asynccontextmanager
+async def redis_relay(valkey_url: str) -> AsyncGenerator[tuple[Relay, str]]:
+    """The same before Valkey."""
+    made = Relay(urlsplit(valkey_url).path)
+    await made.listen()
+    try:
+        yield made, f"redis://127.0.0.1:{made.port}/0"
+    finally:
+        made.refuse()

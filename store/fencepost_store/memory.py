@@ -234,6 +234,9 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
         """See Store.now."""
         return self._clock()
 
+    async def writable(self) -> None:
+        """See Store.writable."""
+
     async def close(self) -> None:
         """See Store.close. The runs stay, so that a test can look at them."""
 

@@ -38,7 +38,8 @@ from fencepost_store.protocol import (
 from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of, trace_of
 from fencepost_store.run_ids import admit_id, is_run_id
 from fencepost_store.statements import Statements
-from fencepost_store.translation import translating
+from fencepost_store.translation import translating, where
+from fencepost_store.trouble import ServerUnable
 from fencepost_store.wire import arguments, start_arguments, successors, verdicts
 
 PAGE_EVENTS = 1_000
@@ -262,6 +263,13 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         (row,) = await self._shared.fetch(self._sql["now"])
         instant: int = row["now"]
         return instant
+
+    async def writable(self) -> None:
+        """See Store.writable."""
+        if not await self._shared.fetch(self._sql["writable"]):
+            raise ServerUnable(
+                f"Postgres at {where(self._shared.dsn)} is read-only: a standby, or default_transaction_read_only is on"
+            )
 
     async def close(self) -> None:
         """See Store.close."""

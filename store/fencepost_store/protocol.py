@@ -381,6 +381,10 @@ class Store(Streams, Pruning, Protocol):
         """The database clock, microseconds since the epoch."""
         ...
 
+    async def writable(self) -> None:
+        """Raises StoreTrouble unless the server answers and takes writes."""
+        ...
+
     async def close(self) -> None:
         """Give back the connections. Idempotent."""
         ...

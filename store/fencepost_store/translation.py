@@ -13,13 +13,18 @@ import msgspec
 from fencepost_store.admission import Unstorable
 from fencepost_store.driver import InterfaceError, InternalClientError, PostgresError
 from fencepost_store.protocol import StoreTrouble
-from fencepost_store.trouble import RolledBack, StoreRefused
+from fencepost_store.trouble import RolledBack, ServerUnable, StoreRefused, UnableRolledBack
 
 _REFUSED_CLASSES = frozenset({"28", "3D", "3F", "42"})
 """Login, database, schema, objects and rights: no retry cures these, an operator does."""
 
 _UNSTORABLE_CLASSES = frozenset({"22", "23", "54"})
 """Bad data, a broken constraint, beyond a limit of the server: the statement can never succeed as it is."""
+
+_READ_ONLY = "25006"
+_UNABLE_CLASSES = frozenset({"53", "58"})
+"""Out of connections, memory or disk; files that cannot be read. As when it is read-only, the server answers, and can
+do nobody's work. One that shuts down or starts up refuses connections, which the next call finds out."""
 
 _TROUBLE = (
     OSError,  # includes TimeoutError and every refused, reset or missing connection
@@ -43,7 +48,10 @@ def translated(error: BaseException, dsn: str) -> Exception | None:
             return StoreRefused(f"{told}; check user, password, database and rights")
         # After the commit record Postgres raises no mere ERROR: what it reports as one has been rolled back. A FATAL
         # one (a shutdown, a kill) may come behind the commit.
-        return RolledBack(told) if error.severity_en == "ERROR" else StoreTrouble(told)
+        unable = state == _READ_ONLY or state[:2] in _UNABLE_CLASSES
+        if error.severity_en == "ERROR":
+            return UnableRolledBack(told) if unable else RolledBack(told)
+        return ServerUnable(told) if unable else StoreTrouble(told)
     if isinstance(error, UnicodeEncodeError):
         return Unstorable(f"text that is not valid Unicode cannot be stored: {error}")
     if isinstance(error, _TROUBLE):

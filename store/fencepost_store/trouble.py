@@ -10,6 +10,15 @@ class RolledBack(StoreTrouble):
     StoreTrouble leaves open whether it has."""
 
 
+class ServerUnable(StoreTrouble):
+    """Postgres answers, and can do nobody's work: no connections or room left, read-only. It passes by itself, or an
+    operator acts."""
+
+
+class UnableRolledBack(RolledBack, ServerUnable):
+    """Both: the server reported it as an error of the call."""
+
+
 class StoreRefused(StoreTrouble):
     """Postgres is there and says no: who we are, which database, which schema, which rights. Somebody must change
     something."""

@@ -13,7 +13,7 @@ from tests.hazards.registry import removal
 
 from fencepost import errors, failure, failure_reading, failure_writing, log
 from fencepost.authoring import retry
-from fencepost.engine import bodies, handback, hotpath, steps
+from fencepost.engine import bodies, gates, handback, hotpath, steps
 from fencepost.engine.bodies import Attempt
 from fencepost.engine.owed import own_tick
 from fencepost.engine.shell import Shell
@@ -161,3 +161,44 @@ def records_of_errors_keep_their_length(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(hotpath, "fitted", as_it_is)
     patch.setattr(log, "fitted", as_it_is)
+
+
+AWAY = "engine/test_gates.py::test_h188_runs_that_wait_for_a_server_are_claimed_when_it_is_back"
+
+
+@removal("H188", guard="nothing is claimed while a server is away", tests=[AWAY])
+def claims_go_on(patch: pytest.MonkeyPatch) -> None:
+    """Each message is claimed and handed back for as long as it lasts."""
+
+    async def opened(self: Any) -> None:
+        return
+
+    patch.setattr(gates.Gates, "opened", opened)
+
+
+@removal("H188", guard="what is known of a server is said once", tests=[AWAY])
+def trouble_is_told_each_time(patch: pytest.MonkeyPatch) -> None:
+    """By everybody who meets it."""
+    trouble = gates.Gate.trouble
+
+    def told(self: Any, error: BaseException, *, handed_back: int = 0) -> bool:
+        trouble(self, error, handed_back=handed_back)
+        return True
+
+    patch.setattr(gates.Gate, "trouble", told)
+
+
+@removal("H188", guard="a server that refuses the work is given pauses", tests=[
+    "engine/test_gates.py::test_h188_a_server_that_answers_probes_and_refuses_work_is_asked_less_and_less",
+])  # fmt: skip
+def probes_decide_alone(patch: pytest.MonkeyPatch) -> None:
+    """Its answers to probes open the gate at once, again and again."""
+    patch.setattr(gates, "FLAP_SECONDS", 0.0)
+
+
+@removal("H188", guard="the first probe comes at once", tests=[
+    "engine/test_gates.py::test_h188_the_trouble_of_one_call_stops_nobody",
+])  # fmt: skip
+def one_call_stops_all(patch: pytest.MonkeyPatch) -> None:
+    """Whatever trouble it was, the worker pauses."""
+    patch.setattr(gates, "StoreTrouble", ())

@@ -98,6 +98,7 @@ COMMON = frozenset(
         *(f"note {name}" for name in ("run_parked", "lease_lost", "lease_withdrawn", "lease_renewal_failed")),
         *(f"note {name}" for name in ("suspect_alone", "suspect_crashed", "poisoned", "reconciled", "claim_failed")),
         *(f"note {name}" for name in ("reconcile_failed", "hint_failed", "run_terminated", "worker_stopped")),
+        *(f"note {name}" for name in ("server_away", "server_back")),
         *(f"point {name}" for name in ("tick.replayed", "append.before", "append.after", "fact.after")),
         *(f"point {name}" for name in ("settle.before", "settle.after", "step.looked_up", "retrying.after")),
         *("point tick.locked", "point tick.unlocked"),

@@ -66,7 +66,17 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "url_option_ignored": ("warning", "an option of a server's URL changes nothing: setting, reason"),
     "server_trouble": (
         "warning",
-        "a server could not be reached or understood; the message is released: key, error, delay_ms",
+        "a call to a server failed; the message is released: key, error, delay_ms (of the first one only, until the"
+        " server answers again)",
+    ),
+    "server_away": (
+        "warning",
+        "a server does not answer, or takes no writes; nothing is claimed until it is back: server, error, handed_back"
+        " (messages so far)",
+    ),
+    "server_back": (
+        "warning",
+        "a server answers again, and work goes on: server, seconds, handed_back (messages meanwhile)",
     ),
     "release_failed": ("warning", "a message could not be handed back; its lease will run out: key, error"),
     "run_parked": (
@@ -145,7 +155,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "poisoned": ("error", "a message killed its process often enough; its step or run fails: key"),
     "reconciled": ("info", "the reconciler placed recovering ticks: count, full"),
     "reconcile_failed": ("warning", "a reconcile round could not be done: error"),
-    "claim_failed": ("warning", "the queue could not be asked for work: queue, error, delay_ms"),
+    "claim_failed": ("warning", "the queue could not be asked for work: queue, error"),
     "handler_failed": ("error", "a bug in fencepost: a message's handler raised; the message is released: key, error"),
     "log_lines_lost": (
         "warning",

@@ -19,9 +19,6 @@ from fencepost_queue.protocol import Claimed, Delivery, QueueTrouble
 CLAIM_MAX = 64
 """Messages per claim: enough to amortise the call, few enough that other workers get their share."""
 
-TROUBLE_DELAY_MS = 1_000
-"""Upper end of the jittered pause after a claim that could not be made."""
-
 Handler: TypeAlias = Callable[[], Awaitable[None]]
 
 
@@ -47,17 +44,17 @@ class Claims:
         self._stopping = True
 
     async def loop(self, queue: str) -> None:
-        """Claim until stopped. Trouble with the queue is waited out with full jitter; the loop never ends by it."""
+        """Claim until stopped, and nothing while a server is away (H188); the loop never ends by trouble."""
         shell = self._shell
         while not self._stopping:
+            await shell.gates.opened()
             try:
                 claimed = await self._claim(queue)
                 if not claimed.deliveries and not self._stopping:
                     await self._idle(queue, claimed.next_due_ms)
             except QueueTrouble as trouble:
-                delay = shell.jitter_ms(TROUBLE_DELAY_MS)
-                note("claim_failed", queue=queue, error=str(trouble), delay_ms=delay)
-                await shell.ports.sleep(delay / 1000)
+                if shell.gates.trouble(trouble):
+                    note("claim_failed", queue=queue, error=str(trouble))
 
     async def _claim(self, queue: str) -> Claimed:
         shell = self._shell

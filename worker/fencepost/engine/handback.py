@@ -63,7 +63,8 @@ async def release(shell: Shell, delivery: Delivery, delay_ms: int = 0, *, proof:
     try:
         await shell.queue.release(delivery, delay_ms, proof=proof)
     except QueueTrouble as trouble:
-        note("release_failed", key=delivery.key, error=str(trouble))
+        if shell.gates.trouble(trouble):
+            note("release_failed", key=delivery.key, error=str(trouble))
 
 
 async def hand_back_unbegun(shell: Shell, delivery: Delivery, missing: str) -> None:
@@ -85,13 +86,16 @@ async def hand_back(shell: Shell, delivery: Delivery, error: BaseException) -> N
     lease back, and it would be renewed for ever.
     """
     told = f"{type(error).__name__}: {error}"
-    longest_ms = TROUBLE_DELAY_MS
-    if not isinstance(error, (StoreTrouble, QueueTrouble)):
+    longest_ms, unknown = TROUBLE_DELAY_MS, True
+    if isinstance(error, (StoreTrouble, QueueTrouble)):
+        unknown = shell.gates.trouble(error, handed_back=1)
+    else:
         trace = "".join(traceback.format_exception(error))
         note("handler_failed", key=delivery.key, error=told, trace=trace)
         longest_ms = bug_delay_ms(shell, delivery.key)
     delay = shell.jitter_ms(longest_ms)
-    note("server_trouble", key=delivery.key, error=told, delay_ms=delay)
+    if unknown:
+        note("server_trouble", key=delivery.key, error=told, delay_ms=delay)
     await release(shell, delivery, delay)
 
 

@@ -84,7 +84,7 @@ class KeeperThread:
                     queue = queue or await self._connect()
                     await self._keeper.renew(queue)
                 except QueueTrouble as trouble:
-                    note("lease_renewal_failed", error=str(trouble), held=len(self._keeper))
+                    self._keeper.renewal_failed(trouble)
                 if self._healthy and not report_alive(self._health_file, self._ports.lost.lines()):
                     note("health_file_failed", path=self._health_file)
                 await self._pause(self._renewal)

@@ -39,6 +39,7 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         self._held: dict[str, Held] = {}
         self._tokens: dict[tuple[str, str], str] = {}
+        self._failing = False
 
     @property
     def lease_ms(self) -> int:
@@ -108,6 +109,12 @@ class LeaseKeeper:
         with self._lock:
             return [held.delivery for held in self._held.values()]
 
+    def renewal_failed(self, trouble: QueueTrouble) -> None:
+        """Say so, once until a round succeeds."""
+        if not self._failing:
+            note("lease_renewal_failed", error=str(trouble), held=len(self))
+        self._failing = True
+
     async def renew(self, queue: Queue) -> None:
         """One round of renewals. Trouble with the queue is left for the next round: what nobody took by then is taken
         back (F6).
@@ -120,8 +127,9 @@ class LeaseKeeper:
         try:
             renewal = await queue.renew([held.delivery for held in asked], self.lease_ms)
         except QueueTrouble as trouble:
-            note("lease_renewal_failed", error=str(trouble), held=len(asked))
+            self.renewal_failed(trouble)
             return
+        self._failing = False
         gone = dict.fromkeys(renewal.lost, "lost") | dict.fromkeys(renewal.withdrawn, "withdrawn")
         told: list[tuple[Held, str]] = []
         with self._lock:

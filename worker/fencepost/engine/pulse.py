@@ -35,6 +35,7 @@ class Pulse:
         self._newest: bytes | None = None
         self._posted = False
         self._over = False
+        self._failing = False
         self._one = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
@@ -94,9 +95,12 @@ class Pulse:
         try:
             kept = await self._write(details)
         except StoreTrouble as trouble:
-            note("heartbeat_failed", error=str(trouble))
+            if not self._failing:
+                note("heartbeat_failed", error=str(trouble))
+            self._failing = True
             with self._lock:
                 self._newest = self._newest or details
             return
+        self._failing = False
         if not kept:
             self._on_zombie()

@@ -30,10 +30,11 @@ class Reconciler:
         while True:
             period = shell.settings.reconcile_period_seconds
             await shell.ports.sleep(period * (0.75 + shell.ports.uniform() / 4))
+            await shell.gates.opened()  # or deadlines would be taken for ticks that nobody can place
             try:
                 await self.round()
             except (StoreTrouble, QueueTrouble) as trouble:
-                note("reconcile_failed", error=f"{type(trouble).__name__}: {trouble}")
+                self._failed(trouble)
 
     async def round(self) -> int:
         """Tick what is due, and parked runs of other builds. Returns how many ticks were placed."""
@@ -73,6 +74,10 @@ class Reconciler:
                 cursor = page[-1].run_id
             # Another has swept meanwhile, or the data is lost again and somebody has to sweep anew.
         except (StoreTrouble, QueueTrouble) as trouble:
+            self._failed(trouble)
+
+    def _failed(self, trouble: StoreTrouble | QueueTrouble) -> None:
+        if self._shell.gates.trouble(trouble):
             note("reconcile_failed", error=f"{type(trouble).__name__}: {trouble}")
 
     async def _tick(self, due: Sequence[DueRun]) -> None:

@@ -13,6 +13,7 @@ from fencepost.authoring.fingerprint import joined_fingerprint
 from fencepost.authoring.registry import Registry
 from fencepost.engine.clock import DatabaseClock
 from fencepost.engine.deadline import DeadlineRules
+from fencepost.engine.gates import Gates
 from fencepost.engine.joining import Join
 from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.live import LiveRun, LiveRuns
@@ -66,7 +67,8 @@ class Shell:
     process runs one suspect and nothing else: no step is run inline. ``join``: begins a transaction for a step's body
     (None: the store has none). ``bugs``: how often in a row a message has met a bug of ours here, by key.
     ``lacks``: how many messages were refused for want of a workflow or step, by its name.
-    ``failures``: how a step last failed here, if it is tried again (``failing.py``)."""
+    ``failures``: how a step last failed here, if it is tried again (``failing.py``). ``gates``: whether the servers are
+    there."""
 
     settings: Settings
     ports: Ports
@@ -87,6 +89,11 @@ class Shell:
     lacks: dict[str, int] = field(default_factory=dict[str, int])
     failures: dict[str, str] = field(default_factory=dict[str, str])
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
+    gates: Gates = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nothing is known of the servers yet, so both gates are open."""
+        self.gates = Gates(self.ports, self.store, self.queue)
 
     @property
     def code(self) -> str:

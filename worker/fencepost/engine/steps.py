@@ -346,7 +346,8 @@ async def _forget(shell: Shell, live: LiveRun, attempt: Attempt, aids: Aids) -> 
         try:
             await shell.store.forget_beat(live.run_id, attempt.entity)
         except StoreTrouble as trouble:  # the row stays until the run is pruned, and is asked for by nobody
-            note("heartbeat_failed", error=str(trouble))
+            if shell.gates.trouble(trouble):
+                note("heartbeat_failed", error=str(trouble))
 
 
 def _post(loop: asyncio.AbstractEventLoop, call: Any, why: str) -> None:

@@ -57,5 +57,7 @@ async def listen(shell: Shell) -> None:
                     if told is not None:
                         shell.keeper.withdrawn(told.decode())
         except QueueTrouble as trouble:
-            note("hints_unheard", error=str(trouble))
+            if shell.gates.trouble(trouble):
+                note("hints_unheard", error=str(trouble))
             await shell.ports.sleep(shell.jitter_ms(TROUBLE_DELAY_MS) / 1000)
+            await shell.gates.queue.opened()

@@ -224,6 +224,7 @@ class Worker:
         """Claim nothing more, let bodies end within ``drain_seconds``, hand the rest back at once, close everything."""
         note("worker_draining", handlers=len(self.claims.handlers))
         self.claims.stop()
+        self.shell.gates.close()
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
