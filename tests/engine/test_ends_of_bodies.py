@@ -277,3 +277,25 @@ def test_h139_what_an_exception_does_when_it_is_written_down_ends_nobody(end: st
     record = failure_of(ENDS[end]())
     assert isinstance(exception_of(record), Exception)
     assert record.type.rpartition(".")[2] == type(ENDS[end]()).__name__
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, RuntimeError])
+def test_h139_a_workflow_whose_exception_answers_no_question_fails(end: type[BaseException]) -> None:
+    """Even its ``__class__`` raises: the run fails with its class' name."""
+
+    class Silent(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise end
+
+    async def main() -> None:
+        world = World()
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            raise Silent
+
+        async with world.worker("A"):
+            with pytest.raises(RunFailed, match="Silent"):
+                await (await world.start(flow)).result(20)
+
+    loops.run_loop(asyncio.wait_for(main(), 60))

@@ -27,9 +27,9 @@ def plain(value: object, as_type: object, path: str) -> bytes:
     return (payload.MARKED if marked else payload.PLAIN) + body
 
 
-def coded(data: bytes, limit: int, path: str) -> bytes:
+def coded(data: bytes, limit: int, path: str, codecs: payload_codecs.Codecs | None = None) -> bytes:
     """What ``plain`` made, as it is stored. Raises PayloadTooLarge, ``limit`` in bytes."""
-    stored = payload_codecs.current().coded(data)
+    stored = (codecs or payload_codecs.current()).coded(data)
     payload.check_size(stored, limit, path)
     return stored
 

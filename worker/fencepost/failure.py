@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
+from typing import cast
 
 import msgspec
 
@@ -62,8 +63,9 @@ def failure_of(exc: BaseException, *, code: str = errors.USER_ERROR) -> Failure:
     except BaseException as error:  # noqa: BLE001 - a class of the user's whose own attributes raise: the failure is told
         record = Failure(name_of(type(exc)), f"<writing it down raised {type(error).__qualname__}>")
     leaves = list(_leaves(exc))
-    fatal = code in errors.NOT_RETRYABLE_CODES or any(isinstance(leaf, errors.Fatal) for leaf in leaves)
-    delays = [delay for leaf in leaves if isinstance(leaf, errors.Retry) and (delay := _delay(leaf)) is not None]
+    fatal = code in errors.NOT_RETRYABLE_CODES or any(issubclass(type(leaf), errors.Fatal) for leaf in leaves)
+    retries = [cast(errors.Retry, leaf) for leaf in leaves if issubclass(type(leaf), errors.Retry)]
+    delays = [delay for leaf in retries if (delay := _delay(leaf)) is not None]
     return msgspec.structs.replace(record, code=code, retryable=not fatal, retry_after=max(delays, default=None))
 
 
@@ -80,9 +82,12 @@ def run_code(exc: BaseException) -> str:
     """The code under which an exception that left a workflow ends its run: what the engine itself caused keeps its
     name, the rest is USER_ERROR.
     """
-    if isinstance(exc, (errors.StepFailed, ChildFailed)) and exc.code in errors.CODES:
-        return exc.code
-    return errors.PAYLOAD_ERROR if isinstance(exc, errors.PayloadError) else errors.USER_ERROR
+    kind = type(exc)  # isinstance asks the instance too, whose __class__ may raise what it likes
+    if issubclass(kind, (errors.StepFailed, ChildFailed)):
+        code = cast(errors.StepFailed | ChildFailed, exc).code
+        if code in errors.CODES:
+            return code
+    return errors.PAYLOAD_ERROR if issubclass(kind, errors.PayloadError) else errors.USER_ERROR
 
 
 def _leaves(exc: BaseException) -> Iterator[BaseException]:

@@ -21,16 +21,19 @@ key may answer with another run), and the log's values may be copied into anothe
 can write to the database can put one value of yours in the place of another, but cannot make or read one.
 
 Which codecs are in force is a context variable: a worker sets its own, a client sets its own for each call, and two
-clients with different keys may live in one process.
+clients with different keys may live in one process. User code makes contexts in which it is not set (an empty
+``contextvars.Context``, a thread of its own). So a live run holds the codecs of the worker that drives it, and
+what is handed to a step's body holds them too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import zlib
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -206,18 +209,15 @@ _current: ContextVar[Codecs] = ContextVar("fencepost_payload_codecs", default=NO
 
 
 def current() -> Codecs:
-    """The codecs in force here."""
-    return _current.get()
+    """The codecs in force here. While a workflow's loop runs, its worker's, whatever context its code asks from."""
+    run: Any = getattr(asyncio._get_running_loop(), "fencepost_instance", None)
+    codecs: Codecs = _current.get() if run is None else run.codecs
+    return codecs
 
 
 def install(codecs: Codecs) -> None:
     """Put codecs in force in this context and all tasks that are started from it."""
     _current.set(codecs)
-
-
-def carry_into(context: Context) -> None:
-    """Put the codecs in force here in force there."""
-    context.run(_current.set, _current.get())
 
 
 @contextmanager

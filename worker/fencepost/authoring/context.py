@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
-from fencepost import payload
+from fencepost import payload, payload_codecs
 from fencepost.authoring.stream_port import StepStreams
 from fencepost.blocks import block
 from fencepost.errors import NotInWorkflow, NotSupportedHere
@@ -48,7 +48,8 @@ class StepContext:
     from. ``deadline``: when its time is over by ``timeout`` or ``schedule_to_close``, an aware datetime by the clock of
     Postgres (None: never). The rest is for those who run bodies: ``pulse`` takes heartbeats from any thread,
     ``previous`` is what an earlier attempt has left, ``transactions`` is what ``transaction()`` uses,
-    ``streams`` what ``stream`` goes through (None in another process).
+    ``streams`` what ``stream`` goes through (None in another process), ``codecs`` what details are written with (None:
+    those in force where they are given).
     """
 
     run_id: str
@@ -62,6 +63,7 @@ class StepContext:
     previous: bytes | None = field(default=None, repr=False, compare=False)
     transactions: Transactions | None = field(default=None, repr=False, compare=False)
     streams: StepStreams | None = field(default=None, repr=False, compare=False)
+    codecs: payload_codecs.Codecs | None = field(default=None, repr=False, compare=False)
 
     @property
     def cancelled(self) -> bool:
@@ -105,7 +107,9 @@ class StepContext:
             self.pulse(None)
         else:
             path = f"heartbeat of {self.step_id}"
-            self.pulse(payload.encode(details, path=path, limit=HEARTBEAT_BYTES_MAX))
+            with payload_codecs.using(self.codecs or payload_codecs.current()):
+                data = payload.encode(details, path=path, limit=HEARTBEAT_BYTES_MAX)
+            self.pulse(data)
 
     @overload
     def heartbeat_details(self) -> Any: ...
@@ -117,7 +121,8 @@ class StepContext:
         """
         if self.previous is None:
             return None
-        return payload.decode(self.previous, as_type, path=f"heartbeat details of {self.step_id}")
+        with payload_codecs.using(self.codecs or payload_codecs.current()):
+            return payload.decode(self.previous, as_type, path=f"heartbeat details of {self.step_id}")
 
 
 _context: ContextVar[StepContext | None] = ContextVar("fencepost_step", default=None)

@@ -72,7 +72,9 @@ class Stream(Generic[T]):
         """
         check_start(start)
         streams = _streams(self.name, "read")
-        return StreamReader(streams.source(self.name), self.name, self._type, start, call=caller(streams.loop))
+        return StreamReader(
+            streams.source(self.name), self.name, self._type, start, streams.codecs, caller(streams.loop)
+        )
 
     async def __aenter__(self) -> StreamWriter[T]:
         asking = interface.current()
@@ -108,7 +110,7 @@ class Stream(Generic[T]):
 
     async def _opened(self, streams: StepStreams) -> StreamWriter[T]:
         channel = await streams.open(self.name, continues=self._on_retry == "continue")
-        return StreamWriter(self.name, self._type, channel, streams.payload_bytes_max)
+        return StreamWriter(self.name, self._type, channel, streams)
 
     async def _leave(self, writer: StreamWriter[T], error: BaseException | None) -> None:
         if error is None and not self._shared:
@@ -124,11 +126,11 @@ class StreamWriter(Generic[T]):
     closed it, what is written is dropped.
     """
 
-    def __init__(self, name: str, as_type: Any, channel: Channel, limit: int | None) -> None:
+    def __init__(self, name: str, as_type: Any, channel: Channel, streams: StepStreams | None) -> None:
         self.name = name
         self._type = as_type
         self._channel = channel
-        self._limit = limit
+        self._streams = streams
         self._closed = False
         self._count = 0
 
@@ -154,8 +156,8 @@ class StreamWriter(Generic[T]):
             raise StreamClosed(self.name)
         path = f"chunk {self._count} for stream {self.name!r}"
         data = chunks.plain(chunk, self._type, path)
-        if self._limit is not None:
-            data = chunks.coded(data, self._limit, path)
+        if self._streams is not None:
+            data = chunks.coded(data, self._streams.payload_bytes_max, path, self._streams.codecs)
         await self._channel.write(data)
         self._count += 1
 

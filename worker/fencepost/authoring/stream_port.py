@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
+from fencepost.payload_codecs import Codecs
 from fencepost_store.streams import Chunk
 
 
@@ -49,7 +50,8 @@ class Source(Protocol):
 
 class StepStreams(Protocol):
     """The streams of the run, as an attempt of one of its steps sees them. ``loop``: where all of this runs; threads
-    have to call into it. ``payload_bytes_max``: of one chunk.
+    have to call into it. ``payload_bytes_max``: of one chunk. ``codecs``: what chunks are written and read with (None:
+    those in force where it is done).
     """
 
     @property
@@ -57,6 +59,9 @@ class StepStreams(Protocol):
 
     @property
     def payload_bytes_max(self) -> int: ...
+
+    @property
+    def codecs(self) -> Codecs | None: ...
 
     async def open(self, name: str, *, continues: bool) -> Channel:
         """Take up writing. ``continues``: the first writes, as many as earlier attempts have brought in, are taken for

@@ -48,7 +48,6 @@ class StreamReader(Generic[T]):
         name: str,
         as_type: Any,
         start: int,
-        *,
         codecs: payload_codecs.Codecs | None = None,
         call: Call | None = None,
     ) -> None:

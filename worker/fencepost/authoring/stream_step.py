@@ -19,7 +19,9 @@ async def stream_write(name: str, data: list[bytes], close: bool) -> None:
     assert streams is not None, "the step runs in the worker's loop"
     channel = await streams.open(name, continues=True)
     for chunk in data:
-        await channel.write(chunks.coded(chunk, streams.payload_bytes_max, f"chunk for stream {name!r}"))
+        await channel.write(
+            chunks.coded(chunk, streams.payload_bytes_max, f"chunk for stream {name!r}", streams.codecs)
+        )
     if close:
         await channel.close()
 

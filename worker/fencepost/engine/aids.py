@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from fencepost import payload_codecs
 from fencepost.authoring.context import Abandoned, StepContext
 from fencepost.authoring.step import Step
 from fencepost.engine.joining import Joining
@@ -66,6 +67,7 @@ class Aids:
             previous=attempt.previous,
             transactions=self.joining if step.mode == "async" else None,
             streams=self.streams if here else None,
+            codecs=payload_codecs.current() if here else None,
         )
 
     def deadline(self, patience: Patience) -> datetime | None:

@@ -13,8 +13,9 @@ from collections import deque
 
 import msgspec
 
-from fencepost import stream_errors
+from fencepost import payload_codecs, stream_errors
 from fencepost.engine.ports import Ports
+from fencepost.payload_codecs import Codecs
 from fencepost.streaming import StreamSource, announce
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Queue
@@ -56,6 +57,7 @@ class AttemptStreams:
     def __init__(self, writing: Writing) -> None:
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.payload_bytes_max: int = writing.limits.payload_bytes_max
+        self.codecs: Codecs | None = payload_codecs.current()
         self._writing = writing
         self._channels: dict[str, AttemptChannel] = {}
 

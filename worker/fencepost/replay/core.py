@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fencepost import payload_codecs
 from fencepost.replay import asyncio_patches, handover
 from fencepost.replay.asking import RETURNED, AskingFace
 from fencepost.replay.asks import Ask, fingerprint_in, same_call, same_code_other_arguments, same_name
@@ -42,6 +43,7 @@ class Core(AskingFace):
     def __init__(self, run_id: str, program: Program, *, queue: str = "default", drain_limit: int = 100_000) -> None:
         asyncio_patches.install()
         super().__init__(run_id, program, drain_limit)
+        self.codecs: payload_codecs.Codecs = payload_codecs.current()
         self.work: OpenWork = OpenWork()
         self.queue = queue
         self.changed_arguments: list[str] = []
@@ -60,6 +62,7 @@ class Core(AskingFace):
     def _drive(self, action: Callable[..., None], *args: object) -> None:
         self._refuse_unusable()
         self._usable = False  # until the call has gone through
+        self.codecs = payload_codecs.current()
         self.loop.within(action, *args)
         self._usable = True
 

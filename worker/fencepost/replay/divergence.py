@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
-import anyio
 import msgspec
 
 from fencepost import errors, payload, payload_codecs
@@ -34,10 +34,11 @@ NOT_THE_SAME = (
     " step"
 )
 _PACKAGE = Path(__file__).parents[1]
+_ANYIO = find_spec("anyio")  # found and not imported: who only writes workflows does not load it
 _INNER_FOLDERS = (
     *(str(_PACKAGE / room) for room in ("replay", "authoring", "engine", "client", "testing", "cli", "daemon")),
     str(Path(asyncio.__file__).parent),
-    str(Path(anyio.__file__).parent),
+    str(Path(_ANYIO.origin).parent) if _ANYIO and _ANYIO.origin else "<frozen",
     "<frozen",
 )
 _LOOP, _DRAIN = str(_PACKAGE / "replay" / "loop.py"), "drain"

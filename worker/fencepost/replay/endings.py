@@ -35,7 +35,7 @@ def ending_of(asking: Asking, root: WorkflowTask, program: Program, *, cancelled
         error = cancelled
     if error is None:
         return NewEvent(EventType.run_completed, payload=root.result())
-    if isinstance(error, (ReplayBudgetExceeded, Evicted)):
+    if _is(error, (ReplayBudgetExceeded, Evicted)):
         raise error
     again = _continuing(error)
     if again is not None:
@@ -52,12 +52,17 @@ def ending_of(asking: Asking, root: WorkflowTask, program: Program, *, cancelled
 
 def _continuing(error: BaseException) -> ContinueAsNew | None:
     """The request to go on as another run; out of a task group it comes with a group around it."""
-    while isinstance(error, BaseExceptionGroup):
+    while _is(error, BaseExceptionGroup):
         members = cast("BaseExceptionGroup[BaseException]", error).exceptions
         if len(members) != 1:
             return None
         error = members[0]
-    return error if isinstance(error, ContinueAsNew) else None
+    return cast(ContinueAsNew, error) if _is(error, ContinueAsNew) else None
+
+
+def _is(error: BaseException, classes: type | tuple[type, ...]) -> bool:
+    """By its type: ``isinstance`` asks the instance too, whose ``__class__`` may raise what it likes."""
+    return issubclass(type(error), classes)
 
 
 def is_escape(event: Event) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextvars
 
-from fencepost import payload_codecs
 from fencepost.records import FINGERPRINT, StepStarted, unpack
 from fencepost.replay.asks import Ask, State
 from fencepost.replay.cancelling import request_of, stopped
@@ -32,7 +31,6 @@ def started(run: Core, event: Event) -> None:
     run._secret, run._attributes = secret_in(event.payload), attributes_in(event.payload)
     context = contextvars.Context()
     context.run(PATH.set, run._path)
-    payload_codecs.carry_into(context)
     called_with, run.settles = input_of(run._program, event, run._patches.events)
     run._root = root = run.loop.start_root(run._program.run(called_with), context)
     root.add_done_callback(run._returned, context=context)

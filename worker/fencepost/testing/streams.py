@@ -23,6 +23,7 @@ class TestStreams:
         self._attempt = attempt
         self._loop: asyncio.AbstractEventLoop | None = None
         self.payload_bytes_max: int = PAYLOAD_BYTES_MAX
+        self.codecs: None = None
         self.chunks: dict[str, list[bytes]] = {}
         self.closed: set[str] = set()
         for name, values in given.items():
