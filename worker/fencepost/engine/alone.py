@@ -9,6 +9,7 @@ renews the lease and settles. If the child dies instead, that is a proof, and on
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 
@@ -186,21 +187,8 @@ class Alone:
     async def _child(self, delivery: Delivery, stopped: asyncio.Event) -> Report | None:
         """The child's report; None if it died before it could make one."""
         order = msgspec.json.encode(Order(self._config, self._modules, delivery, configured_logs()))
-        read, write = os.pipe()
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "fencepost.engine.suspect",
-            str(write),
-            stdin=asyncio.subprocess.PIPE,
-            pass_fds=(write,),
-            env=environment(),
-        )
-        os.close(write)
+        child, reader, pipe = await _spawned()
         assert child.stdin is not None
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=REPORT_BYTES_MAX)
-        pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb", 0))
         stop = asyncio.create_task(stopped.wait())
         reading = asyncio.create_task(reader.readline())
         try:
@@ -210,12 +198,12 @@ class Alone:
             bound = TICK_SECONDS if delivery.key.startswith("t:") else None
             await asyncio.wait({ended, stop}, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                child.kill()
+                _kill(child)
             code = await ended
             # What it said is here already. The end of the pipe may never come: something that it forked may have it.
             await asyncio.wait({reading}, timeout=LAST_WORD_SECONDS)
         except asyncio.CancelledError:
-            child.kill()
+            _kill(child)
             await asyncio.shield(child.wait())
             raise
         finally:
@@ -225,3 +213,40 @@ class Alone:
             pipe.close()
         data = reading.result() if reading.done() and not reading.cancelled() else b""
         return msgspec.json.decode(data, type=Report) if code == 0 and data.endswith(b"\n") else None
+
+
+async def _spawned() -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.BaseTransport]:
+    """A child, and the pipe that its report comes through. Where one of the two cannot be had, for the machine is short
+    of processes or descriptors, neither is left behind: each further suspect would make the shortage worse.
+    """
+    read, write = os.pipe()
+    source = os.fdopen(read, "rb", 0)
+    try:
+        with os.fdopen(write, "wb", 0):
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "fencepost.engine.suspect",
+                str(write),
+                stdin=asyncio.subprocess.PIPE,
+                pass_fds=(write,),
+                env=environment(),
+            )
+        reader = asyncio.StreamReader(limit=REPORT_BYTES_MAX)
+        try:
+            pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), source
+            )
+        except BaseException:
+            _kill(child)
+            await asyncio.shield(child.wait())
+            raise
+    except BaseException:
+        source.close()
+        raise
+    return child, reader, pipe
+
+
+def _kill(child: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        child.kill()
