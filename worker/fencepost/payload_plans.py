@@ -221,13 +221,26 @@ def is_named_tuple(cls: Any) -> bool:
     return issubclass(cls, tuple) and hasattr(cast(Any, cls), "_fields")
 
 
+def class_hints(cls: Any, *, include_extras: bool = False) -> dict[str, Any]:
+    """``typing.get_type_hints`` of a class. Before Python 3.12.4 that does not know the class's own parameters
+    (``class Box[T]``) in an annotation that is text.
+    """
+    try:
+        return typing.get_type_hints(cls, include_extras=include_extras)
+    except NameError:
+        parameters = {one.__name__: one for base in cls.__mro__ for one in getattr(base, "__type_params__", ())}
+        if not parameters:
+            raise
+        return typing.get_type_hints(cls, localns={**vars(cls), **parameters}, include_extras=include_extras)
+
+
 def _maker(cls: Any) -> tuple[Callable[[dict[str, Any]], Any], tuple[str, ...]] | None:
     """How an object of the class is made of its fields, and their names (none: all that are annotated)."""
     if is_typed_dict(cls):
         return dict, ()
     if dataclasses.is_dataclass(cls):
         fields = dataclasses.fields(cls)
-        if any(isinstance(hint, dataclasses.InitVar) for hint in typing.get_type_hints(cls).values()):
+        if any(isinstance(hint, dataclasses.InitVar) for hint in class_hints(cls).values()):
             return None  # what it was made of is not kept
         return _made(cast(Any, cls), {f.name: f.name for f in fields if f.init}), tuple(f.name for f in fields)
     if (attributes := getattr(cls, "__attrs_attrs__", None)) is not None:
@@ -255,7 +268,7 @@ def hints_of(kind: Any, cls: Any) -> dict[str, Any]:
     given: dict[Any, dict[Any, Any]] = {}
     _parameters_of(kind, cls, given)
     found: dict[str, Any] = {}
-    for name, hint in typing.get_type_hints(cls, include_extras=True).items():
+    for name, hint in class_hints(cls, include_extras=True).items():
         if not _is_class_variable(hint):
             owner = next((one for one in cls.__mro__ if name in inspect.get_annotations(one)), cls)
             found[name] = _filled(hint, given.get(owner, {}))
