@@ -16,6 +16,8 @@ from anyio.lowlevel import RunVar
 
 from fencepost.authoring.process import prepare
 from fencepost.blocks import async_block
+from fencepost.engine.body_streams import adopt, read_all
+from fencepost.engine.logs import Logs, configured_logs
 from fencepost.engine.shortage import NotBegun, is_shortage, told
 
 T = TypeVar("T")
@@ -35,14 +37,28 @@ async def process_for(module: str) -> AsyncGenerator[Callable[[Callable[[], Any]
         _limiter.set(limiter)
     async with limiter:
         unlimited = anyio.CapacityLimiter(math.inf)
+
+        async def run(function: Callable[..., T], *args: Any) -> T:
+            try:
+                return await anyio.to_process.run_sync(function, *args, cancellable=True, limiter=unlimited)
+            finally:
+                read_all()
+
         try:
-            await anyio.to_process.run_sync(partial(prepare, module), cancellable=True, limiter=unlimited)
+            await run(adopt, configured_logs())
+            await run(_adopted, configured_logs(), partial(prepare, module))
         except Exception as error:
             if is_shortage(error):
                 raise NotBegun(told(error)) from error
             raise
 
         async def call(function: Callable[[], T]) -> T:
-            return await anyio.to_process.run_sync(function, cancellable=True, limiter=unlimited)
+            return await run(_adopted, configured_logs(), function)
 
         yield call
+
+
+def _adopted(logs: Logs | None, function: Callable[[], T]) -> T:
+    """Run in the other process, which may be another one than that of the call before: the pool decides."""
+    adopt(logs)
+    return function()
