@@ -225,7 +225,8 @@ async def test_servers_take_what_the_tables_say(postgres_url: str, valkey_url: s
 
 async def test_connect_timeout_seconds_bounds_the_way_to_postgres() -> None:
     """A server that takes the connection and says nothing."""
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    kept: list[asyncio.StreamWriter] = []  # one that nobody holds closes its connection, from Python 3.13 on
+    silent = await asyncio.start_server(lambda reader, writer: kept.append(writer), "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     config = Config(
         database_url=f"postgresql://u@127.0.0.1:{port}/d?sslmode=disable",
