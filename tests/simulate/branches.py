@@ -101,7 +101,7 @@ COMMON = frozenset(
         *(f"note {name}" for name in ("server_away", "server_back")),
         *(f"point {name}" for name in ("tick.replayed", "append.before", "append.after", "fact.after")),
         *(f"point {name}" for name in ("settle.before", "settle.after", "step.looked_up", "retrying.after")),
-        *("point tick.locked", "point tick.unlocked"),
+        *("point tick.locked", "point tick.unlocked", "note replay_budget"),
         *("start put off", "stream ok", "beat kept", "details found", "point successor.started"),
         *(f"event {kind.name}" for kind in EventType if kind.name not in NOT_YET),
         "refuse True",

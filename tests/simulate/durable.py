@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Protocol
 
+from tests.simulate.blocking import block
 from tests.simulate.bodies import BRIEF_SECONDS
 from tests.simulate.plan import Node
 from tests.simulate.programs import play, said, told
@@ -177,6 +178,9 @@ class _Durable:
         async with stream(node.token, shared=True) as writer:
             for index in range(node.count):
                 await writer.write(told(node, visit, index))
+
+    async def block(self) -> None:
+        await block()
 
     def again(self, node: Node) -> None:
         if self._generation < node.count:

@@ -36,6 +36,10 @@ SKEW_SHARE = 0.12
 end; drawn apart, too."""
 
 
+BLOCK_SHARE = 0.05
+"""Of all plans, those in which the code of one run blocks for ever; drawn apart, too."""
+
+
 def add(plan: Plan, ids: int) -> None:
     """Changes the plan in place. ``ids``: the highest id of a node so far."""
     chance = random.Random(f"extras {plan.seed}")
@@ -51,6 +55,9 @@ def add(plan: Plan, ids: int) -> None:
     if adding.chance.random() < HANDED_SHARE:
         for index, program in enumerate(plan.programs):
             adding.handed(index, program)
+    adding.chance = random.Random(f"blocking {plan.seed}")
+    if adding.chance.random() < BLOCK_SHARE:
+        adding.block(adding.chance.choice(plan.programs))
 
 
 def _skew(plan: Plan, chance: random.Random) -> None:
@@ -162,6 +169,28 @@ class _Adding:
         for _ in range(chance.choice((1, 1, 2))):
             gap, at = chance.choice((0.0, 0.05, 0.5)), chance.choice((0.0, 0.5, 2.0))
             self.plan.senders.append(Sender(token, index, chance.choice((3, 6, 12)), gap, at, chance.random() < 0.2))
+
+    def block(self, program: Program) -> None:
+        """The code blocks, before the rest, after it, beside it or in a child."""
+        chance, node = self.chance, self.node
+        body = program.root.parts[0] if program.root.kind == "again" else program.root
+        blocks = node("block")
+        match chance.randrange(5):
+            case 0:
+                whole = node("seq", blocks, body)
+            case 1:
+                whole = node("seq", body, blocks)
+            case 2:
+                whole = node("gather", body, node("seq", node("sleep", seconds=chance.choice((0.5, 3.0))), blocks))
+            case 3:
+                whole = node("gather", body, node("seq", node("step", flavour="work", seconds=0.1), blocks))
+            case _:
+                child = node("child", node("seq", node("step", flavour="work"), blocks))
+                whole = node("seq", node("catch", child, node("step", flavour="work")), body)
+        if program.root.kind == "again":
+            program.root.parts[0] = whole
+        else:
+            program.root = whole
 
     def read(self, index: int, name: str) -> None:
         for _ in range(self.chance.choice((0, 1, 1, 2))):

@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from tests.simulate.blocking import BLOCKED_SECONDS
 from tests.simulate.plan import Fault
 from tests.simulate.scheduler import Proc
 from tests.simulate.wires import SERVER, Wire, WireFault
@@ -38,7 +39,8 @@ class Slot:
 
 
 class Faults:
-    """See the module. ``windows`` and ``hits`` tell what has happened; ``busy_until``: nothing is over before."""
+    """See the module. ``windows`` and ``hits`` tell what has happened, ``blocked_runs`` how often the
+    code of a run has blocked a process; ``busy_until``: nothing is over before."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -46,6 +48,7 @@ class Faults:
         self.workers: list[SimWorker] = []
         self.windows: list[tuple[float, float, str]] = []
         self.hits: Counter[str] = Counter()
+        self.blocked_runs: Counter[str] = Counter()
         self.busy_until = 0.0
         self._placed: dict[int, dict[int, list[Fault]]] = defaultdict(lambda: defaultdict(list))
         self._beats: Counter[int] = Counter()
@@ -113,6 +116,23 @@ class Faults:
                 slot = next((slot for slot in self.slots if slot.worker is worker), None)
                 self._crash(slot, worker, Fault("crash", 0, 0, expired=True, again=0.5), "poison")
 
+    def blocked(self, run_id: str) -> None:
+        """The code of a run blocks: it and its process have their time to end."""
+        self.blocked_runs[run_id] += 1
+        self.window("blocking", BLOCKED_SECONDS)
+
+    def exit(self, proc: Proc, code: int) -> None:
+        """A process ends itself, by the thread beside its loop."""
+        main = self.world.servers.threads[proc].main
+        for worker in self.workers:
+            if worker.proc is main:
+                slot = next((slot for slot in self.slots if slot.worker is worker), None)
+                self._crash(slot, worker, Fault("crash", 0, 0, expired=True, again=0.5), "blocked")
+            elif main in worker.children:
+                self.hit("blocked")
+                self.world.loop.kill(main)
+                self.world.loop.kill(proc)
+
     def _on_call(self, who: int, fault: Fault) -> None:
         wire = self.wire(who)
         if wire is not None:
@@ -159,8 +179,9 @@ class Faults:
                 if worker.proc.frozen or not self._others(slot):
                     return
                 self._lasting("freeze", fault.seconds)
-                loop.freeze(worker.proc)
-                loop.call_later(fault.seconds, loop.thaw, worker.proc, context=SERVER)
+                for proc in (worker.proc, *([worker.thread] if worker.thread else [])):
+                    loop.freeze(proc)
+                    loop.call_later(fault.seconds, loop.thaw, proc, context=SERVER)
             case "expire":
                 self.hit("expire")
                 self._expire(worker.proc.name)

@@ -15,12 +15,12 @@ from tests.simulate.histories import check_history
 from tests.simulate.patching import unregistered
 from tests.simulate.plain import Again, Plain
 from tests.simulate.plain_parts import Illegal
-from tests.simulate.plan import Node, Plan
+from tests.simulate.plan import Node
 from tests.simulate.prefixes import check_prefixes
 from tests.simulate.programs import nodes_of
 from tests.simulate.signals import check_signals
 from tests.simulate.timing import check_timing
-from tests.simulate.world import Record
+from tests.simulate.world import EPOCH, Record
 
 from fencepost import payload
 from fencepost.attributes import values_of
@@ -30,16 +30,14 @@ from fencepost_store.protocol import Run, RunStatus
 
 DISRUPTIVE = frozenset(
     {
-        *("crash", "poison", "child_crash", "rollout_crash", "freeze", "drain", "expire", "flush", "rollback"),
-        *("lost", "refused", "late", "slow", "rolled_back", "cut", "outage", "slow_server", "rows"),
+        *("crash", "poison", "child_crash", "rollout_crash", "blocked", "freeze", "drain", "expire", "flush"),
+        *("rollback", "lost", "refused", "late", "slow", "rolled_back", "cut", "outage", "slow_server", "rows"),
     }
 )
 """What may make a body run again: its process, its lease or the connection to its log was lost."""
 
-SLOW = frozenset(
-    {"freeze", "slow", "late", "rows", "slow_server", "cut", "outage", "rollback", "rollout", "lost", "crash"}
-)
-"""What may lie between a turn's look at the clock and its append."""
+SLOW = frozenset({"freeze", "slow", "late", "rows", "slow_server"})
+"""What may lie between a turn's look at the clock and its append. A process that dies there appends nothing."""
 
 SHORTENED_MAX = 2_000_000
 """Microseconds that a turn may take, when nothing of that is wrong: a wait counts from its beginning."""
@@ -94,6 +92,7 @@ def _judged(record: Record) -> Generator[str]:
     yield from _bodies(record)
     yield from _bounds(record)
     yield from _skew(record)
+    yield from _blocking(record)
     yield from _spinning(record)
     yield from check_additions(record)
     if not record.overrun:
@@ -101,15 +100,15 @@ def _judged(record: Record) -> Generator[str]:
 
 
 def _judge_run(record: Record, index: int, run: Run, log: Sequence[Event]) -> Generator[str]:
-    plan, tree = record.plan, record.trees[index]
+    tree = record.trees[index]
     yield from check_history(run, log)
     created = unpack(log[0].payload, RunCreated)
     plain = Plain(tree, record.programs[index][1], values_of(created.attributes))
     try:
-        plain.follow(log)
+        plain.follow(log, _sent(record, run))
         if values_of(record.attributes[index]) != plain.attributes_landed:
             yield f"attributes: {record.attributes[index]} are kept, the log says {plain.attributes_landed}"
-        yield from _outcome(plan, record.programs[index][0], run, log, plain)
+        yield from _outcome(record, record.programs[index][0], run, log, plain)
         if plain.shortened > SHORTENED_MAX and not any(record.hits.get(kind) for kind in SLOW):
             yield f"time: a wait is {plain.shortened / 1e6:.3f} s shorter than what was asked for"
     except Illegal as illegal:
@@ -121,7 +120,11 @@ def _judge_run(record: Record, index: int, run: Run, log: Sequence[Event]) -> Ge
     yield from check_prefixes(tree, run, log)
 
 
-def _outcome(plan: Plan, program: int, run: Run, log: Sequence[Event], plain: Plain) -> Generator[str]:
+def _sent(record: Record, run: Run) -> dict[int, int]:
+    return {seq: EPOCH + int(at * 1e6) for (run_id, seq), at in record.sent.items() if run_id == run.run_id}
+
+
+def _outcome(record: Record, program: int, run: Run, log: Sequence[Event], plain: Plain) -> Generator[str]:
     end = log[-1]
     if not run.status.ended:
         return
@@ -135,15 +138,17 @@ def _outcome(plan: Plan, program: int, run: Run, log: Sequence[Event], plain: Pl
     asked = [event for event in log if event.type is EventType.cancel_requested]
     root = plain.root
     assert root is not None
-    if end.type is not EventType.run_terminated and plain.attributes_now != plain.attributes_landed:
+    unsaid = plain.attributes_now != plain.attributes_landed and not record.blocked[run.run_id]
+    if end.type is not EventType.run_terminated and unsaid:
         yield f"attributes: {end.type.name}, and the code has said {plain.attributes_now}"
     match end.type:
         case EventType.run_terminated:
-            by_hand = any(stop.kind == "terminate" and stop.run == program for stop in plan.stops)
+            by_hand = any(stop.kind == "terminate" and stop.run == program for stop in record.plan.stops)
             if not by_hand and not any(_over(event, end) for event in asked):
                 yield "outcome: terminated, and nobody asked for it"
         case EventType.run_failed if (code := unpack(end.payload, RunFailed).error.code) != "USER_ERROR":
-            if not (code in ("STEP_CRASHED", "STEP_TIMEOUT") and root.done()):
+            blocked = code == "REPLAY_TIMEOUT" and record.blocked[run.run_id] > 0
+            if not blocked and not (code in ("STEP_CRASHED", "STEP_TIMEOUT") and root.done()):
                 yield f"outcome: failed with {code}: {unpack(end.payload, RunFailed).error.message}"
         case _ if not root.done():
             yield f"outcome: {end.type.name}, and the code waits for {plain.outstanding()}"
@@ -253,6 +258,14 @@ def _skew(record: Record) -> Generator[str]:
             for name in (b"StepNotRegistered", b"ArgumentError", b"PayloadError"):
                 if name in event.payload and event.type in (EventType.step_failed, EventType.run_failed):
                     yield f"skew: {event.type.name} {event.entity} of run {index} is a {name.decode()}"
+
+
+def _blocking(record: Record) -> Generator[str]:
+    """Code that blocks costs one process, unless something else goes wrong meanwhile (H149)."""
+    others = sum(count for kind, count in record.hits.items() if kind in DISRUPTIVE - {"blocked"})
+    for index, (run, _) in record.runs.items():
+        if record.blocked[run.run_id] > 1 + others:
+            yield f"blocking: the code of run {index} has blocked {record.blocked[run.run_id]} processes"
 
 
 def _spinning(record: Record) -> Generator[str]:

@@ -13,8 +13,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uuid_utils
+from tests.simulate.blocking import exits
 
 from fencepost import failure, streaming, telemetry
+from fencepost.engine import turn_watch
 
 if TYPE_CHECKING:
     from tests.simulate.world import World
@@ -65,6 +67,9 @@ def replaced(world: World) -> Generator[None]:
     reads it.
     """
     numbers = iter(range(1, 1 << 30))
+    watch = turn_watch.os, turn_watch.open_store
+    turn_watch.os = exits(world.faults.exit)  # type: ignore[assignment]
+    turn_watch.open_store = world.open_store  # type: ignore[assignment]
     before = uuid_utils.uuid7, secrets.token_hex, telemetry.logging, failure._traceback, streaming.random
     uuid_utils.uuid7 = world.servers.new_id  # type: ignore[assignment]
     secrets.token_hex = lambda nbytes=None: f"{next(numbers):032x}"
@@ -75,4 +80,5 @@ def replaced(world: World) -> Generator[None]:
         with unregistered():
             yield
     finally:
+        turn_watch.os, turn_watch.open_store = watch
         uuid_utils.uuid7, secrets.token_hex, telemetry.logging, failure._traceback, streaming.random = before

@@ -50,10 +50,12 @@ class Plain:
         self.attributes_now = dict(attributes or {})
         self.attributes_landed = dict(attributes or {})
         self.unborn = False
+        self.blocked = False
         self._said: deque[dict[str, Any]] = deque()
         self.root: asyncio.Task[Any] | None = None
         self.consumed: Counter[str] = Counter()
         self._log: Sequence[Event] = ()
+        self._sent: dict[int, int] = {}
         self._at = 0
         self._now = 0
         self._visits: Counter[int] = Counter()
@@ -63,7 +65,7 @@ class Plain:
         self._calls: dict[str, Call] = {}
         self._waits: dict[str, SimHandle] = {}
         self._dues: dict[str, int] = {}
-        self.shortened = 0  # by how much, microseconds, a wait may have been shorter than what was asked for
+        self.shortened = 0  # by how much, microseconds, a wait is, from when its turn sent it
         self._hooks: list[Hook] = []
         self._by_entity: dict[str, Hook] = {}
         self._news: deque[tuple[Hook, Event]] = deque()
@@ -115,6 +117,10 @@ class Plain:
             future = self._steps[node.id, visit, index] = self.loop.create_future()
             await future
 
+    async def block(self) -> None:
+        self.blocked = True
+        await self.loop.create_future()
+
     def again(self, node: Node) -> None:
         if self.generation < node.count:
             raise Again
@@ -128,9 +134,10 @@ class Plain:
 
     # Driving.
 
-    def follow(self, log: Sequence[Event]) -> None:
-        """Give it every event. Raises Illegal, naming the event."""
+    def follow(self, log: Sequence[Event], sent: dict[int, int] | None = None) -> None:
+        """Give it every event. ``sent``: when a worker sent it, by seq. Raises Illegal, naming the event."""
         self._log = log
+        self._sent = sent or {}
         self.unborn = never_begun(log)
         for event in log:
             self._at = event.seq
@@ -224,8 +231,8 @@ class Plain:
 
     @property
     def ended(self) -> bool:
-        """Whether the code has come to its end."""
-        return self.root is not None and self.root.done()
+        """Whether the code has come to its end, or stands still for ever."""
+        return self.blocked or (self.root is not None and self.root.done())
 
     def _attributes_set(self, event: Event) -> None:
         news = {name: text and value_of(text) for name, text in changes_in(event.payload).items()}
@@ -274,7 +281,9 @@ class Plain:
             if -TOLERANCE <= moved <= max(0, lag) + TOLERANCE and id(timer) not in known and not timer.cancelled():
                 self._waits[event.entity] = timer
                 self._dues[event.entity] = due
-                self.shortened = max(self.shortened, lag - moved)
+                sent = self._sent.get(event.seq)
+                if sent is not None:
+                    self.shortened = max(self.shortened, sent - round(timer.armed_at * 1e6) - moved)
                 return
         raise Illegal(f"no wait until {event.due} was asked for, but {self.outstanding()}")
 

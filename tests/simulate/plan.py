@@ -100,9 +100,17 @@ class Plan(msgspec.Struct, omit_defaults=True):
     skewed: list[str] = []
     readers: list[Reader] = []
 
+    def blocks(self) -> bool:
+        """Whether some of its code blocks."""
+        return any(_blocks(program.root) for program in self.programs)
+
     def calm(self) -> bool:
         """Whether nothing goes wrong in it."""
-        return not self.faults and not self.old
+        return not self.faults and not self.old and not self.blocks()
+
+
+def _blocks(node: Node) -> bool:
+    return node.kind == "block" or any(map(_blocks, node.parts))
 
 
 def dumps(plan: Plan) -> bytes:

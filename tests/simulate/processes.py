@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from tests.simulate.blocking import Thread
 from tests.simulate.durable import Code
 from tests.simulate.joints import Booked, SimJoint
 from tests.simulate.scheduler import Proc, SimLoop
@@ -40,7 +41,9 @@ SHORT_SHARE = 0.05
 
 
 class Servers:
-    """What all processes share. ``point``: told of every fault point that is passed."""
+    """What all processes share. ``point``: told of every fault point that is passed. ``blocked``: told of the runs
+    whose code blocks, where there may be such; then each process has a thread beside its loop.
+    """
 
     def __init__(self, loop: SimLoop, store: MemoryStore, queue: MemoryServer, point: Callable[[str], None]) -> None:
         self.loop = loop
@@ -48,6 +51,8 @@ class Servers:
         self.queue = queue
         self.point = point
         self.short: Callable[[], None] = _nothing
+        self.blocked: Callable[[str], None] | None = None
+        self.threads: dict[Proc, Thread] = {}
         self.run_ids = 0
         self.shells: list[Shell] = []
         self.table: list[Booked] = []
@@ -95,6 +100,16 @@ def ports_of(servers: Servers, proc: Proc, seed: int) -> Ports:
     )
 
 
+def thread_of(servers: Servers, proc: Proc, wire: Wire, shell: Any) -> Thread | None:
+    """The thread beside the loop of a process, in worlds in which code may block."""
+    if servers.blocked is None:
+        return None
+    thread = servers.threads[proc] = Thread(servers.loop, proc, wire, servers.store)
+    servers.threads[thread.proc] = thread
+    thread.seat(shell, servers.blocked)
+    return thread
+
+
 class SimWorker(Worker):
     """``start`` and ``drain`` are tasks of ``proc``."""
 
@@ -107,11 +122,12 @@ class SimWorker(Worker):
         self.seed = seed
         self.draining = False
         self.children: list[Proc] = []
+        self.thread: Proc | None = None
 
     async def start(self) -> None:
         """As Worker._start does, on what is simulated."""
-        config = self.config
-        store = StoreWire(self.wire, self.servers.store)
+        config, servers = self.config, self.servers
+        store = StoreWire(self.wire, servers.store)
         queue = QueueWire(self.wire, self.servers.queue, self.proc.name)
         shell, coalescer = build_shell(config, self.registry, store, queue, self._ports, self.servers.join(self.wire))  # type: ignore[arg-type]
         self._closers.append(coalescer.close)
@@ -130,18 +146,26 @@ class SimWorker(Worker):
             self._loop(self.claims.loop(name), f"claims of {name}")
         self._loop(reconciler.loop(), "reconciler")
         self._loop(listen(shell), "hints")
-        self._ports.spawn(self._keep(), "keeper")
+        thread = thread_of(servers, self.proc, self.wire, shell)
+        if thread is None:
+            self._ports.spawn(self._keep(queue), "keeper")
+            return
+        self.thread = thread.proc
+        self.children.append(thread.proc)
+        servers.loop.start(thread.proc, self._keep(QueueWire(thread.wire, servers.queue, self.proc.name)), "keeper")
+        servers.loop.start(thread.proc, thread.watch(shell, config), "watch")
 
-    async def _keep(self) -> None:
+    async def _keep(self, queue: Any) -> None:
         while True:
-            await self.shell.keeper.renew(self.shell.queue)
+            await self.shell.keeper.renew(queue)
             await asyncio.sleep(self.config.renewal_seconds)
 
     async def leave(self) -> None:
         """SIGTERM; the process is gone afterwards."""
         self.draining = True
         await self.drain()
-        self.servers.loop.call_soon(self.servers.loop.kill, self.proc, context=SERVER)
+        for proc in (self.proc, *([self.thread] if self.thread else [])):
+            self.servers.loop.call_soon(self.servers.loop.kill, proc, context=SERVER)
 
 
 class SimAlone(Alone):
@@ -164,7 +188,7 @@ class SimAlone(Alone):
                 ended.set_result(None if failed else task.result())
 
         wire = Wire(loop, proc, worker.wire.latency, lambda: None)
-        wire.branches, wire.landed = worker.wire.branches, worker.wire.landed
+        wire.branches, wire.landed, wire.sent = worker.wire.branches, worker.wire.landed, worker.wire.sent
         task = loop.start(proc, _suspect(worker, proc, wire, Order(worker.config, (), delivery)), "suspect")
         task.add_done_callback(report)
         stop = asyncio.ensure_future(stopped.wait())
@@ -174,6 +198,8 @@ class SimAlone(Alone):
         finally:
             stop.cancel()
             loop.kill(proc)
+            if (thread := worker.servers.threads.get(proc)) is not None:
+                loop.kill(thread.proc)
         return ended.result() if ended.done() else None
 
 
@@ -189,6 +215,10 @@ async def _suspect(worker: SimWorker, proc: Proc, wire: Wire, order: Order) -> R
     servers.shells.append(shell)
     shell.clock.read(await store.now())
     shell.keeper.hold(order.delivery, float("inf"))
+    thread = thread_of(servers, proc, wire, shell)
+    if thread is not None:
+        worker.children.append(thread.proc)
+        servers.loop.start(thread.proc, thread.watch(shell, order.config), "watch")
     if order.delivery.key.startswith("s:"):
         shell.slots.take()
         await handle_step(shell, order.delivery)

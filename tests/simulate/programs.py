@@ -56,6 +56,10 @@ class Primitives(Protocol):
         """Write to a stream."""
         ...
 
+    async def block(self) -> None:
+        """Block in C, for ever."""
+        ...
+
     def again(self, node: Node) -> None:
         """Go on as another run, until there were ``count`` of them; then return."""
         ...
@@ -220,6 +224,11 @@ async def _tell(node: Node, on: Primitives) -> Any:
     return "told"
 
 
+async def _block(node: Node, on: Primitives) -> Any:
+    await on.block()
+    return "never"
+
+
 async def _again(node: Node, on: Primitives) -> Any:
     result = await play(node.parts[0], on)
     on.again(node)
@@ -246,6 +255,7 @@ _KINDS: dict[str, Callable[[Node, Primitives], Coroutine[Any, Any, Any]]] = {
     "attributes": _attributes,
     "tell": _tell,
     "again": _again,
+    "block": _block,
 }
 KINDS = tuple(_KINDS)
 """All that a tree may be made of."""

@@ -59,18 +59,22 @@ class WireFault(msgspec.Struct):
 
 
 class Wire:
-    """A process's connections. ``on_beat``: told of each call that counts. ``latency``: seconds, at most, one way."""
+    """A process's connections. ``on_beat``: told of each call that counts. ``latency``: seconds, at most, one way.
+    ``gone``: whoever calls does so no more, and its process stands still.
+    """
 
     def __init__(self, loop: SimLoop, proc: Proc, latency: float, on_beat: Callable[[], None]) -> None:
         self.loop = loop
         self.proc = proc
         self.latency = latency
         self.on_beat = on_beat
+        self.gone = False
         self.fault: WireFault | None = None
         self.cut: dict[str, float] = {}
         self.slow: dict[str, tuple[float, float]] = {}
         self.branches: Counter[str] = Counter()
         self.landed: dict[tuple[str, int], float] = {}
+        self.sent: dict[tuple[str, int], float] = {}
         self.hit: Callable[[str, float], None] = lambda kind, seconds: None
         self.loaded: Callable[[str], None] = lambda run_id: None
 
@@ -102,10 +106,13 @@ class Wire:
         args: tuple[Any, ...] = (),
     ) -> Any:
         """Send, have it carried out, wait for the reply."""
+        if self.gone:
+            await self.loop.create_future()
         if op in COUNTED:
             self.on_beat()
         loop = self.loop
         answer: asyncio.Future[Any] = loop.create_future()
+        sent = loop.now
         fault = self._taken(server, op)
         kind = fault.kind if fault is not None else ""
         seconds = fault.seconds if fault is not None else 0.0
@@ -123,7 +130,9 @@ class Wire:
                     self.branches[branch] += 1
                 if op == "append":
                     for batch, verdict in zip(args[0], value, strict=True):
-                        self.landed.update({(batch.run_id, event.seq): loop.now for event in verdict.events})
+                        for event in verdict.events:
+                            self.landed[batch.run_id, event.seq] = loop.now
+                            self.sent[batch.run_id, event.seq] = sent
             if kind in ("lost", "late"):
                 value, error = None, trouble("the reply was lost")
             loop.call_later(self._one_way(server), _answer, answer, value, error, context=SERVER)

@@ -65,10 +65,11 @@ class Written(msgspec.Struct):
 
 class Record(msgspec.Struct):
     """What a schedule came to. ``windows``: (from, until, kind) of what went wrong, virtual seconds.
-    ``landed``: when the store took an event in, by run id and seq, whatever time it bears. ``programs``: of each run,
-    which of the plan's it plays, and how many have gone before it. ``attributes``, ``streams``: as the store has them.
-    ``details``: steps whose heartbeats it still keeps. ``reads``: what the plan's readers have read.
-    ``table``: what steps' transactions have written.
+    ``landed``: when the store took an event in, by run id and seq, whatever time it bears. ``sent``: when it was
+    asked to. ``programs``: of each run, which of the plan's it plays, and how many have gone before it.
+    ``attributes``, ``streams``: as the store has them. ``details``: steps whose heartbeats it still keeps.
+    ``reads``: what the plan's readers have read.
+    ``table``: what steps' transactions have written. ``blocked``: how many processes the code of a run has blocked.
     """
 
     plan: Plan
@@ -83,8 +84,10 @@ class Record(msgspec.Struct):
     notes: Counter[str]
     points: Counter[str]
     turns: Counter[str]
+    blocked: Counter[str]
     branches: Counter[str]
     landed: dict[tuple[str, int], float]
+    sent: dict[tuple[str, int], float]
     left_over: list[str]
     errors: list[str]
     stuck: list[int]
@@ -110,6 +113,7 @@ class World:
         self.turns: Counter[str] = Counter()
         self.branches: Counter[str] = Counter()
         self.landed: dict[tuple[str, int], float] = {}
+        self.sent: dict[tuple[str, int], float] = {}
         self.bodies: list[Body] = []
         self.errors: list[str] = []
         store = MemoryStore(lambda: EPOCH + int(loop.now * 1_000_000))
@@ -118,6 +122,7 @@ class World:
         self.config = _config(plan)
         self.faults = Faults(self)
         self.servers.short = lambda: self.faults.hit("short")
+        self.servers.blocked = self.faults.blocked if plan.blocks() else None
         self.actors = Actors(self)
         self._nodes = [{node.id: node for node in nodes_of(program.root)} for program in plan.programs]
         self._numbers: dict[str, int] = {}
@@ -163,6 +168,10 @@ class World:
                 return
             before = landed
 
+    async def open_store(self, config: Config) -> Any:
+        """A connection of the thread beside a process's loop."""
+        return self.servers.threads[PROC.get()].store
+
     def boot(self, index: int, *, new: bool) -> None:
         """A worker process in a slot."""
         slot = self.faults.slots[index]
@@ -172,7 +181,7 @@ class World:
         wire = Wire(self.loop, proc, self.plan.latency, lambda: self.faults.beat(index, proc))
         wire.hit = self.faults.hit
         wire.loaded = self._loaded
-        wire.branches, wire.landed = self.branches, self.landed
+        wire.branches, wire.landed, wire.sent = self.branches, self.landed, self.sent
         kind = self.plan.skewed[index] if index < len(self.plan.skewed) else ""
         version = code(new=new or bool(kind), kind=kind)
         config = self.config if version.new else msgspec.structs.replace(self.config, build="old")
@@ -302,8 +311,10 @@ class World:
             notes=self.notes,
             points=self.points,
             turns=self.turns,
+            blocked=self.faults.blocked_runs,
             branches=self.branches,
             landed=self.landed,
+            sent=self.sent,
             left_over=[] if stuck or overrun else list(self._left_over()),
             errors=list(self.errors),  # what is said while the rest is ended counts no more
             stuck=stuck,

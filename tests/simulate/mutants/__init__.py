@@ -1,6 +1,7 @@
 """Guards taken out one at a time, and bugs that other engines have had, put in: the simulator must find each."""
 
 from tests.simulate.mutants import (
+    of_blocking,
     of_replay,
     of_signals,
     of_the_engine,
@@ -15,6 +16,7 @@ __all__ = [
     "MUTANTS",
     "Mutant",
     "Patch",
+    "of_blocking",
     "of_replay",
     "of_signals",
     "of_the_engine",

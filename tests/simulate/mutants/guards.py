@@ -58,6 +58,7 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "eviction silence": ("eviction_is_not_silent",),
     "one event at a time": ("several_events_at_once",),
     "divergence": ("divergence_is_not_looked_for", "what_overtakes_an_anticipated_event_is_not_seen"),
+    "the watch of turns": ("no_turn_is_watched", "code_that_blocks_fails_no_run", "interrupts_go_on_for_ever"),
     "solo proof": ("crashes_in_solitude_prove_nothing", "any_crash_is_a_proof", "no_suspects"),
     "the database's clock": ("clocks_of_workers_decide", "a_fast_clock_is_never_put_right"),
     "the grace": ("the_grace_never_ends",),

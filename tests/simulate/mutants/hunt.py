@@ -76,7 +76,9 @@ def _violation(seed: int) -> str | None:
 
 def _by_test(mutant: Mutant, seeds: int) -> Found:
     said = io.StringIO()
-    options = ("-q", "-x", "-p", "no:xdist", "-p", "no:cacheprovider", f"--timeout={STALL_SECONDS}")
+    # hypothesis' plugin imports it at the very end, where a collection may run what a mutant has left over.
+    plugins = ("-p", "no:xdist", "-p", "no:cacheprovider", "-p", "no:hypothesispytest")
+    options = ("-q", "-x", *plugins, f"--timeout={STALL_SECONDS}")
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = pytest.main([*options, mutant.test])
     failed = [line for line in said.getvalue().splitlines() if line.startswith("FAILED tests/")]
