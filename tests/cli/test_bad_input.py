@@ -34,6 +34,13 @@ def runs(terminal: Terminal) -> list[object]:
         (("start", "fulfil", "{{id: 42}}"), 2, ["argument 1 is not JSON", "{{id: 42}}", "for a string write"]),
         (("start", "fulfil", "--kwargs", "[1]"), 2, ["--kwargs is not a JSON object"]),
         (("start", "fulfil", "--kwargs", '{{"key": 1}}'), 2, ["pass them by position"]),
+        (
+            ("start", "fulfil", "1", "--delay", "5parsecs"),
+            2,
+            ["'--delay'", "length = '5parsecs'", "no length of time", "'30s'"],
+        ),
+        (("start", "fulfil", "1", "--delay", "-1"), 2, ["length = -1.0", "0 s or more"]),
+        (("start", "fulfil", "1", "--wait", "--timeout", "nan"), 2, ["'--timeout'", "0 s or more"]),
         (("start", "fulfil", "1", "--strict"), 2, ["--strict", "--key"]),
         (("start", "fulfil", "1", "--attribute", "1x=2"), 2, ["attribute '1x'", "a letter or _"]),
         (("start", "fulfil", '"\\ud800"'), 2, ["arguments of fulfil[0][0]", "cannot be written as UTF-8"]),

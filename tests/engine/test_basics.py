@@ -233,6 +233,7 @@ def test_a_run_past_its_timeout_is_cancelled_cleans_up_and_fails() -> None:
             with pytest.raises(errors.RunFailed) as caught:
                 await started.result(200)
             assert isinstance(caught.value.__cause__, TimeoutError)
+            assert str(caught.value.__cause__) == "workflow flow: its timeout of 100 s is over"
             assert 100 <= loop.time() - before < 102
             assert cleaned == ["clean"]
 

@@ -269,8 +269,13 @@ class Workflow(Generic[P, R]):
             value = await self._body(args, kwargs)
         else:
             # Durable as any timeout in a workflow; the code is cancelled, cleans up, and the run fails with it.
-            async with asyncio.timeout(record.timeout):
-                value = await self._body(args, kwargs)
+            try:
+                async with asyncio.timeout(record.timeout) as limit:
+                    value = await self._body(args, kwargs)
+            except TimeoutError as error:
+                if limit.expired() and isinstance(error.__cause__, asyncio.CancelledError):
+                    error.args = (f"workflow {self._name}: its timeout of {record.timeout:g} s is over",)
+                raise
         return payload.encode(value, self.arguments.result_type, path=f"result of {self._name}")
 
     def _body(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Coroutine[Any, Any, Any]:

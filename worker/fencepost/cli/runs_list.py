@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fencepost.cli.failures import full_option
+from fencepost.cli.lengths import length
 from fencepost.cli.output import emit, iso, moment, plain, span, table
 from fencepost.cli.session import Session, json_option
 
@@ -129,7 +130,7 @@ def plain_text(value: object) -> str:
 
 @click.command()
 @click.argument("run_id", metavar="ID", callback=check_run_id)
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long to wait. [default: no end]")
+@click.option("--timeout", type=length, metavar="SECONDS", help="How long to wait. [default: no end]")
 @json_option
 @full_option
 @click.pass_obj

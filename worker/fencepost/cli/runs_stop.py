@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from fencepost.cli.lengths import length
 from fencepost.cli.output import emit
 from fencepost.cli.runs_list import check_run_id
 from fencepost.cli.session import Session, json_option
@@ -12,7 +13,7 @@ from fencepost.cli.session import Session, json_option
 @click.command()
 @click.argument("run_id", metavar="ID", callback=check_run_id)
 @click.option("--reason", default="", metavar="TEXT", help="Why: kept in the log, told to who waits for the result.")
-@click.option("--grace", type=float, metavar="SECONDS", help="Terminate the run if it has not ended by then.")
+@click.option("--grace", type=length, metavar="SECONDS", help="Terminate the run if it has not ended by then.")
 @click.option("--id", "delivery", metavar="ID", help="Your id for this request: the same id is accepted once.")
 @json_option
 @click.pass_obj

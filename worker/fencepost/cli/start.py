@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fencepost.cli.lengths import length
 from fencepost.cli.output import emit
 from fencepost.cli.session import Session, json_option
 
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 )
 @click.option("--queue", metavar="NAME", help="Where the run's turns are done. [default: the workflow's]")
 @click.option("--attribute", metavar="NAME=JSON", multiple=True, help="What the run is looked up by; may be repeated.")
-@click.option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Its first turn comes no sooner.")
+@click.option("--delay", type=length, metavar="SECONDS", help="Its first turn comes no sooner.")
 @click.option("--at", metavar="INSTANT", help="The same as an instant: 2030-01-31T08:00:00+01:00.")
 @click.option("--module", metavar="MODULE", help="Has the workflow's code, to check the arguments against.")
 @click.option("--wait", is_flag=True, help="Wait for the result and show it.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="How long --wait waits at most.")
+@click.option("--timeout", type=length, metavar="SECONDS", help="How long --wait waits at most.")
 @json_option
 @click.pass_obj
 def start(
