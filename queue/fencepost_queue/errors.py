@@ -22,6 +22,18 @@ class EvictingServer(QueueRefused):
         )
 
 
+class OtherShards(QueueRefused):
+    """The namespace is used with another number of shards: messages would stand in lanes that nobody serves."""
+
+    def __init__(self, namespace: str, recorded: int, asked: int) -> None:
+        super().__init__(
+            f"shards is {asked}, but namespace {namespace} is used with {recorded} on this server: all of its"
+            f" processes must have the same. Set shards = {recorded}; or, to change it, stop all processes of the"
+            f" namespace, delete its keys in Redis (fp:{namespace}:* and fp:{{{namespace}/*; no run is lost by it) and"
+            " start them with the new number"
+        )
+
+
 class ServerTooOld(QueueRefused):
     """The server lacks commands that the scripts need."""
 

@@ -75,6 +75,11 @@ def lanes_key(namespace: str) -> str:
     return f"fp:{namespace}:lanes"
 
 
+def shards_key(namespace: str) -> str:
+    """The number of shards that the namespace is used with since the server has its data."""
+    return f"fp:{namespace}:shards"
+
+
 def channel_key(namespace: str, channel: str) -> str:
     """A pub/sub channel; the prefix is what keeps applications on one server apart."""
     return f"fp:{namespace}:hint:{channel}"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from fencepost_queue.bell import Bell
 from fencepost_queue.codec import Groups, Item, claimed, depth_of, flat, grouped, peeked, placed, renewed, settled
 from fencepost_queue.connection import Argument, Dialer, Reply
+from fencepost_queue.errors import OtherShards
 from fencepost_queue.hints import Hints, Listener
 from fencepost_queue.inspection import Held, held_of
 from fencepost_queue.keys import (
@@ -24,6 +25,7 @@ from fencepost_queue.keys import (
     lane_keys,
     lanes_key,
     shard_of,
+    shards_key,
 )
 from fencepost_queue.limits import CLAIM_MAX, WHY_CHARS_MAX
 from fencepost_queue.pipeline import Pipeline
@@ -56,6 +58,7 @@ async def connect(
     queue = ValkeyQueue(url, namespace, owner=owner, shards=shards, timeout_seconds=timeout_seconds)
     try:
         await queue.ping()
+        await queue.agree_on_shards()
     except BaseException:
         await queue.close()
         raise
@@ -101,6 +104,21 @@ class ValkeyQueue:
     async def ping(self) -> None:
         """Reach the server, check that it is fit, load the scripts."""
         await self._pipeline.call("PING")
+
+    async def agree_on_shards(self) -> None:
+        """OtherShards if the namespace is used with another number (H189). The first to come records it."""
+        key = shards_key(self._namespace)
+        lanes, recorded = await asyncio.gather(self._known_lanes(), self._pipeline.call("GET", key))
+        if recorded is None:
+            used = max((lane.shard for lane in lanes), default=0) + 1
+            if used > self._shards:  # by a version that recorded nothing
+                raise OtherShards(self._namespace, used, self._shards)
+            _, recorded = await asyncio.gather(self._record_shards(), self._pipeline.call("GET", key))
+        if recorded is not None and int(recorded) != self._shards:
+            raise OtherShards(self._namespace, int(recorded), self._shards)
+
+    def _record_shards(self) -> asyncio.Future[Reply]:
+        return self._pipeline.call("SETNX", shards_key(self._namespace), self._shards)
 
     async def enqueue(self, entries: Sequence[Entry]) -> list[EnqueueOutcome]:
         outcomes: dict[int, EnqueueOutcome] = {}
@@ -170,7 +188,7 @@ class ValkeyQueue:
         )  # fmt: skip
         answer = settled(reply, delivery, here, conflicts)
         if answer.outcome is SettleOutcome.lost and here:
-            await self._register([lane])
+            await asyncio.gather(self._register([lane]), self._record_shards())
         return answer
 
     async def release(self, delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> bool:
@@ -269,7 +287,7 @@ class ValkeyQueue:
         reply = await self._run("claim", lane, limit, steps, lease_ms, secrets.token_hex(8), self._token_prefix(), code)
         generation = reply[0].decode()
         if self._generations.get(lane.member) != generation:
-            await self._register([lane])
+            await asyncio.gather(self._register([lane]), self._record_shards())
             self._generations[lane.member] = generation
         return Claimed(
             tuple(claimed(lane.queue, generation, row) for row in reply[3:]),

@@ -106,12 +106,13 @@ class Inspection:
 
     def __init__(self, dsn: str, namespace: str, *, prepared: bool, command_timeout_seconds: float) -> None:
         self._sql = Statements(namespace)
+        self.warnings: tuple[str, ...] = ()
         self._connections = Connections(dsn, 1, prepared=prepared, command_timeout_seconds=command_timeout_seconds)
 
     async def check(self) -> None:
-        """Raise SchemaMismatch, ServerTooOld or WrongIsolation unless server and schema are what this version needs."""
+        """Raise unless server and schema are what this version needs; ``warnings`` is what an operator should know."""
         async with self._connections.use() as held, translating(self._connections.dsn):
-            await check(held.connection, self._sql.namespace)
+            self.warnings = await check(held.connection, self._sql.namespace)
 
     async def page(self, after: str | None, limit: int, *, open_only: bool) -> list[Length]:
         """Runs above an id, by id."""

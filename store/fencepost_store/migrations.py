@@ -12,12 +12,16 @@ from contextlib import asynccontextmanager
 
 from fencepost_store.driver import Connection, connect
 from fencepost_store.events import KINDS
+from fencepost_store.fitness import WrongEncoding, WrongIsolation, judge, require_rights
 from fencepost_store.statements import Statements, migration_files, rendered
 from fencepost_store.translation import translating
 from fencepost_store.trouble import StoreRefused
 
 SERVER_MAJOR_MIN = 14
 """The oldest Postgres with all that the schema needs (lz4 columns), and the oldest that its makers maintain."""
+
+
+__all__ = ["SchemaMismatch", "ServerTooOld", "WrongEncoding", "WrongIsolation", "check", "migrate"]
 
 
 class SchemaMismatch(StoreRefused):
@@ -29,19 +33,15 @@ class ServerTooOld(StoreRefused):
     """The server is older than SERVER_MAJOR_MIN."""
 
 
-class WrongIsolation(StoreRefused):
-    """The database or the role has another default than READ COMMITTED, at which no event could ever be appended."""
-
-
 async def migrate(conn_or_dsn: Connection | str, namespace: str) -> list[str]:
     """Apply what is missing, all in one transaction; returns the names of what was applied. Idempotent, safe from
-    several processes at once. Raises ValueError (namespace), ServerTooOld, WrongIsolation, SchemaMismatch (newer than
-    this version), StoreTrouble."""
+    several processes at once. Raises ValueError (namespace), ServerTooOld, WrongEncoding, WrongIsolation,
+    SchemaMismatch (newer than this version), StoreTrouble."""
     sql = Statements(namespace)
     async with _connection(conn_or_dsn) as connection, connection.transaction(isolation="read_committed"):
         _require_server(connection)
         await connection.execute(sql["migration_lock"], f"fencepost migrate {namespace}")
-        applied = await _applied(connection, sql)
+        applied, _ = await _applied(connection, sql)
         _require_known(applied, namespace)
         (row,) = await connection.fetch(sql["namespace_exists"], sql.schema)
         if not row["there"]:  # IF NOT EXISTS needs the right to create one, also where there is nothing to create
@@ -56,15 +56,18 @@ async def migrate(conn_or_dsn: Connection | str, namespace: str) -> list[str]:
         return names
 
 
-async def check(conn_or_dsn: Connection | str, namespace: str) -> None:
-    """Raise SchemaMismatch, ServerTooOld or WrongIsolation unless the namespace has exactly what this version needs.
-    Changes nothing."""
+async def check(conn_or_dsn: Connection | str, namespace: str, *, rights: bool = False) -> tuple[str, ...]:
+    """Raise SchemaMismatch, ServerTooOld, WrongEncoding or WrongIsolation unless the namespace has exactly what this
+    version needs; with ``rights`` also MissingRights, unless our role may do what a worker does. Changes nothing.
+    Answers what an operator should know."""
     sql = Statements(namespace)
     async with _connection(conn_or_dsn) as connection:
         _require_server(connection)
         # In one transaction, or a pooler would give each half of a question another server.
         async with connection.transaction(isolation="read_committed"):
-            applied = await _applied(connection, sql)
+            if rights:
+                await require_rights(connection, sql)
+            applied, warnings = await _applied(connection, sql)
         way_out = f"run `fencepost db migrate` for namespace {namespace}"
         if not applied:
             raise SchemaMismatch(f"namespace {namespace} has no schema in this database yet: {way_out}")
@@ -74,19 +77,16 @@ async def check(conn_or_dsn: Connection | str, namespace: str) -> None:
             raise SchemaMismatch(
                 f"namespace {namespace} has schema version {len(applied)}, this fencepost needs {needed}: {way_out}"
             )
+    return warnings
 
 
-async def _applied(connection: Connection, sql: Statements) -> list[str]:
-    """The names of the migrations that the namespace has had, in order. Raises WrongIsolation."""
+async def _applied(connection: Connection, sql: Statements) -> tuple[list[str], tuple[str, ...]]:
+    """The names of the migrations that the namespace has had, in order, and what ``fitness.judge`` says."""
     (row,) = await connection.fetch(sql["schema_exists"], f"{sql.schema}.schema_version")
-    if row["isolation"] != "read committed":
-        raise WrongIsolation(
-            f"default_transaction_isolation is {row['isolation']!r} here, fencepost needs 'read committed': set"
-            " that for fencepost's role, with ALTER ROLE name SET default_transaction_isolation = 'read committed'"
-        )
+    warnings = judge(row)
     if not row["there"]:
-        return []
-    return [row["name"] for row in await connection.fetch(sql["applied"])]
+        return [], warnings
+    return [row["name"] for row in await connection.fetch(sql["applied"])], warnings
 
 
 def _require_known(applied: list[str], namespace: str) -> None:

@@ -61,8 +61,8 @@ async def connect(
     joint_connections: int = 8,
 ) -> PostgresStore:
     """A store on a migrated namespace. Raises ValueError (namespace), StoreTrouble (unreachable), StoreRefused (login,
-    database), SchemaMismatch, ServerTooOld or WrongIsolation with the way out. ``prepared_statements`` False: for
-    poolers that cannot hold them. ``joint_connections``: transactions of steps at once (``join``)."""
+    database), SchemaMismatch, ServerTooOld, WrongEncoding or WrongIsolation with the way out. ``prepared_statements``
+    False: for poolers that cannot hold them. ``joint_connections``: transactions of steps at once (``join``)."""
     store = PostgresStore(
         dsn,
         namespace,
@@ -111,13 +111,14 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         self._joints = pool(joint_connections)
         self._own = pool(OWN_CONNECTIONS)
         self._for_streams = pool(connections)
+        self.warnings: tuple[str, ...] = ()
         PostgresStreams.__init__(self, self._sql, self._for_streams)
         PostgresPruning.__init__(self, self._sql, self._shared)
 
     async def check(self) -> None:
-        """Raise SchemaMismatch, ServerTooOld or WrongIsolation unless server and schema are what this version needs."""
+        """Raise unless server and schema are what this version needs; ``warnings`` is what an operator should know."""
         async with self._shared.use() as held, translating(self._shared.dsn):
-            await check(held.connection, self._sql.namespace)
+            self.warnings = await check(held.connection, self._sql.namespace)
 
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""

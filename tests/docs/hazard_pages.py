@@ -22,7 +22,7 @@ IDS = (
     *(f"H{n}" for n in range(131, 134)),
     "H186",
     *(f"H{n}" for n in range(134, 137)),
-    *(f"H{n}" for n in range(187, 189)),
+    *(f"H{n}" for n in range(187, 190)),
     *(f"H{n}" for n in range(139, 141)),
     *(f"H{n}" for n in range(147, 153)),
     *(f"H{n}" for n in range(163, 167)),

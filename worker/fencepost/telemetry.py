@@ -26,6 +26,7 @@ BLOCKS = ("trace", "stack")
 
 CATALOGUE: dict[str, tuple[str, str]] = {
     "worker_started": ("info", "the worker is ready and consumes: owner, queues, build"),
+    "commits_not_kept": ("warning", "Postgres is set to lose commits when it crashes: reason, with the way out"),
     "worker_draining": ("info", "no new work is taken; bodies under way are given drain_seconds"),
     "worker_stopped": ("info", "everything is handed back: how many messages were released"),
     "shutdown_failed": ("warning", "shutdown code of the user's raised, or did not end in time: code, error"),

@@ -63,6 +63,8 @@ class Doctor:
 
     async def audit(self, scope: Scope, report: Report) -> None:
         """Look at all that the scope names, and write the report. Raises StoreTrouble, QueueTrouble."""
+        for told in self._inspection.warnings:
+            report.add(Finding("commits_not_kept", told, subject="Postgres"))
         await self._clocks(report)
         async for chunk in self._chunks(scope):
             await self._runs(chunk, report)

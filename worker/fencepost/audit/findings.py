@@ -155,6 +155,10 @@ CATALOGUE: dict[str, Rule] = {
         "workers refuse this Redis: it may lose what it holds, or is not fit", "as the message says"
     ),
     "queue_unreachable": _error("the queue was not audited", "see that Redis runs and can be reached from here"),
+    "commits_not_kept": _warning(
+        "Postgres may lose what it has committed when it crashes: steps that have ended may run again",
+        "turn `synchronous_commit`, `fsync` and `full_page_writes` on for fencepost's role, database or server",
+    ),
     "clocks_differ": _warning(
         "nothing in fencepost depends on it, but logs of hosts are hard to compare",
         "set the clocks by NTP",

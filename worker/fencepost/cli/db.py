@@ -44,14 +44,18 @@ def migrate(session: Session, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def check(session: Session, as_json: bool) -> None:
-    """Say whether this version can work with the namespace's schema. Changes nothing; exit code 5 if it cannot."""
+    """Say whether this version can work with the namespace's schema, and whether this role may do what a worker does.
+    Changes nothing; exit code 5 if it cannot.
+    """
     from fencepost_store.migrations import check as look
 
     config = _database(session)
-    asyncio.run(look(_url(config), config.namespace))
+    warnings = asyncio.run(look(_url(config), config.namespace, rights=True))
     if as_json:
-        emit({"namespace": config.namespace, "ok": True})
+        emit({"namespace": config.namespace, "ok": True, "warnings": list(warnings)})
     else:
+        for warning in warnings:
+            click.echo(f"warning: {warning}", err=True)
         click.echo(f"namespace {config.namespace}: ok")
 
 

@@ -180,6 +180,8 @@ class Worker:
         await life.start()
         store = await open_store(config)
         self._closers.append(store.close)
+        for told in store.warnings:
+            note("commits_not_kept", reason=told)
         queue = await open_queue(config)
         self._closers.append(queue.close)
         shell, coalescer = build_shell(config, self.registry, store, queue, ports, store.join)

@@ -1,2 +1,9 @@
--- Whether the namespace has been migrated at all, and what a statement outside a transaction block runs at.
-SELECT to_regclass($1) IS NOT NULL AS there, current_setting('default_transaction_isolation') AS isolation
+-- Whether the namespace has been migrated at all, what a statement outside a transaction block runs at, and what the
+-- database can keep.
+SELECT
+    to_regclass($1) IS NOT NULL AS there,
+    current_setting('default_transaction_isolation') AS isolation,
+    current_setting('server_encoding') AS encoding,
+    current_setting('synchronous_commit') AS synchronous_commit,
+    current_setting('fsync') AS fsync,
+    current_setting('full_page_writes') AS full_page_writes
