@@ -105,7 +105,11 @@ def test_a_reload_names_the_open_runs_that_do_not_fit(project: Terminal) -> None
 
 def test_dev_replays_every_turn_twice(project: Terminal) -> None:
     """Code that is not deterministic is parked at once, and goes on when it is mended."""
-    wrong = FLOWS.replace("    return await double(order.id)\n", "    return await double(time.time_ns())\n")
+    wrong = (
+        "import itertools\n"
+        + FLOWS.replace("    return await double(order.id)\n", "    return await double(next(NUMBERS))\n")
+        + "\n\nNUMBERS = itertools.count()\n"
+    )
     (project.folder / "shop.py").write_text(wrong)
     live = project.start("dev", "shop")
     live.wait_for("ready: workflows:")

@@ -66,7 +66,7 @@ async def test_what_ended_long_ago_goes_and_nothing_else(terminal: Terminal, flo
     ("args", "said"),
     [
         (["--older-than", "30"], "'30' is no age: write a number and s, m, h, d or w, as 30d"),
-        (["--older-than", "30m"], "older_than = 1800.0 s: must be at least 3600 s"),
+        (["--older-than", "30m"], "older_than = 1800 s: must be at least 3600 s"),
         (["--older-than", "1d", "--status", "running"], "'running': only runs that have ended go"),
         ([], "--older-than"),
     ],

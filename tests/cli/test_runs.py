@@ -149,6 +149,8 @@ def test_show_and_events_tell_the_log(worked: Terminal) -> None:
         "secret": "***",
         "timeout": None,
         "origin": None,
+        "open": ["timeout", "queue"],
+        "fingerprint": {"$bytes": ""},
     }
     assert told["events"][-1]["payload"] == 10
     lines = worked("runs", "events", run, "--json").stdout.splitlines()

@@ -29,7 +29,8 @@ ID = "01a22d35-60b2-759b-9e04-ded169881572"
 COMMANDS = {
     "config show": "", "config check": "", "db migrate": "", "db check": "", "doctor": "",
     "db prune": "--older-than 30d",
-    "start": "flow", "runs list": "", "runs show": ID, "runs events": ID, "runs streams": ID, "runs stream": f"{ID} x",
+    "start": "flow", "runs list": "", "runs find": "flow key",
+    "runs show": ID, "runs events": ID, "runs streams": ID, "runs stream": f"{ID} x",
     "runs why": ID, "runs cancel": ID, "runs terminate": ID, "runs export": ID, "runs result": ID,
     "replay": "--open --module tests.kills.kill_flows",
     "hooks resume": "token 1", "queue depth": "", "queue peek": "default", "worker": "fencepost.errors",

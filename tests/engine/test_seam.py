@@ -170,7 +170,7 @@ WRITABLE = [
     kind
     for kind in EventType
     # written by start and by append itself; never sent through the seam
-    if kind not in (EventType.run_created, EventType.hook_conflict, EventType.run_started)
+    if kind not in (EventType.run_created, EventType.hook_conflict, EventType.hook_inherited, EventType.run_started)
 ]
 
 

@@ -233,8 +233,8 @@ def test_a_run_s_timeout_counts_from_its_start() -> None:
     run(main)
 
 
-def test_a_timeout_counts_from_the_start_also_when_the_first_turn_is_late() -> None:
-    """No worker for half an hour after the start: what is left of the hour is half of it."""
+def test_a_timeout_counts_from_the_first_turn_also_when_that_is_late() -> None:
+    """No worker for half an hour after the start: an outage uses nothing of the hour up (H176)."""
 
     async def main() -> None:
         world = World()
@@ -244,8 +244,8 @@ def test_a_timeout_counts_from_the_start_also_when_the_first_turn_is_late() -> N
         await asyncio.sleep(1.5 * HOUR)
         async with world.worker("A"):
             with pytest.raises(errors.RunFailed):
-                await started.result(HOUR)
-            assert 2 * HOUR <= clock() - begun <= 2 * HOUR + 20
+                await started.result(2 * HOUR)
+            assert 2.5 * HOUR <= clock() - begun <= 2.5 * HOUR + 20
 
     run(main)
 
@@ -253,9 +253,9 @@ def test_a_timeout_counts_from_the_start_also_when_the_first_turn_is_late() -> N
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"delay": -1}, "delay = -1.0 s: must be 0 or more and at most"),
-        ({"delay": float("inf")}, "delay = inf s"),
-        ({"delay": float("nan")}, "delay = nan s"),
+        ({"delay": -1}, "delay = -1: must be 0 s or more and at most"),
+        ({"delay": float("inf")}, "delay = inf: must"),
+        ({"delay": float("nan")}, "delay = nan: must"),
         ({"start_at": datetime(2030, 1, 1)}, "has no time zone"),  # noqa: DTZ001 - naive on purpose
         ({"delay": 1, "start_at": datetime(2030, 1, 1, tzinfo=UTC)}, "give one of them"),
     ],

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fencepost import PayloadError, payload, step, workflow
+from fencepost import PayloadError, Registry, payload, step, workflow
 
 T = TypeVar("T")
 
@@ -288,8 +288,8 @@ async def test_a_result_that_cannot_be_written_is_refused_before_the_step_is_rec
     async def body() -> None: ...
 
     body.__annotations__["return"] = kind
-    made = step(body)
+    made = step(registry=Registry())(body)
     with pytest.raises(PayloadError, match="the result of body: there is no way to decode"):
         made.arguments.encode((), {})
     with pytest.raises(PayloadError, match="the result of body"):
-        workflow(body).encode_input((), {})
+        workflow(registry=Registry())(body).encode_input((), {})
