@@ -269,8 +269,9 @@ class Workflow(Generic[P, R]):
             value = await self._body(args, kwargs)
         else:
             # Durable as any timeout in a workflow; the code is cancelled, cleans up, and the run fails with it.
+            limit = asyncio.timeout(record.timeout)
             try:
-                async with asyncio.timeout(record.timeout) as limit:
+                async with limit:
                     value = await self._body(args, kwargs)
             except TimeoutError as error:
                 if limit.expired() and isinstance(error.__cause__, asyncio.CancelledError):
