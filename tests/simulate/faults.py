@@ -39,7 +39,7 @@ class Slot:
 
 
 class Faults:
-    """See the module. ``windows`` and ``hits`` tell what has happened, ``blocked_runs`` how often the
+    """See the module. ``windows`` and ``hits`` tell what has happened, ``blocked_runs`` when the
     code of a run has blocked a process; ``busy_until``: nothing is over before."""
 
     def __init__(self, world: World) -> None:
@@ -48,7 +48,7 @@ class Faults:
         self.workers: list[SimWorker] = []
         self.windows: list[tuple[float, float, str]] = []
         self.hits: Counter[str] = Counter()
-        self.blocked_runs: Counter[str] = Counter()
+        self.blocked_runs: dict[str, list[float]] = defaultdict(list)
         self.busy_until = 0.0
         self._placed: dict[int, dict[int, list[Fault]]] = defaultdict(lambda: defaultdict(list))
         self._beats: Counter[int] = Counter()
@@ -118,7 +118,7 @@ class Faults:
 
     def blocked(self, run_id: str) -> None:
         """The code of a run blocks: it and its process have their time to end."""
-        self.blocked_runs[run_id] += 1
+        self.blocked_runs[run_id].append(self.world.loop.now)
         self.window("blocking", BLOCKED_SECONDS)
 
     def exit(self, proc: Proc, code: int) -> None:

@@ -19,7 +19,7 @@ from tests.simulate.plan import Node
 from tests.simulate.prefixes import check_prefixes
 from tests.simulate.programs import nodes_of
 from tests.simulate.signals import check_signals
-from tests.simulate.timing import check_timing
+from tests.simulate.timing import PROMPT_SECONDS, check_timing
 from tests.simulate.world import EPOCH, Record
 
 from fencepost import payload
@@ -138,7 +138,7 @@ def _outcome(record: Record, program: int, run: Run, log: Sequence[Event], plain
     asked = [event for event in log if event.type is EventType.cancel_requested]
     root = plain.root
     assert root is not None
-    unsaid = plain.attributes_now != plain.attributes_landed and not record.blocked[run.run_id]
+    unsaid = plain.attributes_now != plain.attributes_landed and run.run_id not in record.blocked
     if end.type is not EventType.run_terminated and unsaid:
         yield f"attributes: {end.type.name}, and the code has said {plain.attributes_now}"
     match end.type:
@@ -147,7 +147,7 @@ def _outcome(record: Record, program: int, run: Run, log: Sequence[Event], plain
             if not by_hand and not any(_over(event, end) for event in asked):
                 yield "outcome: terminated, and nobody asked for it"
         case EventType.run_failed if (code := unpack(end.payload, RunFailed).error.code) != "USER_ERROR":
-            blocked = code == "REPLAY_TIMEOUT" and record.blocked[run.run_id] > 0
+            blocked = code == "REPLAY_TIMEOUT" and run.run_id in record.blocked
             if not blocked and not (code in ("STEP_CRASHED", "STEP_TIMEOUT") and root.done()):
                 yield f"outcome: failed with {code}: {unpack(end.payload, RunFailed).error.message}"
         case _ if not root.done():
@@ -261,11 +261,15 @@ def _skew(record: Record) -> Generator[str]:
 
 
 def _blocking(record: Record) -> Generator[str]:
-    """Code that blocks costs one process, unless something else goes wrong meanwhile (H149)."""
-    others = sum(count for kind, count in record.hits.items() if kind in DISRUPTIVE - {"blocked"})
-    for index, (run, _) in record.runs.items():
-        if record.blocked[run.run_id] > 1 + others:
-            yield f"blocking: the code of run {index} has blocked {record.blocked[run.run_id]} processes"
+    """Once its run has failed, code that blocks is begun by nobody (H149). Until then another worker may begin it as
+    well, under another message of the same run.
+    """
+    if any(record.hits.get(kind) for kind in SLOW):
+        return
+    for index, (run, log) in record.runs.items():
+        ended = record.landed.get((run.run_id, log[-1].seq), record.ended)
+        if any(at > ended + PROMPT_SECONDS for at in record.blocked.get(run.run_id, ())):
+            yield f"blocking: the code of run {index} blocks a process after the run's end"
 
 
 def _spinning(record: Record) -> Generator[str]:

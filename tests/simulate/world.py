@@ -69,7 +69,7 @@ class Record(msgspec.Struct):
     asked to. ``programs``: of each run, which of the plan's it plays, and how many have gone before it.
     ``attributes``, ``streams``: as the store has them. ``details``: steps whose heartbeats it still keeps.
     ``reads``: what the plan's readers have read.
-    ``table``: what steps' transactions have written. ``blocked``: how many processes the code of a run has blocked.
+    ``table``: what steps' transactions have written. ``blocked``: when the code of a run has blocked a process.
     """
 
     plan: Plan
@@ -84,7 +84,7 @@ class Record(msgspec.Struct):
     notes: Counter[str]
     points: Counter[str]
     turns: Counter[str]
-    blocked: Counter[str]
+    blocked: dict[str, list[float]]
     branches: Counter[str]
     landed: dict[tuple[str, int], float]
     sent: dict[tuple[str, int], float]
@@ -311,7 +311,7 @@ class World:
             notes=self.notes,
             points=self.points,
             turns=self.turns,
-            blocked=self.faults.blocked_runs,
+            blocked=dict(self.faults.blocked_runs),
             branches=self.branches,
             landed=self.landed,
             sent=self.sent,
