@@ -47,6 +47,7 @@ SAID = (
     "reconciled",
     "redelivered",
     "run_parked",
+    "server_away",
     "server_trouble",
     "suspect_alone",
     "turn_walked_away",

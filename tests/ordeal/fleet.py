@@ -69,7 +69,7 @@ class Log:
             self.ticks[said["run"]] += 1
         elif event == "worker_started":
             self.owners.append(said["owner"])
-        elif event in ("lease_lost", "server_trouble", "release_failed"):
+        elif event in ("lease_lost", "server_trouble", "release_failed", "handed_back"):
             self.lost.add(said["key"])
         elif event == "handler_failed":
             self.bugs.append(f"{said['key']}: {said['error']}\n{said.get('trace', '')}")

@@ -70,6 +70,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "a call to a server failed; the message is released: key, error, delay_ms (of the first one only, until the"
         " server answers again)",
     ),
+    "handed_back": (
+        "debug",
+        "a message is handed back, or left to its lease, for trouble with a server that the log has named: key, error",
+    ),
     "server_away": (
         "warning",
         "a server does not answer, or takes no writes; nothing is claimed until it is back: server, error, handed_back"

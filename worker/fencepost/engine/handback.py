@@ -63,8 +63,8 @@ async def release(shell: Shell, delivery: Delivery, delay_ms: int = 0, *, proof:
     try:
         await shell.queue.release(delivery, delay_ms, proof=proof)
     except QueueTrouble as trouble:
-        if shell.gates.trouble(trouble):
-            note("release_failed", key=delivery.key, error=str(trouble))
+        event = "release_failed" if shell.gates.trouble(trouble) else "handed_back"
+        note(event, key=delivery.key, error=str(trouble))
 
 
 async def hand_back_unbegun(shell: Shell, delivery: Delivery, missing: str) -> None:
@@ -94,8 +94,7 @@ async def hand_back(shell: Shell, delivery: Delivery, error: BaseException) -> N
         note("handler_failed", key=delivery.key, error=told, trace=trace)
         longest_ms = bug_delay_ms(shell, delivery.key)
     delay = shell.jitter_ms(longest_ms)
-    if unknown:
-        note("server_trouble", key=delivery.key, error=told, delay_ms=delay)
+    note("server_trouble" if unknown else "handed_back", key=delivery.key, error=told, delay_ms=delay)
     await release(shell, delivery, delay)
 
 

@@ -49,5 +49,5 @@ async def refuse(shell: Shell, delivery: Delivery, lack: str, name: str) -> None
     try:
         await shell.queue.refuse(delivery, shell.code, lack)
     except QueueTrouble as trouble:
-        if shell.gates.trouble(trouble):
-            note("release_failed", key=delivery.key, error=str(trouble))
+        event = "release_failed" if shell.gates.trouble(trouble) else "handed_back"
+        note(event, key=delivery.key, error=str(trouble))
