@@ -112,3 +112,31 @@ def test_a_worker_whose_startup_fails_says_why_and_does_not_start(terminal: Term
         assert "flows_life.check) raised ConnectionError: the other side is away" in live.text
         assert "Traceback" not in live.text
     assert len(said(terminal.folder, "close")) == 2, "what was opened before is closed"
+
+
+HANGS = """
+import asyncio
+
+from fencepost import on_startup, workflow
+
+
+@workflow
+async def flow() -> None:
+    pass
+
+
+@on_startup
+async def hangs() -> None:
+    print("starting", flush=True)
+    await asyncio.sleep(3600)
+"""
+
+
+def test_a_worker_whose_startup_hangs_is_stopped_within_a_drains_time(terminal: Terminal) -> None:
+    """One SIGTERM ends it, with a word."""
+    (terminal.folder / "flows_hanging.py").write_text(HANGS)
+    live = terminal.start("worker", "flows_hanging", "--drain-seconds", "0")
+    live.wait_for("starting")
+    live.send(signal.SIGTERM)
+    assert live.end() == 1, live.text
+    assert "did not end within 10 s and was killed" in live.text

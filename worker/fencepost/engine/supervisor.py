@@ -194,7 +194,7 @@ class Supervisor:
         try:
             if self._stopping.is_set():  # told while it was being started
                 child.signal(signal.SIGTERM)
-            word = await child.word()
+            word = await self._word(child)
             if isinstance(word, Ready):
                 self._tell_ready(place, word)
                 reload = await self._until_reload(child, word)
@@ -207,6 +207,18 @@ class Supervisor:
             self._ready.pop(place, None)
             child.close()
         return _End(child.ready, child.failed, code, clock() - began, reload)
+
+    async def _word(self, child: ChildProcess) -> Ready | Failed | None:
+        """What the child says first. None if it ends without a word, or has said none when we are told to stop: startup
+        code of the user's that hangs gets what a drain gets.
+        """
+        word, stop = asyncio.create_task(child.word()), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({word, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return word.result() if word.done() else None
+        finally:
+            word.cancel()
+            stop.cancel()
 
     async def _until_reload(self, child: ChildProcess, word: Ready) -> bool:
         """Wait until the child ends, or is to end, or is silent for too long. True, and it is told to end, if its code

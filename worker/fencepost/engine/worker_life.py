@@ -73,13 +73,23 @@ async def _enter(stack: AsyncExitStack, place: str, lifespan: Callable[[], Abstr
     try:
         made = lifespan()
         await made.__aenter__()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError) and _asked_to_end():
+            raise
         raise StartupFailed(f"startup code {place} raised {type(error).__name__}: {error}") from error
 
     async def leave() -> None:
         try:
             await made.__aexit__(None, None, None)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # told; the next one is left all the same
+        except BaseException as error:  # told; the next one is left all the same
+            if isinstance(error, asyncio.CancelledError) and _asked_to_end():
+                raise
             note("shutdown_failed", code=place, error=f"{type(error).__name__}: {error}")
 
     stack.push_async_callback(leave)
+
+
+def _asked_to_end() -> bool:
+    """True if the worker has cancelled the task. A CancelledError that it has not sent is the code's own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
