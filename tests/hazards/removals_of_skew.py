@@ -49,10 +49,9 @@ def nobody_blames_arguments(patch: pytest.MonkeyPatch) -> None:
 
 @removal("H132", guard="a claim passes over what its own code has refused (the model)", tests=[
     f"{REFUSALS}::test_h132_what_a_code_has_refused_it_is_not_given_again",
-    f"{SKEW}::test_h132_innocent_runs_beside_a_foreign_application_are_quick",
 ])  # fmt: skip
 def refused_messages_come_back(patch: pytest.MonkeyPatch) -> None:
-    """Whoever claims."""
+    """Whoever claims. Whole workers would claim and refuse for ever, in no virtual time."""
     real = Lane.refused_in_order
     patch.setattr(Lane, "refused_in_order", lambda self, code="": real(self))
 
