@@ -125,6 +125,7 @@ class BodyTask:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            self._task = self._context = None  # what has ended holds nothing of its attempt
 
     async def _run(self, code: Callable[[], Coroutine[Any, Any, Any]], context: StepContext) -> None:
         own(context)

@@ -53,6 +53,7 @@ class Patience:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._expire, self._moved = _nothing, None  # they hold the body, which holds this: no garbage for the collector
 
     def left(self) -> float | None:
         """Seconds until the attempt's time is over, however lively it is; None: it has no such bound."""
