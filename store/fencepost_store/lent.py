@@ -35,11 +35,11 @@ class Loan:
     __slots__ = ("ended", "open", "under_way", "unfit", "watch")
 
     def __init__(self, ended: Callable[[], Exception], watch: Callable[[], None]) -> None:
-        self.open = True
-        self.under_way = 0
-        self.unfit = False
-        self.ended = ended
-        self.watch = watch
+        self.open: bool = True
+        self.under_way: int = 0
+        self.unfit: bool = False
+        self.ended: Callable[[], Exception] = ended
+        self.watch: Callable[[], None] = watch
 
     def check(self) -> None:
         """Raises what ``ended`` makes."""

@@ -1,5 +1,5 @@
-"""What an attempt leaves behind is freed at its end, and not by a garbage collection some time later: collections stop all
-bodies of the process, and finalizers of user objects would run late.
+"""What an attempt leaves behind is freed at its end, and not by a garbage collection later. A collection stops
+all bodies of the process, and finalizers of user objects would run late.
 """
 
 from __future__ import annotations

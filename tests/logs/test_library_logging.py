@@ -28,10 +28,11 @@ COMMANDS = (
     "worker/fencepost/cli/",
     "worker/fencepost/dev/demo/",
     "worker/fencepost/dev/guard.py",
+    "worker/fencepost/engine/body_streams.py",
     "worker/fencepost/standard_streams.py",
 )
-"""What writes: the commands, the demo, the process that guards embedded servers, and what commands do to their own
-standard streams."""
+"""What writes: the commands, the demo, the process that guards embedded servers, the processes of process=True bodies,
+which log as their worker does, and what commands do to their own standard streams."""
 OUTPUT = "worker/fencepost/engine/logs.py"
 """What a command calls to have its logs shown; nothing else may configure logging."""
 CONFIGURING = {"basicConfig", "dictConfig", "fileConfig", "configure", "setLevel", "addHandler", "captureWarnings"}

@@ -76,7 +76,7 @@ async def wrong(client: Client, run: Run[Shipment]) -> None:
     other: Run[int] = await client.start(fulfil, Order(1))  # expect-error
     print((await run.result()).identity)  # expect-error
     print(run.result().id)  # expect-error
-    await run.cancel(grace="1m")  # expect-error
+    await run.cancel(grace=b"1m")  # expect-error
     await client.resume(1)  # expect-error
     await client.resume("token", id=1)  # expect-error
     await client.list(state="running")  # expect-error
@@ -108,7 +108,7 @@ def wrong_blocking(client: sync.Client, run: sync.Run[Shipment]) -> None:
     client.start("fulfil", key=1)  # expect-error
     number: int = run.result()  # expect-error
     client.list(state="running")  # expect-error
-    client.start(count, delay="1s")  # expect-error
+    client.start(count, delay=b"1s")  # expect-error
     sync.Client(database="x")  # expect-error
     client.run(1)  # expect-error
     print(number)

@@ -106,9 +106,9 @@ async def wrong() -> None:
     print((await charge(Order(1))).totl)  # expect-error
     label(Order(1)).upper()  # expect-error
     charge.with_options(retry=1)  # expect-error
-    charge.with_options(timeout="1s")  # expect-error
+    charge.with_options(timeout=b"1s")  # expect-error
     charge.with_options(queue=1)  # expect-error
-    charge.with_options(schedule_to_close="1h")  # expect-error
+    charge.with_options(schedule_to_close=b"1h")  # expect-error
     await bounded(Receipt(1))  # expect-error
     name: str = await bounded(Order(1))  # expect-error
     await charge.with_options(retries=1)(1)  # expect-error
@@ -122,7 +122,7 @@ async def wrong() -> None:
         task = group.create_task(label(Order(1)))
         group.create_task(label)  # expect-error
     print(task.result().total)  # expect-error
-    await sleep("1s")  # expect-error
+    await sleep(b"1s")  # expect-error
     print(total, other, name)
 
 
@@ -130,15 +130,15 @@ async def wrong() -> None:
 async def misspelt() -> None: ...
 
 
-@step(schedule_to_start="1m")  # expect-error
+@step(schedule_to_start=b"1m")  # expect-error
 async def scheduled() -> None: ...
 
 
-@step(schedule_to_close="1m")  # expect-error
+@step(schedule_to_close=b"1m")  # expect-error
 async def closed() -> None: ...
 
 
-@step(heartbeat_timeout="1s")  # expect-error
+@step(heartbeat_timeout=b"1s")  # expect-error
 async def silent() -> None: ...
 
 
@@ -146,5 +146,5 @@ async def silent() -> None: ...
 async def one_class() -> None: ...
 
 
-@step(timeout="30s")  # expect-error
+@step(timeout=b"30s")  # expect-error
 async def worded() -> None: ...

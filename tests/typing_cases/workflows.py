@@ -105,7 +105,7 @@ async def wrong() -> None:
     number.bit_length()  # expect-error
     shipped.upper()  # expect-error
     patched(1)  # expect-error
-    Retry(after="1s")  # expect-error
+    Retry(after=b"1s")  # expect-error
     print(text, shipped_text, number_of)
 
 
@@ -114,7 +114,7 @@ def not_async(n: int) -> str:
     return str(n)
 
 
-@workflow(timeout="90d")  # expect-error
+@workflow(timeout=b"90d")  # expect-error
 async def worded() -> None: ...
 
 

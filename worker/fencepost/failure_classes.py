@@ -176,10 +176,19 @@ class Standin:
     def __init__(self, *args: object) -> None:
         """Nothing: ``copy`` calls it."""
 
-    __setattr__ = object.__setattr__
-    __delattr__ = object.__delattr__
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    # As of any object, whatever the user's class does.
+
+    def __setattr__(self, name: str, value: Any, /) -> None:
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str, /) -> None:
+        object.__delattr__(self, name)
+
+    def __eq__(self, other: object, /) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
 
 _standins: WeakKeyDictionary[type, dict[str, type[Exception] | None]] = WeakKeyDictionary()

@@ -30,7 +30,7 @@ class Model:
 
     def __init__(self, cls: Any) -> None:
         self.cls = cls
-        self.name = f"{cls.__module__}.{cls.__qualname__}"
+        self.name: str = f"{cls.__module__}.{cls.__qualname__}"
         self.nodes: dict[str, Node] = {}
         self.extra: Node = Leaf(Any, open=True)
 

@@ -51,7 +51,7 @@ class Planner:
         self._classes: dict[Any, Fields | models.Model] = {}
         self._aliases: dict[Any, Later] = {}
         self._in_model = False
-        self.names = False
+        self.names: bool = False
 
     def node(self, kind: Any) -> Node:
         """Of a type, or a part of one."""

@@ -106,7 +106,7 @@ class Seats:
     """Seats of one kind. ``long``: suspects that go on without one."""
 
     def __init__(self) -> None:
-        self.free = asyncio.Semaphore(SEATS)
+        self.free: asyncio.Semaphore = asyncio.Semaphore(SEATS)
         self.long: int = 0
 
     async def take(self) -> Seat | None:

@@ -96,8 +96,8 @@ class Gates:
     """Both servers' gates."""
 
     def __init__(self, ports: Ports, store: Store, queue: Queue) -> None:
-        self.store = Gate("Postgres", ports, store.writable)
-        self.queue = Gate("Redis", ports, lambda: queue.publish("probe", b""))
+        self.store: Gate = Gate("Postgres", ports, store.writable)
+        self.queue: Gate = Gate("Redis", ports, lambda: queue.publish("probe", b""))
 
     async def opened(self) -> None:
         """Return when both servers are there."""

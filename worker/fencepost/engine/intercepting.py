@@ -22,7 +22,7 @@ class Around:
     def __init__(
         self, chosen: Sequence[StepInterceptor], step: Step[..., Any], attempt: Attempt, context: StepContext
     ) -> None:
-        self.interceptors = chosen
+        self.interceptors: Sequence[StepInterceptor] = chosen
         self._step = step
         self._attempt = attempt
         self._context = context

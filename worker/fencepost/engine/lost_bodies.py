@@ -33,7 +33,7 @@ class LostBodies:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._bodies: dict[int, LostBody] = {}
-        self.threads = 0
+        self.threads: int = 0
 
     def leave(self, place: object, context: StepContext, kind: str) -> None:
         """``place``, which is kept alive by its own thread or task, goes on without its attempt."""

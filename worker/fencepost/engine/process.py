@@ -29,7 +29,7 @@ class ChildProcess:
         self.pid: int = process.pid
         self.ready: Ready | None = None
         self.failed: Failed | None = None
-        self.draining = asyncio.Event()
+        self.draining: asyncio.Event = asyncio.Event()
         self._process = process
         self._writer = writer
         self._spoke = asyncio.Event()

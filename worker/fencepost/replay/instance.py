@@ -41,6 +41,7 @@ class Instance(Core, Driven):
     be evicted.
     """
 
+    abandoned: list[str]  # Core's, and the next one
     replaying: bool  # AskingFace's; who assigns it has to say its type, or `pyright --verifytypes` infers one
 
     @property
