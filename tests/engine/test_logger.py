@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
 
 import pytest
 from engine_virtual import run
@@ -14,7 +15,33 @@ import fencepost
 from fencepost import current, hook, logger, step, workflow
 
 
-def test_a_workflows_lines_come_once_over_a_crash_and_development_checks(caplog: pytest.LogCaptureFixture) -> None:
+class Kept(logging.Handler):
+    """The records of ``fencepost.code``, whatever other tests have done to the loggers above it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep it."""
+        self.records.append(record)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
+    own = logging.getLogger("fencepost.code")
+    handler = Kept()
+    own.addHandler(handler)
+    before = own.level
+    own.setLevel(logging.INFO)
+    monkeypatch.setattr(own, "disabled", False)
+    monkeypatch.setattr(logging.root.manager, "disable", 0)
+    yield handler
+    own.setLevel(before)
+    own.removeHandler(handler)
+
+
+def test_a_workflows_lines_come_once_over_a_crash_and_development_checks(kept: Kept) -> None:
     """Replayed by another worker from the beginning, and twice per turn by check_replay."""
 
     async def main() -> None:
@@ -45,7 +72,7 @@ def test_a_workflows_lines_come_once_over_a_crash_and_development_checks(caplog:
         async with world.worker("B"):
             await world.client().resume("go", 10)
             assert await started.result(60) == 13
-        records = [record for record in caplog.records if record.name == "fencepost.code"]
+        records = kept.records
         assert [record.getMessage() for record in records] == [
             "begins",
             "body 1",
@@ -59,8 +86,7 @@ def test_a_workflows_lines_come_once_over_a_crash_and_development_checks(caplog:
         assert [vars(record).get("step_id") for record in records] == [None, "work#1", None, None, "work#2", None]
         assert vars(records[-1])["total"] == 13
 
-    with caplog.at_level(logging.INFO, logger="fencepost.code"):
-        run(main)
+    run(main)
 
 
 def test_outside_it_is_a_plain_logger(caplog: pytest.LogCaptureFixture) -> None:

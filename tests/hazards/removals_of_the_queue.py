@@ -41,7 +41,7 @@ def wakes_are_absorbed(patch: pytest.MonkeyPatch) -> None:
 )
 def lost_entries_stay_lost(patch: pytest.MonkeyPatch) -> None:
     """The mark is believed."""
-    added = "local added = redis.call('ZADD', set_of(message[STATE], key), 'NX', message[AT], key)"
+    added = "local added = redis.call('ZADD', set, 'NX', message[AT], member)"
     without_lua(patch, "", added, "local added = 0", everywhere=True)
 
 
@@ -57,7 +57,8 @@ def entries_are_believed(patch: pytest.MonkeyPatch) -> None:
     """Whatever stands in the set is handed out."""
     without_lua(
         patch, "claim",
-        "  if not message or message[STATE] ~= 'r' then\n    redis.call('ZREM', set, key)\n"
+        "  if home ~= (from or set) or place ~= (member or key) then\n"
+        "    redis.call('ZREM', from or set, member or key)\n"
         "    stale = stale + 1\n    return false",
         "  message = message or create('', 0, 0)\n  if message[STATE] == '' then\n    message[STATE] = 'r'\n"
         "    stale = stale + 0",
@@ -163,8 +164,9 @@ def rings_are_lost(patch: pytest.MonkeyPatch) -> None:
 )
 def recovery_is_absorbed(patch: pytest.MonkeyPatch) -> None:
     """The message that is there keeps what it has."""
-    kept = "  message[RECOVER] = either(message[RECOVER], recover)\n  if message[STATE] == 'd' and delay <= 0 then"
-    without_lua(patch, "", kept, "  if message[STATE] == 'd' and delay <= 0 then", everywhere=True)
+    next_line = "  if message[STATE] == 'r' and message[CODES] ~= '' and recover == 1 then"
+    kept = f"  message[RECOVER] = either(message[RECOVER], recover)\n{next_line}"
+    without_lua(patch, "", kept, next_line, everywhere=True)
 
 
 @removal(
