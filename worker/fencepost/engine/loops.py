@@ -40,6 +40,8 @@ class EngineThreads:
     """
 
     _engine_threads: ThreadPoolExecutor | None = None
+    fencepost_instance: None = None
+    """No workflow's loop: found here, whoever asks whether one runs is not answered by an AttributeError."""
 
     def run_in_executor(self, executor: Executor | None, func: Callable[..., Any], *args: Any) -> Any:
         """As in asyncio. Without an executor, whose call it is decides."""

@@ -36,7 +36,7 @@ class Pulse:
         self._posted = False
         self._over = False
         self._failing = False
-        self._one = asyncio.Lock()
+        self._one: asyncio.Lock | None = None  # made when something is to be written: most bodies send no heartbeat
         self._writer: asyncio.Task[None] | None = None
 
     def __call__(self, details: bytes | None) -> None:
@@ -48,12 +48,17 @@ class Pulse:
             self._posted = True
         self._loop.call_soon_threadsafe(self._heard)
 
+    def _writing(self) -> asyncio.Lock:
+        if self._one is None:
+            self._one = asyncio.Lock()
+        return self._one
+
     async def flush(self) -> None:
         """The attempt has ended without the step's end: the next one is to have the newest details. A write that is
         under way lands first: cut off, it might be carried out behind this one and put older details in the place of
         the newest.
         """
-        async with self._one:
+        async with self._writing():
             await self._stop()
             await self._write_newest()
 
@@ -81,7 +86,7 @@ class Pulse:
     async def _write_on(self) -> None:
         """Until there is nothing new after a period."""
         while self._newest is not None:
-            async with self._one:
+            async with self._writing():
                 await self._write_newest()
             await self._ports.sleep(self._period)
         self._writer = None
