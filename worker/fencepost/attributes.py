@@ -32,19 +32,20 @@ INT_MAX = 2**63 - 1
 
 def texts_of(values: Mapping[str, AttributeValue | None]) -> dict[str, str | None]:
     """The values as the store keeps them; None stays None. Raises BadAttribute."""
-    _check_mapping(values)
+    check_mapping(values)
     return {_name(name): None if value is None else text_of(name, value) for name, value in values.items()}
 
 
 def given_at_start(values: Mapping[str, AttributeValue] | None) -> dict[str, str]:
     """The texts of attributes that a run begins with, or is looked up by. Raises BadAttribute."""
-    _check_mapping(values or {})
+    check_mapping(values or {})
     texts = {name: text_of(_name(name), value) for name, value in (values or {}).items()}
     check_count(len(texts))
     return texts
 
 
-def _check_mapping(values: object) -> None:
+def check_mapping(values: object) -> None:
+    """Raises BadAttribute for what is no mapping."""
     if not isinstance(values, Mapping):
         raise BadAttribute("attributes", f"{values!r} is no mapping of names to values")
 

@@ -6,7 +6,7 @@ import msgspec
 
 from fencepost_queue.inspection import Inspection as QueueInspection
 from fencepost_queue.keys import shard_of
-from fencepost_queue.protocol import Depth
+from fencepost_queue.protocol import Depth, tick_key
 from fencepost_store.inspection import Inspection, Late
 
 LATE_MAX = 10_000
@@ -25,8 +25,8 @@ async def unqueued(store: Inspection, queue: QueueInspection, late_seconds: floa
         page = late[start : start + PAGE]
         for name in sorted({run.queue for run in page}):
             mine = [run for run in page if run.queue == name]
-            held = {message.key for message in await queue.look(name, [f"t:{run.run_id}" for run in mine])}
-            missing += [run for run in mine if f"t:{run.run_id}" not in held]
+            held = {message.key for message in await queue.look(name, [tick_key(run.run_id) for run in mine])}
+            missing += [run for run in mine if tick_key(run.run_id) not in held]
     return missing
 
 

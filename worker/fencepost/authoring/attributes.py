@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
 
-from fencepost.attributes import AttributeValue, texts_of
-from fencepost.errors import BadAttribute, NotInWorkflow
+from fencepost.attributes import AttributeValue, check_mapping, texts_of
+from fencepost.errors import NotInWorkflow
 from fencepost.replay import interface
 
 
@@ -29,6 +28,6 @@ def set_attributes(
             "set_attributes() is for workflow code; a step returns what its workflow is to set, and a client gives"
             " attributes at the start: client.start(..., attributes={...})"
         )
-    if changes is not None and not isinstance(cast(object, changes), Mapping):
-        raise BadAttribute("attributes", f"{changes!r} is no mapping of names to values")
+    if changes is not None:
+        check_mapping(changes)
     asking.set_attributes(texts_of({**(changes or {}), **named}))
