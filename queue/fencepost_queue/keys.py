@@ -80,6 +80,11 @@ def shards_key(namespace: str) -> str:
     return f"fp:{namespace}:shards"
 
 
+def probe_key(namespace: str) -> str:
+    """What is written to see whether the server takes writes; it expires at once."""
+    return f"fp:{namespace}:probe"
+
+
 def channel_key(namespace: str, channel: str) -> str:
     """A pub/sub channel; the prefix is what keeps applications on one server apart."""
     return f"fp:{namespace}:hint:{channel}"

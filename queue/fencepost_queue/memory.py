@@ -248,6 +248,9 @@ class MemoryQueue:
         for listener in list(self._server.listeners(channel)):
             listener.hear(message)
 
+    async def writable(self) -> None:
+        return None
+
     def subscribe(self, channel: str) -> MemorySubscription:
         return MemorySubscription(self._server, channel)
 

@@ -235,6 +235,10 @@ class Queue(Protocol):
         """A hint for whoever waits (run ended, step withdrawn); may be lost."""
         ...
 
+    async def writable(self) -> None:
+        """Raises QueueTrouble unless the server answers and takes writes."""
+        ...
+
     def subscribe(self, channel: str) -> Subscription:
         """Listen for hints; see Subscription."""
         ...

@@ -24,6 +24,7 @@ from fencepost_queue.keys import (
     check_namespace,
     lane_keys,
     lanes_key,
+    probe_key,
     shard_of,
     shards_key,
 )
@@ -252,6 +253,9 @@ class ValkeyQueue:
 
     async def publish(self, channel: str, message: bytes) -> None:
         await self._pipeline.call("PUBLISH", channel_key(self._namespace, channel), message)
+
+    async def writable(self) -> None:
+        await self._pipeline.call("SET", probe_key(self._namespace), 1, "PX", 1)
 
     def subscribe(self, channel: str) -> Listener:
         return Listener(self._hints, channel_key(self._namespace, channel))

@@ -1,5 +1,7 @@
 """H188: what closes a server's gate, and when it opens again. In virtual time."""
 
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import asyncio
@@ -12,7 +14,7 @@ from engine_world import World
 from tests.log_lines import captured
 
 from fencepost import sleep, workflow
-from fencepost.engine.gates import FLAP_SECONDS, PAUSE_SECONDS_MAX, Gate
+from fencepost.engine.gates import FLAP_SECONDS, FLAPS, PAUSE_SECONDS_MAX, PROBE_SECONDS, Gate
 from fencepost.engine.ports import Ports, new_run_id, no_fault
 from fencepost_queue.protocol import QueueTrouble
 from fencepost_store.memory import MemoryStore
@@ -93,23 +95,53 @@ def test_h188_an_outage_is_two_lines_and_ends_soon_after_the_server_is_back(erro
 
 @pytest.mark.parametrize("error", [ServerUnable("no room"), StoreRefused("no rights"), QueueTrouble("READONLY")])
 def test_h188_a_server_that_answers_probes_and_refuses_work_is_asked_less_and_less(error: Exception) -> None:
-    """It is tried once per pause; after a while without trouble the first probe comes at once again."""
+    """It is tried once per pause, and said to be away once. After a while without trouble
+    it is said to be back, and the first probe comes at once again."""
 
     async def main() -> None:
         server = Server()
-        loop, began, rounds = asyncio.get_running_loop(), asyncio.get_running_loop().time(), 0
+        loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
+        unknown: list[bool] = []
         while loop.time() - began < 300:
-            server.gate.trouble(error, handed_back=1)
+            unknown.append(server.gate.trouble(error, handed_back=1))
             await server.gate.opened()
-            rounds += 1
-        assert rounds < 300
+        assert len(unknown) < 300
+        assert unknown == [True] * FLAPS + [False] * (len(unknown) - FLAPS)
+        assert [line["event"] for line in lines] == ["server_away"]
         await asyncio.sleep(FLAP_SECONDS)
+        assert [line["event"] for line in lines] == ["server_away", "server_back"]
+        assert lines[1]["handed_back"] == unknown.count(False)
+        assert lines[1]["seconds"] >= 300
         before = loop.time()
-        server.gate.trouble(error, handed_back=1)
+        assert server.gate.trouble(error, handed_back=1)
         await server.gate.opened()
         assert loop.time() == before
 
-    run(main)
+    with captured() as lines:
+        run(main)
+    assert len(lines) == 2
+
+
+def test_h188_a_probe_without_an_answer_has_failed() -> None:
+    """A frozen server: what was sent to it before has times of its own to wait for, and the probe stands behind."""
+
+    async def main() -> None:
+        server = Server()
+
+        async def never() -> None:
+            await asyncio.Event().wait()
+
+        server.gate._probe = never
+        server.gate.trouble(StoreTrouble("no answer"))
+        await asyncio.sleep(PROBE_SECONDS + 0.1)
+        assert [line["event"] for line in lines] == ["server_away"]
+        assert lines[0]["error"] == "Postgres did not answer within 5 s"
+        server.gate._probe = server._probe
+        await server.gate.opened()
+
+    with captured() as lines:
+        run(main)
+    assert [line["event"] for line in lines] == ["server_away", "server_back"]
 
 
 def test_h188_runs_that_wait_for_a_server_are_claimed_when_it_is_back() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from engine_real import Place, place
 from msgspec.structs import replace
+from redis.asyncio import Redis
 from tests.log_lines import captured
 from tests.relay import redis_relay, relay
 
@@ -86,6 +87,28 @@ def altered_role(leave: str, back: str) -> Callable[[Place], Any]:
     return outage
 
 
+def altered_redis(leave: tuple[str, ...], back: tuple[str, ...]) -> Callable[[Place], Any]:
+    """Redis answers, and takes no writes: the replica that a fail-over has left behind, a full memory."""
+
+    @asynccontextmanager
+    async def outage(at: Place) -> AsyncGenerator[Outage]:
+        redis = Redis.from_url(at.config.redis_url)
+
+        async def leaves() -> None:
+            await redis.execute_command(*leave)
+
+        async def comes_back() -> None:
+            await redis.execute_command(*back)
+
+        try:
+            yield Outage({}, leaves, comes_back)
+        finally:
+            await comes_back()
+            await redis.aclose()
+
+    return outage
+
+
 OUTAGES: dict[str, tuple[str, Callable[[Place], Any]]] = {
     "refused": ("Postgres", refusing_postgres),
     "read-only": (
@@ -95,6 +118,11 @@ OUTAGES: dict[str, tuple[str, Callable[[Place], Any]]] = {
     "no connections left": ("Postgres", altered_role("CONNECTION LIMIT 0", "CONNECTION LIMIT -1")),
     "no login": ("Postgres", altered_role("NOLOGIN", "LOGIN")),
     "redis refused": ("Redis", refusing_redis),
+    "redis a replica": ("Redis", altered_redis(("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"))),
+    "redis full": (
+        "Redis",
+        altered_redis(("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+    ),
 }
 
 

@@ -77,6 +77,9 @@ class Recorder:
         if channel not in self._published:
             self._published.append(channel)
 
+    async def writable(self) -> None:
+        """It takes down whatever it is told."""
+
     def subscribe(self, channel: str) -> Subscription:
         """A body that reads a stream polls here."""
         raise QueueTrouble("a suspect's process has no connection to the queue")
