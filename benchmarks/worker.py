@@ -18,6 +18,7 @@ from benchmarks import tally
 from fencepost.authoring import registry
 from fencepost.config import Config
 from fencepost.engine.logs import configure_logs
+from fencepost.engine.loops import run_loop
 from fencepost.engine.worker import Worker
 
 
@@ -51,26 +52,24 @@ def main() -> None:
     configure_logs("text", "warning")
     tally.install()
     profile = cProfile.Profile() if len(sys.argv) > 2 else None
-    uvloop = loop_named(os.environ.get("BENCH_LOOP", "auto"))
     if profile is not None:
         profile.enable()
-    with asyncio.Runner(loop_factory=uvloop) as runner:
-        runner.run(serve(config))
+    run_loop(serve(config), loop_named(os.environ.get("BENCH_LOOP", "auto")))
     if profile is not None:
         profile.disable()
         profile.dump_stats(sys.argv[2])
 
 
-def loop_named(name: str) -> type[asyncio.AbstractEventLoop] | None:
+def loop_named(name: str) -> type[asyncio.AbstractEventLoop]:
     """``asyncio``, ``uvloop``, or ``auto``: uvloop where it is installed, as the command line does it."""
     if name == "asyncio":
-        return None
+        return asyncio.SelectorEventLoop
     try:
         import uvloop
     except ImportError:
         if name == "uvloop":
             raise
-        return None
+        return asyncio.SelectorEventLoop
     found: type[asyncio.AbstractEventLoop] = uvloop.Loop
     return found
 

@@ -99,17 +99,21 @@ def check_size(data: bytes, limit: int | None, path: str) -> None:
         )
 
 
-def encode_body(value: object, as_type: object, path: str) -> tuple[bytes, bool]:
+def encode_body(value: object, as_type: Any, path: str) -> tuple[bytes, bool]:
     """The msgpack of the value without a codec byte, and whether it is MARKED. For records that hold several values.
 
     What is returned can be read again as the type. Raises PayloadError for a value that does not fit it.
     """
+    kind = type(value)
+    if kind is as_type and kind in checks.AT_ONCE:
+        try:
+            return marks.encoder.encode(value), False
+        except _UNREADABLE:
+            pass  # an int beyond 64 bits, half of a surrogate pair: told below
     codec = codec_of(as_type, path)
     if as_type is Any and (body := marks.written_plainly(value)) is not None:
         return body, False
     body, marked = _written(codec, value, path)
-    if checks.fits_at_once(as_type, value):
-        return body, marked
     try:
         again = _read(codec, as_type, body, marked)
     except _UNREADABLE as error:
@@ -202,6 +206,8 @@ def decode_body(body: bytes | memoryview, as_type: object, marked: bool, path: s
     """The reverse of ``encode_body``."""
     codec = codec_of(as_type, path)
     try:
+        if codec.plan is None and not marked:
+            return codec.decoder.decode(body)
         return _read(codec, as_type, body, marked)
     except _UNREADABLE as error:
         raise PayloadError(places.mismatch(error, as_type, path)) from error

@@ -2,7 +2,7 @@
 is the error of whoever gave it, and not of whoever reads it later.
 
 The check decodes what was encoded and compares. Where the type alone says that nothing can go wrong (an exact int for
-``int``), it is left out (``fits_at_once``); a test holds that both agree.
+``int``), it is left out (``AT_ONCE``); a test holds that both agree.
 
 What a type checker accepts is accepted, and comes back as the annotated type: a bool for ``int``, an int for ``float``
 if it is the same number, a datetime for ``date``, an instance of a subclass.
@@ -24,14 +24,8 @@ from fencepost.payload_plans import bare
 from fencepost.payload_unions import union_members
 from fencepost.payload_walk import parts, rebuilt
 
-EXACT: frozenset[type] = frozenset({str, bool, bytes, float, type(None), datetime.timedelta, uuid.UUID})
-"""Whatever value of such a type was encoded, it is decoded as itself."""
-
-
-def fits_at_once(kind: Any, value: object) -> bool:
-    """True if the type alone proves that a value that could be encoded can be read."""
-    found = type(value)
-    return found is kind and (found is int or found in EXACT)
+AT_ONCE: frozenset[object] = frozenset({int, str, bool, bytes, float, type(None), datetime.timedelta, uuid.UUID})
+"""The type alone proves that a value of it that could be encoded is read as itself."""
 
 
 def conformed(value: Any, kind: Any, depth: int = 0) -> Any:

@@ -206,10 +206,14 @@ NONE = Codecs()
 """Values are written as they are, and none that is encrypted can be read."""
 
 _current: ContextVar[Codecs] = ContextVar("fencepost_payload_codecs", default=NONE)
+_put_in_force: list[Codecs] = []
+"""The first that were ever in force in this process, if any were."""
 
 
 def current() -> Codecs:
     """The codecs in force here. While a workflow's loop runs, its worker's, whatever context its code asks from."""
+    if not _put_in_force:  # the rule, and asked several times per step
+        return NONE
     run: Any = getattr(asyncio._get_running_loop(), "fencepost_instance", None)
     codecs: Codecs = _current.get() if run is None else run.codecs
     return codecs
@@ -217,17 +221,24 @@ def current() -> Codecs:
 
 def install(codecs: Codecs) -> None:
     """Put codecs in force in this context and all tasks that are started from it."""
+    _noted(codecs)
     _current.set(codecs)
 
 
 @contextmanager
 def using(codecs: Codecs) -> Generator[None]:
     """Codecs for the statements inside."""
+    _noted(codecs)
     token = _current.set(codecs)
     try:
         yield
     finally:
         _current.reset(token)
+
+
+def _noted(codecs: Codecs) -> None:
+    if not _put_in_force and codecs != NONE:
+        _put_in_force.append(codecs)
 
 
 def lacking(payload: bytes, codecs: Codecs) -> PayloadUnreadable | None:

@@ -24,6 +24,8 @@ from fencepost.payload_plans import bare, hints_of
 _call_encoder = msgspec.msgpack.Encoder()
 _call_decoder = msgspec.msgpack.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]])
 
+_UNKNOWN = object()
+
 Written = tuple[bytes, bool]
 """A value's msgpack, and whether it is MARKED."""
 
@@ -39,6 +41,7 @@ class Arguments:
         self._name = name
         self._signature = inspect.signature(fn)
         self._annotations = Annotations(fn, name, self._signature)
+        self._result: Any = _UNKNOWN
         self._result_known = False
         self._fingerprint = b""
         parameters = self._signature.parameters.values()
@@ -54,6 +57,7 @@ class Arguments:
         self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
         self._extra = kinds.get(inspect.Parameter.VAR_KEYWORD)
         self._kinds: dict[str, Any] = {}
+        self._places: dict[int | str, Any] = {}
         self._defaults: dict[str, Written] | None = None
 
     @property
@@ -71,8 +75,10 @@ class Arguments:
     @property
     def result_type(self) -> Any:
         """The return annotation; Any without one."""
-        hint = self.types.get("return", Any)
-        return Any if hint is typing.NoReturn or hint is typing.Never else hint
+        if self._result is _UNKNOWN:
+            hint = self.types.get("return", Any)
+            self._result = Any if hint is typing.NoReturn or hint is typing.Never else hint
+        return self._result
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The call as the signature has it: positional where it allows it, defaults left out.
@@ -105,9 +111,11 @@ class Arguments:
             body, one_marked = self._encode_one(value, key, f"kwargs[{key!r}]")
             named[key] = msgspec.Raw(body)
             marked |= one_marked
-        positional, named, filled_marked = self._filled(positional, named)
+        if self._named or len(positional) < len(self._positional):
+            positional, named, filled_marked = self._filled(positional, named)
+            marked |= filled_marked
         return payload.stored(
-            _call_encoder.encode((positional, named)), marked | filled_marked, limit, f"the arguments of {self._name}"
+            _call_encoder.encode((positional, named)), marked, limit, f"the arguments of {self._name}"
         )
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -124,7 +132,8 @@ class Arguments:
         kwargs = {
             k: payload.decode_body(bytes(raw), self._type(k), marked, f"kwargs[{k!r}]") for k, raw in named.items()
         }
-        self.bind(args, kwargs)
+        if kwargs or len(args) not in self._plain_counts:
+            self.bind(args, kwargs)
         return args, kwargs
 
     def completed(self, data: bytes) -> bytes:
@@ -151,8 +160,12 @@ class Arguments:
             given = _call_decoder.decode(memoryview(data)[1:])
         except msgspec.DecodeError as error:
             raise PayloadError(f"the arguments of {self._name} are not a recorded call: {error}") from error
-        positional, named, marked = self._filled(*given)
-        return positional, named, marked or tag == payload.MARKED
+        positional, named = given
+        marked = tag == payload.MARKED
+        if self._named or len(positional) < len(self._positional):
+            positional, named, filled_marked = self._filled(positional, named)
+            marked |= filled_marked
+        return positional, named, marked
 
     def _filled(
         self, positional: list[msgspec.Raw], named: dict[str, msgspec.Raw]
@@ -160,8 +173,6 @@ class Arguments:
         """With the defaults of what is left out, and whether one of them is MARKED. The one form of a call: by position
         up to the first parameter that has no value, then by name.
         """
-        if len(positional) >= len(self._positional) and not self._named:
-            return positional, named, False
         defaults, marked = self._written_defaults(), False
         row, left, gap = list(positional), dict(named), False
         for parameter in (*self._positional[len(positional) :], *self._named):
@@ -207,13 +218,19 @@ class Arguments:
 
     def _type(self, place: int | str) -> Any:
         """Of the argument at a position, or of a name."""
+        try:
+            return self._places[place]
+        except KeyError:
+            pass
         if isinstance(place, int):
             if place < len(self._positional):
-                return self._type_of(self._positional[place])
+                self._places[place] = found = self._type_of(self._positional[place])
+                return found
             return Any if self._rest is None else _member(self._type_of(self._rest), place - len(self._positional))
         parameter = self._signature.parameters.get(place)
         if parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            return self._type_of(parameter)
+            self._places[place] = found = self._type_of(parameter)
+            return found
         return Any if self._extra is None else _entry(self._type_of(self._extra), place)
 
     def _type_of(self, parameter: inspect.Parameter) -> Any:

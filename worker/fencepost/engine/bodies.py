@@ -226,8 +226,11 @@ async def _here(
             if around.interceptors:
                 patience.begin()
                 value = await around(lambda: _run(ports, step, args, kwargs, patience), _as_raised, args, kwargs)
+            elif step.is_async:
+                patience.begin()
+                value = await step.fn(*args, **kwargs)
             else:
-                value = await _run(ports, step, args, kwargs, patience)
+                value = await _in_thread(ports, step, args, kwargs, patience)
     except BaseException:
         if context.streams is not None and not body.reasons:
             with contextlib.suppress(errors.FencepostError, Unstorable):  # the body's own error is the one to tell

@@ -92,7 +92,8 @@ class BodyTask:
     def start(self, code: Callable[[], Coroutine[Any, Any, Any]], name: str, context: StepContext) -> None:
         """Run ``code`` in a task that only the engine and this body itself can cancel."""
         self._context = context
-        self._task = self._ports.spawn(self._run(code, context), name)
+        self._task = self._ports.spawn(self._run(code), name)
+        own(self._task, context)
         if self.reasons:  # stopped before it was started
             self._abandon(context)
             self._cancel()
@@ -127,8 +128,7 @@ class BodyTask:
                 self._timer.cancel()
             self._task = self._context = None  # what has ended holds nothing of its attempt
 
-    async def _run(self, code: Callable[[], Coroutine[Any, Any, Any]], context: StepContext) -> None:
-        own(context)
+    async def _run(self, code: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._begun = True
         try:
             ended: Ended = Value(await code())

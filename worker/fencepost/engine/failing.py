@@ -24,17 +24,20 @@ MESSAGE_CHARS_MAX = 500
 TRACE_CHARS_MAX = 16_384
 
 _ENDS = (EventType.step_failed, EventType.step_retrying)
+_COMPLETED = EventType.step_completed
 
 
 def note_failures(shell: Shell, live: LiveRun, events: Iterable[Event | NewEvent]) -> None:
     """Log the failures among events that have landed. Those of other workers are logged by them."""
     for event in events:
-        if event.type in _ENDS:
+        kind = event.type
+        if kind is _COMPLETED:
+            if shell.failures:
+                shell.failures.pop(f"{live.run_id}:{event.entity}", None)
+        elif kind in _ENDS:
             _note_attempt(shell, live, event)
-        elif event.type is EventType.run_failed:
+        elif kind is EventType.run_failed:
             _note_run(live, event)
-        elif event.type is EventType.step_completed:
-            shell.failures.pop(f"{live.run_id}:{event.entity}", None)
 
 
 def _note_attempt(shell: Shell, live: LiveRun, event: Event | NewEvent) -> None:

@@ -53,20 +53,20 @@ class EngineThreads:
         return above.run_in_executor(executor, func, *args)
 
 
-def new_loop() -> asyncio.AbstractEventLoop:
-    """A worker's loop, on uvloop where it is installed."""
+def new_loop(base: Any = None) -> asyncio.AbstractEventLoop:
+    """A worker's loop. ``base``: its class without what is ours; uvloop's where that is installed."""
     # Made by name, for the two bases have other signatures than each other and than their common one.
-    kind: Any = type("WorkerLoop", (EngineThreads, _base()), {})
+    kind: Any = type("WorkerLoop", (EngineThreads, base or _base()), {})
     loop: asyncio.AbstractEventLoop = kind()
     loop.set_task_factory(cast("Any", make_task))
     return loop
 
 
-def run_loop(main: Coroutine[Any, Any, T]) -> T:
+def run_loop(main: Coroutine[Any, Any, T], base: Any = None) -> T:
     """Run ``main`` to its end, as ``asyncio.run`` does, whatever other tasks and callbacks of the loop raise. Ctrl-C
-    cancels it, as long as it has no handler of its own for that.
+    cancels it, as long as it has no handler of its own for that. ``base``: see new_loop.
     """
-    loop = new_loop()
+    loop = new_loop(base)
     asyncio.set_event_loop(loop)
     try:
         task = loop.create_task(main, context=contextvars.copy_context())

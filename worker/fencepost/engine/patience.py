@@ -28,6 +28,8 @@ class Patience:
         self._loop = asyncio.get_running_loop()
         self._closes = None if left is None else self._loop.time() + left
         self._moved = moved
+        self._ending = policy.timeout is not None or left is not None
+        self._bounded = self._ending or policy.heartbeat_timeout is not None
         self._began: float | None = None
         self._heard: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -37,7 +39,8 @@ class Patience:
     def watch(self, expire: Callable[[], None]) -> None:
         """Call ``expire`` in the loop when one of the bounds is over, which is then ``expired``."""
         self._expire = expire
-        self._arm()
+        if self._bounded:
+            self._arm()
 
     def begin(self) -> None:
         """The body's first instruction is next."""
@@ -57,9 +60,11 @@ class Patience:
 
     def left(self) -> float | None:
         """Seconds until the attempt's time is over, however lively it is; None: it has no such bound."""
+        if not self._ending:
+            return None
         now = self._loop.time()
         ends = [end for name, end in self._ends(now).items() if name != "heartbeat_timeout"]
-        return max(0.0, min(ends) - now) if ends else None
+        return max(0.0, min(ends) - now)
 
     def leaves(self, delay: float) -> bool:
         """Whether an attempt ``delay`` seconds from now would begin within the step's time."""
@@ -89,9 +94,7 @@ class Patience:
         return ends
 
     def _arm(self) -> None:
-        end = min(self._ends(self._loop.time()).values(), default=None)
-        if end is not None:
-            self._timer = self._loop.call_at(end, self._look)
+        self._timer = self._loop.call_at(min(self._ends(self._loop.time()).values()), self._look)
 
     def _look(self) -> None:
         now = self._loop.time()

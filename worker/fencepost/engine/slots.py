@@ -18,6 +18,7 @@ class Slots:
         self._ending = 0
         self._closed = False
         self._freed = asyncio.Event()
+        self._waiting = 0
 
     @property
     def free(self) -> int:
@@ -53,9 +54,14 @@ class Slots:
         self.taken -= count
         if self.taken < 0:
             raise AssertionError("more slots were given back than taken")
-        self._freed.set()
+        if self._waiting:
+            self._freed.set()
 
     async def freed(self) -> None:
         """Wait until a slot is given back after this call."""
         self._freed.clear()
-        await self._freed.wait()
+        self._waiting += 1
+        try:
+            await self._freed.wait()
+        finally:
+            self._waiting -= 1

@@ -39,7 +39,7 @@ def with_successor(batch: Batch, live: LiveRun, work: OpenWork) -> Batch:
 
 def tell_untaken(live: LiveRun, work: OpenWork, landed: Sequence[Event]) -> None:
     """Log the hooks that were closed while they held payloads. ``work``: before the events are folded in."""
-    for event in landed:
+    for event in landed if work.hooks else ():
         if event.type is EventType.hook_disposed and event.payload:
             token = work.hooks.get(event.entity, "")
             count = len(unpack(event.payload, HookDisposed).untaken)

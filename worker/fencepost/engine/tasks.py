@@ -19,9 +19,11 @@ class WorkerTask(asyncio.Task[Any]):
     tasks that bodies start are not, as a body may share them with another one (a connection pool's).
     """
 
-    __slots__ = ("guarded", "owner")
-    owner: StepContext | None
-    guarded: bool
+    # Of the engine's, which are nearly all: nothing is set where one is made.
+    owner: StepContext | None = None
+    guarded: bool = True
+
+    __hash__ = object.__hash__  # never a workflow's, so no number of a run; asyncio asks four times per task
 
     def cancel(self, msg: Any | None = None) -> bool:
         """As Task.cancel. Raises RuntimeError in a step that may not cancel this task."""
@@ -45,15 +47,14 @@ def make_task(
 ) -> asyncio.Task[Any]:
     """The task factory of a worker's loop."""
     task = WorkerTask(coroutine, loop=loop, context=context, **options)
-    task.owner = current_or_none()
-    task.guarded = task.owner is None
+    if (owner := current_or_none()) is not None:
+        task.owner, task.guarded = owner, False
     return task
 
 
-def own(context: StepContext) -> None:
-    """The running task is the body of this attempt."""
-    task = asyncio.current_task()
-    if isinstance(task, WorkerTask):
+def own(task: asyncio.Task[Any], context: StepContext) -> None:
+    """The task is the body of this attempt."""
+    if type(task) is WorkerTask:
         task.owner = context
 
 
@@ -61,6 +62,6 @@ def spawn(coroutine: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
     """A task of the engine's, whosever context asks for it (a heartbeat or a stream of a body's does)."""
     loop = asyncio.get_running_loop()
     if current_or_none() is None:
-        return loop.create_task(coroutine, name=name)
+        return WorkerTask(coroutine, loop=loop, name=name)  # what the loop's factory would make
     with hide_step_context():
-        return loop.create_task(coroutine, name=name)
+        return WorkerTask(coroutine, loop=loop, name=name)

@@ -48,8 +48,8 @@ def put_attribute(cls: type, name: str, value: object) -> None:
 
 
 def put_hash(cls: type, function: Callable[[Any], int]) -> None:
-    """``cls.__hash__ = function``, for it and for the subclasses that have its hash. Raises RuntimeError for a Python
-    whose types look otherwise.
+    """``cls.__hash__ = function``, for it and for the subclasses that have not said which hash they want. Raises
+    RuntimeError for a Python whose types look otherwise.
     """
     _check_layout()
     before, lookup = _slot(cls).value, _slot(_Hashed).value
@@ -64,7 +64,8 @@ def _subclasses(cls: type) -> list[type]:
     found: list[type] = []
     direct: list[type] = type.__subclasses__(cls)
     for each in direct:
-        found += [each, *_subclasses(each)]
+        if "__hash__" not in each.__dict__:
+            found += [each, *_subclasses(each)]
     return found
 
 

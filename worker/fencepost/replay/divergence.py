@@ -120,13 +120,16 @@ def asking(depth: int) -> tuple[CodeType | None, int]:
     nearest: tuple[CodeType | None, int] = None, 0
     while frame is not None:
         code = frame.f_code
-        if code.co_name == _DRAIN and code.co_filename == _LOOP:
-            break  # what is above is who runs the loop
-        rank = _rank(code.co_filename, frame.f_globals)
+        rank = _ranks.get(code.co_filename)
+        if rank is None:
+            rank = _rank(code.co_filename, frame.f_globals)
         if rank == OWN:
             return code, frame.f_lasti
-        if rank == LIBRARY and nearest[0] is None:
-            nearest = code, frame.f_lasti
+        if rank == LIBRARY:
+            if nearest[0] is None:
+                nearest = code, frame.f_lasti
+        elif code.co_name == _DRAIN and code.co_filename == _LOOP:
+            break  # what is above is who runs the loop
         frame = frame.f_back
     return nearest
 

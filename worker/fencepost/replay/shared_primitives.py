@@ -8,6 +8,7 @@ what was made in it only.
 from __future__ import annotations
 
 import functools
+import inspect
 from asyncio import events, locks, mixins, queues
 from collections.abc import Callable
 from typing import Any, cast
@@ -44,13 +45,31 @@ def _new(cls: type, *args: Any, **kwargs: Any) -> Any:
 
 
 def _guarded(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
-        loop = events._get_running_loop()
-        if type(loop) is WorkflowLoop and getattr(self, "_fencepost_made_in", None) is not loop:
-            raise WorkflowRestriction(
-                f"an asyncio.{type(self).__name__} that this run has not made (make it in the workflow's function)"
-            )
-        return original(self, *args, **kwargs)
+    if len(inspect.signature(original).parameters) > 1:
 
-    return guarded
+        @functools.wraps(original)
+        def guarded(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if type(_running()) is WorkflowLoop:
+                _look(self)
+            return original(self, *args, **kwargs)
+
+        return guarded
+
+    @functools.wraps(original)
+    def guarded_without_arguments(self: Any) -> Any:  # most are, and drivers of servers call them for each query
+        if type(_running()) is WorkflowLoop:
+            _look(self)
+        return original(self)
+
+    return guarded_without_arguments
+
+
+_running = events._get_running_loop
+
+
+def _look(primitive: Any) -> None:
+    """Raise WorkflowRestriction if the run whose loop runs has not made it."""
+    if getattr(primitive, "_fencepost_made_in", None) is not _running():
+        raise WorkflowRestriction(
+            f"an asyncio.{type(primitive).__name__} that this run has not made (make it in the workflow's function)"
+        )
