@@ -79,6 +79,12 @@ class Watched:
         return int((await asyncio.wait_for(self.ready.get(), 30)).owner)
 
 
+async def gone(pid: int) -> None:
+    """Wait until the process has ended."""
+    while alive(pid):  # noqa: ASYNC110 - no event for a process that the supervisor waits for
+        await asyncio.sleep(0.01)
+
+
 async def test_a_dead_child_is_replaced_and_its_owner_expired(tmp_path: Path) -> None:
     """kill -9 of the child; then the end drains the new one."""
     watched = Watched(DRAINS + "ready(); wait()", tmp_path)
@@ -299,6 +305,51 @@ wait()
     first = await watched.next_ready()
     second = await watched.next_ready()
     assert first != second
-    assert not alive(first)
+    await gone(first)
     watched.supervisor.stop()
     assert await watched.outcome() == Outcome()
+
+
+async def test_h151_a_drain_that_nobody_asked_for_keeps_no_place_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body has signalled its own process, and others take drain_seconds to end: another process consumes meanwhile.
+    When all is to end, the one that drains is not hurried, and the supervisor waits for it.
+    """
+    monkeypatch.setattr(module, "UNASKED_SECONDS", 0.05)
+    script = f"""
+first = tries() == 1
+{DRAINS}
+ready()
+if first:
+    link.sendall(b'{{"type": "draining"}}\\n')
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(5))  # it has had its signal: another one means "now"
+    while not os.path.exists(order + ".done"):
+        time.sleep(0.01)
+    sys.exit(0)
+wait()
+"""
+    watched = Watched(script, tmp_path, drain_seconds=20)
+    first = await watched.next_ready()
+    second = await watched.next_ready()
+    assert first != second
+    assert alive(first)
+    watched.supervisor.stop()
+    await gone(second)
+    assert alive(first)
+    (tmp_path / "tries.done").touch()
+    assert await watched.outcome() == Outcome()
+    assert not alive(first)
+
+
+async def test_h151_a_signal_to_all_processes_of_a_service_starts_no_other_one(tmp_path: Path) -> None:
+    """The child drains before the supervisor has heard of its own signal."""
+    script = 'tries(); ready()\nlink.sendall(b\'{"type": "draining"}\\n\')\nwait()'
+    watched = Watched(DRAINS + script, tmp_path, drain_seconds=20)
+    first = await watched.next_ready()
+    while not watched.supervisor._children[0].draining.is_set():  # noqa: ASYNC110  # pyright: ignore[reportPrivateUsage]
+        await asyncio.sleep(0.01)
+    watched.supervisor.stop()
+    assert await watched.outcome() == Outcome()
+    assert not alive(first)
+    assert (tmp_path / "tries").read_text() == "x"

@@ -135,7 +135,7 @@ def test_h151_a_worker_process_that_drains_unasked_is_replaced(terminal: Termina
     os.kill(pid, signal.SIGTERM)
     live.wait_for("child_draining")
     live.wait_for("worker_started")
-    assert not alive(pid)
+    eventually(lambda: not alive(pid))
     stop(live)
 
 

@@ -15,6 +15,7 @@ from fencepost import continue_as_new, current, errors, payload, sleep, step, wo
 from fencepost.authoring.registry import Registry
 from fencepost.client.run import Run
 from fencepost.records import RunStarted, unpack
+from fencepost.replay.recorded import fit
 from fencepost_store.events import EventType
 
 
@@ -262,5 +263,50 @@ def test_h165_a_start_by_name_keeps_the_defaults_of_the_first_turns_code() -> No
             assert [await one.result(60) for one in started] == ["1 5 2 1", "2 5 2 1"]
             assert await spelled.result(60) == "3 7 1 1"
             assert await (await world.client().start("flow", 4)).result(60) == "4 99 1 1"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "development", "judged"),
+    [
+        ("v2", "v2", False, True),
+        ("v2", "v1", False, False),
+        ("dev", "dev", False, False),  # nobody has named a build
+        ("dev", "dev-7", True, True),  # `fencepost dev`: the one worker of its folder
+        ("v2", "dev-7", True, False),
+    ],
+)
+def test_h133_arguments_of_a_start_by_name_that_fit_no_signature(
+    mine: str, theirs: str, development: bool, judged: bool
+) -> None:
+    """A worker of the starter's own build says so, and the run fails; any other one leaves it to code that they fit."""
+
+    async def main() -> None:
+        world = World(build=mine)
+        client = world.client()
+        world.config = World(build=theirs, check_replay=development).config
+
+        @workflow(registry=world.registry)
+        async def greet(number: int) -> int:
+            return number
+
+        async with world.worker("A"):
+            starts = [await client.start("greet", *given) for given in ((), (1, 2), ("x",))]
+            right = await client.start("greet", 7)
+            if judged:
+                told = ("missing a required argument: 'number'", "too many positional", "Expected `int`, got `str`")
+                for started, said in zip(starts, told, strict=True):
+                    with pytest.raises(errors.RunFailed, match=said):
+                        await started.result(5)
+                    log = await world.log(started)
+                    check(log)
+                    flow = world.registry.find_workflow("greet")
+                    assert flow is not None
+                    assert fit(started.id, flow, log).difference is None
+            else:
+                await asyncio.sleep(20)
+                assert [await world.shape(started) for started in starts] == [["run_created"]] * 3
+            assert await right.result(5) == 7
 
     run(main)

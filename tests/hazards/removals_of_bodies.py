@@ -157,7 +157,7 @@ def bodies_run_short(patch: pytest.MonkeyPatch) -> None:
 ])  # fmt: skip
 def one_executor(patch: pytest.MonkeyPatch) -> None:
     """For everybody."""
-    patch.delattr(loops.EngineThreads, "run_in_executor")
+    patch.delattr(loops.EngineParts, "run_in_executor")
 
 
 DECORATED = "authoring/test_decorated.py"

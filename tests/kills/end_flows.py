@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import threading
 import time
+from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
+from typing import Any
 
 from fencepost import step, workflow
 
@@ -50,7 +53,33 @@ async def exits(how: str, mark: str) -> str:
         asyncio.get_running_loop().call_later(0.001, sys.exit, 5)
         await asyncio.sleep(0.01)
         raise GeneratorExit
+    elif how == "set a task factory":
+        asyncio.get_running_loop().set_task_factory(_no_task)  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)  # the engine has made tasks meanwhile
+        leaves.append(asyncio.create_task(_exit()))
+    elif how == "leave a generator":
+        numbers = _numbers()
+        await anext(numbers)
+        await numbers.aclose()
+    elif how == "await another loop":
+        await asyncio.new_event_loop().create_future()
     return "not reached"
+
+
+def _no_task(loop: object, coroutine: Coroutine[Any, Any, Any], **options: object) -> Any:
+    coroutine.close()
+    raise ZeroDivisionError
+
+
+def _die(number: int, frame: object) -> None:
+    os._exit(9)
+
+
+async def _numbers() -> AsyncGenerator[int]:
+    try:
+        yield 1
+    finally:
+        sys.exit(6)
 
 
 async def _exit() -> None:
@@ -73,6 +102,15 @@ def exits_in_a_process(how: str, mark: str) -> str:
     tell(mark, how)
     if how == "die":
         os._exit(9)
+    if how == "leave an alarm":
+        signal.signal(signal.SIGALRM, _die)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        raise ValueError(how)
+    if how == "wait for an alarm":
+        time.sleep(0.2)
+        raise ValueError(str(signal.getsignal(signal.SIGALRM) is signal.SIG_DFL))
+    if how == "return a function":
+        return exits_in_a_process  # type: ignore[return-value]
     raise {"interrupt": KeyboardInterrupt, "exit": SystemExit}[how](1)
 
 

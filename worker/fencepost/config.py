@@ -22,6 +22,8 @@ from fencepost.errors import FencepostError
 
 PREFIX = "FENCEPOST_"
 FILE_NAME = "fencepost.toml"
+UNNAMED_BUILD = "dev"
+"""The build of whoever has not named one, so two that have it may still be of two versions."""
 """Read from the working folder if neither FENCEPOST_CONFIG nor the caller names a file."""
 
 Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
@@ -63,7 +65,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     processes: Annotated[int, Meta(ge=1, le=1024)] = 1
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 64
     shards: Annotated[int, Meta(ge=1, le=256)] = 1
-    build: str = "dev"
+    build: str = UNNAMED_BUILD
     divergence: Literal["park", "fail"] = "park"
     drain_seconds: Annotated[float, Meta(ge=0, le=86_400)] = 25.0
     health_file: str = ""

@@ -111,7 +111,8 @@ class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     hex, drawn by the client once; what the default tokens of hooks are derived from. ``origin``: None for a run that a
     client has started. ``open``: options that the starter has left to the workflow's code, TIMEOUT and QUEUE: the first
     turn settles them in run_started. ``fingerprint``: of the signature that encoded the input (see
-    authoring/fingerprint.py; empty here and below: not known, as of a start by name)."""
+    authoring/fingerprint.py; empty here and below: not known, as of a start by name). ``build``: of a starter that has
+    named the workflow only. ``own``: never recorded; whoever reads the input is of that build."""
 
     input: bytes
     attributes: dict[str, str] = {}
@@ -120,6 +121,8 @@ class RunCreated(msgspec.Struct, frozen=True, omit_defaults=True):
     origin: Origin | None = None
     open: tuple[str, ...] = ()
     fingerprint: bytes = msgspec.field(default=b"", name="fp")
+    build: str = ""
+    own: bool = False
 
 
 class RunStarted(msgspec.Struct, frozen=True, omit_defaults=True):

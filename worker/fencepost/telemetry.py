@@ -179,7 +179,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "child_died": ("error", "a worker process ended unasked; another one takes its place: place, ended, error"),
     "child_draining": (
         "warning",
-        "a worker process ends although nobody told it to; it is killed if it takes longer than a drain: pid",
+        "a worker process ends although nobody told it to; another one takes its place meanwhile, and it is killed if"
+        " it takes longer than a drain: pid",
     ),
     "child_killed": ("error", "a worker process did not end in time, or fell silent: pid, seconds"),
     "leases_expired": ("info", "the supervisor ended the leases of a dead process: owner, count"),

@@ -6,12 +6,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import signal
+from collections.abc import Generator
 from typing import Any, cast
 
 from fencepost import errors
 from fencepost.authoring import registry
 from fencepost.authoring.context import StepContext, use_step_context
 from fencepost.authoring.step import Step
+from fencepost.blocks import block
 from fencepost.failure import exception_of, failure_of
 from fencepost.records import StepEnded, pack, unpack
 
@@ -37,16 +40,42 @@ def call_encoded(
     lack = _lack_here(module, qualname, args, fingerprint, name)
     if lack is not None:
         return None, lack.encode(errors="replace")
+    code = errors.USER_ERROR
     try:
         step = find_step(module, qualname, name)
-        positional, named = step.decode_args(args)
-        with use_step_context(context):
+        try:
+            positional, named = step.decode_args(args)
+        except (errors.ArgumentError, errors.PayloadError):
+            code = errors.PAYLOAD_ERROR
+            raise
+        with _signals_kept(), use_step_context(context):
             value: Any = step.fn(*positional, **named)
             if step.is_async:
                 value = asyncio.run(value)
-        return True, step.encode_result(value)
+        try:
+            return True, step.encode_result(value)
+        except errors.PayloadError:
+            code = errors.PAYLOAD_ERROR
+            raise
     except BaseException as error:  # noqa: BLE001 - the step's outcome, whatever it is
-        return False, pack(StepEnded(failure_of(error)))
+        return False, pack(StepEnded(failure_of(error, code=code)))
+
+
+@block
+def _signals_kept() -> Generator[None]:
+    """The process has other bodies after this one: an alarm that a body has left behind is not for them, nor are its
+    handlers.
+    """
+    before = [(number, signal.getsignal(number)) for number in signal.valid_signals()]
+    alarm, _ = signal.getitimer(signal.ITIMER_REAL)
+    try:
+        yield
+    finally:
+        if not alarm:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before:
+            if handler is not None and signal.getsignal(number) is not handler:  # None: not set from Python
+                signal.signal(number, handler)
 
 
 def _lack_here(module: str, qualname: str, args: bytes, fingerprint: bytes, name: str) -> str | None:

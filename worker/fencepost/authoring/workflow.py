@@ -260,7 +260,7 @@ class Workflow(Generic[P, R]):
             args, kwargs = self.arguments.decode(record.input)
         except (ArgumentError, PayloadError) as error:
             asking = interface.current()
-            if asking is not None and record.fingerprint != self.arguments.fingerprint:
+            if asking is not None and record.fingerprint != self.arguments.fingerprint and not record.own:
                 known = "other code" if record.fingerprint else "somebody who named the workflow only"
                 asking.unfit(f"the input of workflow {self._name} was written by {known}: {error}")
             raise

@@ -53,7 +53,7 @@ def _compared(created: RunCreated, left: bool) -> RunCreated:
     ``left``: one of the two leaves the timeout to the code.
     """
     timeout = None if left else created.timeout
-    return replace(created, input=b"", secret="", fingerprint=b"", open=(), timeout=timeout)
+    return replace(created, input=b"", secret="", fingerprint=b"", open=(), timeout=timeout, build="")
 
 
 P = ParamSpec("P")

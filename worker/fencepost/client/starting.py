@@ -75,7 +75,7 @@ def prepared(connected: Connected, workflow: Any, args: tuple[Any, ...], kwargs:
         with payload_codecs.using(connected.codecs):
             data = payload.encode([list(args), named], path=f"arguments of {workflow}", limit=limit)
         left = (TIMEOUT,) if queue else (TIMEOUT, QUEUE)  # to the code that has the first turn
-        name, created = workflow, pack(RunCreated(data, attributes, open=left))
+        name, created = workflow, pack(RunCreated(data, attributes, open=left, build=connected.config.build))
         lane, decode, arguments = queue or DEFAULT_QUEUE, payload.decode, None
     else:
         raise errors.ArgumentError(

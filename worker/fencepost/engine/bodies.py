@@ -168,8 +168,7 @@ def _raised(
     if (misuse := aids.misuse()) is not None:
         return _error(ports, attempt, patience, misuse, errors.USER_ERROR)
     if isinstance(error, _Recorded):
-        rebuilt = exception_of(error.record)
-        return _error(ports, attempt, patience, rebuilt, errors.USER_ERROR, error.record)
+        return _error(ports, attempt, patience, exception_of(error.record), error.record.code, error.record)
     return _error(ports, attempt, patience, error, errors.USER_ERROR)
 
 
@@ -333,11 +332,24 @@ async def _sent(step: Step[..., Any], args: bytes, patience: Patience, aids: Aid
 
 
 def _as_recorded(failure: Failure, record: Failure) -> Failure:
-    """Of an error whose class cannot be raised here (SystemExit in another process) only its record is left."""
+    """Of an error whose class cannot be raised here (SystemExit in another process) only its record is left, which that
+    process has written without a codec.
+    """
+    hides = payload_codecs.current().hides
     whole = msgspec.structs.replace(
-        failure, type=record.type, message=record.message, traceback=record.traceback, sealed=None
+        failure,
+        type=record.type,
+        message=record.message,
+        traceback=record.traceback,
+        frames=record.frames,
+        bases=record.bases,
+        args=None if hides else record.args,
+        attributes={} if hides else record.attributes,
+        typed=() if hides else record.typed,
+        left_out=record.left_out,
+        sealed=None,
     )
-    return sealed(whole) if payload_codecs.current().hides else whole
+    return sealed(whole) if hides else whole
 
 
 def _error(

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, TypeVar, cast
 
@@ -34,9 +35,9 @@ CLOSE_SECONDS = 5.0
 """What tasks that are left over have to end by their cancellation."""
 
 
-class EngineThreads:
-    """Part of a loop: its default executor is for user code, and the engine has another one. asyncio resolves names of
-    servers in the default executor, which bodies fill with ``asyncio.to_thread``.
+class EngineParts:
+    """Part of a loop: its default executor and its task factory are for user code, and the engine has its own. asyncio
+    resolves names of servers in the default executor, which bodies fill with ``asyncio.to_thread``.
     """
 
     _engine_threads: ThreadPoolExecutor | None = None
@@ -52,11 +53,32 @@ class EngineThreads:
         above: Any = super()
         return above.run_in_executor(executor, func, *args)
 
+    def set_task_factory(self, factory: Any) -> None:
+        """As in asyncio, for tasks that user code makes. The engine's are made by the worker's own factory, whatever
+        a body sets: one that raises, or begins tasks eagerly, would end the worker.
+        """
+        above: Any = super()
+        if factory is not None and factory is not make_task:
+            factory = partial(_of_the_users, factory)
+        above.set_task_factory(factory or make_task)
+
+    def get_task_factory(self) -> Any:
+        """What ``set_task_factory`` was given; the worker's own, for who wraps it."""
+        above: Any = super()
+        factory: Any = above.get_task_factory()
+        return factory.args[0] if isinstance(factory, partial) else factory
+
+
+def _of_the_users(
+    factory: Callable[..., Any], loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
+) -> Any:
+    return (make_task if current_or_none() is None else factory)(loop, coroutine, **options)
+
 
 def new_loop(base: Any = None) -> asyncio.AbstractEventLoop:
     """A worker's loop. ``base``: its class without what is ours; uvloop's where that is installed."""
     # Made by name, for the two bases have other signatures than each other and than their common one.
-    kind: Any = type("WorkerLoop", (EngineThreads, base or _base()), {})
+    kind: Any = type("WorkerLoop", (EngineParts, base or _base()), {})
     loop: asyncio.AbstractEventLoop = kind()
     loop.set_task_factory(cast("Any", make_task))
     return loop

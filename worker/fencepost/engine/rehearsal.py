@@ -56,7 +56,7 @@ async def rehearse(shell: Shell, live: LiveRun, instance: Instance, via: Append 
     program = shell.registry.find_workflow(loaded.run.workflow)
     if not settings.check_replay or program is None:
         return
-    again = Instance(live.run_id, program, queue=loaded.run.queue)
+    again = Instance(live.run_id, program, queue=loaded.run.queue, builds=settings.own_builds)
     again.rehearsing = True
     again.clock = instance.clock  # the due times of what this turn asks for count from it
     with shell.guard.turn(live.run_id):

@@ -11,6 +11,7 @@ import msgspec
 
 from fencepost.authoring.fingerprint import joined_fingerprint
 from fencepost.authoring.registry import Registry
+from fencepost.config import UNNAMED_BUILD
 from fencepost.engine.clock import DatabaseClock
 from fencepost.engine.deadline import DeadlineRules
 from fencepost.engine.gates import Gates
@@ -46,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True):
     replay_budget_seconds: float = 10.0
     drain_seconds: float = 25.0
     cache_instances_max: int = 2_000
-    build: str = "dev"
+    build: str = UNNAMED_BUILD
     divergence: str = "park"
     delay_floor_ms: int = 50
     event_warn_ratio: float = 0.8
@@ -55,6 +56,15 @@ class Settings(msgspec.Struct, frozen=True):
     stuck_turns_max: int = 10
     check_replay: bool = False
     trace: bool = False
+
+    @property
+    def own_builds(self) -> frozenset[str]:
+        """The builds of starters by name that have meant this very code, so that arguments that do not fit it are their
+        mistake. Everybody who has not named a build is of the default one: that says something in development only.
+        """
+        return (
+            frozenset({self.build, UNNAMED_BUILD}) if self.check_replay else frozenset({self.build}) - {UNNAMED_BUILD}
+        )
 
 
 def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepCreated) -> None:

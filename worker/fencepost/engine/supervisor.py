@@ -35,6 +35,9 @@ SILENT_SECONDS = 30.0
 """A process that has not said for so long that it is alive is frozen: it is killed, and another one takes its place."""
 AT_ONCE_SECONDS = 1.0
 """What the word to the queue may take when the end is wanted at once."""
+UNASKED_SECONDS = 1.0
+"""How long a process that drains unasked keeps its place: whoever stops a whole service signals all of its processes,
+and then no other one is to be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +69,16 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """How one process ended. ``reload``: because we wanted another one."""
+    """How one process ended. ``reload``: because we wanted another one. ``leaving``: it drains unasked, and has left
+    its place before its end.
+    """
 
     ready: Ready | None
     failed: Failed | None
     code: int
     seconds: float
     reload: bool
+    leaving: bool = False
 
 
 class Supervisor:
@@ -101,6 +107,7 @@ class Supervisor:
         self._first_environ = first_environ or {}
         self._uniform = uniform
         self._children: dict[int, ChildProcess] = {}
+        self._leaving: dict[int, ChildProcess] = {}
         self._ready: dict[int, Ready] = {}
         self._was_ready = False
         self._said_ready = False
@@ -120,7 +127,7 @@ class Supervisor:
             loop.add_signal_handler(number, signals, number)
         beside = [asyncio.create_task(feed()), asyncio.create_task(self._until_lost())]
         if os.getpid() == 1:
-            beside.append(asyncio.create_task(reap(lambda: {child.pid for child in self._children.values()})))
+            beside.append(asyncio.create_task(reap(lambda: {child.pid for child in self._all()})))
         try:
             async with asyncio.TaskGroup() as group:
                 for place in range(self._processes):
@@ -140,8 +147,11 @@ class Supervisor:
             self._drain()
             return
         self._outcome = Outcome(1, "ended at once by a second signal, before all work was handed back")
-        for child in self._children.values():
+        for child in self._all():
             child.signal(signal.SIGKILL)
+
+    def _all(self) -> list[ChildProcess]:
+        return [*self._children.values(), *self._leaving.values()]
 
     def _drain(self) -> None:
         notify("STOPPING=1")
@@ -164,7 +174,7 @@ class Supervisor:
         environ = environment(self._first_environ)
         files: dict[str, int] = {}
         while not self._stopping.is_set():
-            end = await self._life(place, environ)
+            end = await self._life(place, environ, group)
             environ = environment()
             if end.ready is not None:
                 files = end.ready.files
@@ -174,7 +184,8 @@ class Supervisor:
                 return
             if end.reload:
                 continue
-            note("child_died", place=place, ended=told(end.code), error=end.failed.message if end.failed else "")
+            if not end.leaving:
+                note("child_died", place=place, ended=told(end.code), error=end.failed.message if end.failed else "")
             if not self._was_ready:
                 self._give_up(end)
                 return
@@ -184,13 +195,13 @@ class Supervisor:
             else:
                 await self._unless_stopping(None, self._restart_delay(failures))
 
-    async def _life(self, place: int, environ: dict[str, str]) -> _End:
-        """One process from its start to its end."""
+    async def _life(self, place: int, environ: dict[str, str], group: asyncio.TaskGroup) -> _End:
+        """One process from its start to its end, or until it leaves its place."""
         clock = asyncio.get_running_loop().time
         began = clock()
         child = await ChildProcess.start(self._argv, self._order, environ)
         self._children[place] = child
-        reload = False
+        reload = leaving = False
         try:
             if self._stopping.is_set():  # told while it was being started
                 child.signal(signal.SIGTERM)
@@ -198,6 +209,11 @@ class Supervisor:
             if isinstance(word, Ready):
                 self._tell_ready(place, word)
                 reload = await self._until_reload(child, word)
+                leaving = not reload and await self._leaves(place, child)
+            if leaving:
+                self._leaving[place] = child
+                group.create_task(self._left(place, child), name=f"worker process {child.pid}")
+                return _End(child.ready, None, 0, clock() - began, reload=False, leaving=True)
             code = await self._end(child)
         except BaseException:  # cancelled: whoever does that wants an end now
             child.signal(signal.SIGKILL)
@@ -205,7 +221,8 @@ class Supervisor:
         finally:
             del self._children[place]
             self._ready.pop(place, None)
-            child.close()
+            if not leaving:
+                child.close()
         return _End(child.ready, child.failed, code, clock() - began, reload)
 
     async def _word(self, child: ChildProcess) -> Ready | Failed | None:
@@ -246,6 +263,30 @@ class Supervisor:
         finally:
             for task in waits:
                 task.cancel()
+
+    async def _leaves(self, place: int, child: ChildProcess) -> bool:
+        """Whether the child drains unasked, and its place is free for another one meanwhile: a drain may take
+        ``drain_seconds``, in which nothing would be consumed. One at a time does so per place.
+        """
+        if not child.draining.is_set() or place in self._leaving:
+            return False
+        ended = asyncio.ensure_future(child.ended())
+        await self._unless_stopping(ended, UNASKED_SECONDS)
+        return not ended.done() and not self._stopping.is_set()
+
+    async def _left(self, place: int, child: ChildProcess) -> None:
+        """See a child to its end that has left its place."""
+        try:
+            code = await self._end(child)
+        except BaseException:
+            child.signal(signal.SIGKILL)
+            raise
+        finally:
+            del self._leaving[place]
+            child.close()
+        note("child_died", place=place, ended=told(code), error=child.failed.message if child.failed else "")
+        if code != 0 and child.ready is not None:
+            await self._expire(child.ready.owner)
 
     async def _reloaded(self, word: Ready) -> bool:
         assert self._hooks.changed is not None

@@ -214,7 +214,7 @@ async def _with_loaded(
         wanted = wanted_queue(program, loaded.events[0], loaded.run.queue) if _is_new(loaded) else None
         if wanted is not None and via is None:
             return await move(shell, live, owed, program, wanted, loaded.events[0].payload)
-        live.instance = Instance(live.run_id, program, queue=loaded.run.queue)
+        live.instance = Instance(live.run_id, program, queue=loaded.run.queue, builds=shell.settings.own_builds)
     return await _replay(shell, live, owed, delivery, loaded, via)
 
 

@@ -38,14 +38,25 @@ class Inherited:
 
 
 class Core(AskingFace):
-    """The state of one live run. ``drain_limit``: callbacks that one event may lead to (ReplayLimit)."""
+    """The state of one live run. ``drain_limit``: callbacks that one event may lead to (ReplayLimit). ``builds``: which
+    starters by name have meant this very code.
+    """
 
-    def __init__(self, run_id: str, program: Program, *, queue: str = "default", drain_limit: int = 100_000) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        program: Program,
+        *,
+        queue: str = "default",
+        drain_limit: int = 100_000,
+        builds: frozenset[str] = frozenset(),
+    ) -> None:
         asyncio_patches.install()
         super().__init__(run_id, program, drain_limit)
         self.codecs: payload_codecs.Codecs = payload_codecs.current()
         self.work: OpenWork = OpenWork()
         self.queue = queue
+        self.builds = builds
         self.changed_arguments: list[str] = []
         self.first_change: ReplayDivergence | None = None
         self.abandoned: list[str] = []

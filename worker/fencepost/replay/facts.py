@@ -31,7 +31,7 @@ def started(run: Core, event: Event) -> None:
     run._secret, run._attributes = secret_in(event.payload), attributes_in(event.payload)
     context = contextvars.Context()
     context.run(PATH.set, run._path)
-    called_with, run.settles = input_of(run._program, event, run._patches.events)
+    called_with, run.settles = input_of(run._program, event, run._patches.events, run.builds)
     run._root = root = run.loop.start_root(run._program.run(called_with), context)
     root.add_done_callback(run._returned, context=context)
     run._rest()

@@ -51,9 +51,10 @@ def put_off(events: Iterable[Event], now: int) -> int | None:
     return due if due is not None and due > now and cancelled_before(known[0], known) is None else None
 
 
-def input_of(program: Program, created: Event, events: Iterable[Event]) -> tuple[bytes, bool]:
+def input_of(program: Program, created: Event, events: Iterable[Event], builds: frozenset[str]) -> tuple[bytes, bool]:
     """What the code is called with: the payload of run_created, in which nothing is left open any more. True with it:
     the first turn has still to write down what it has settled. ``events``: of the log, as far as they are known.
+    ``builds``: which starters by name have meant this very code.
 
     The code that has the first turn settles what the starter has left open. Whatever code replays the run later takes
     that from run_started.
@@ -61,15 +62,19 @@ def input_of(program: Program, created: Event, events: Iterable[Event]) -> tuple
     if OPEN not in created.payload:
         return created.payload, False
     record = records.unpack(created.payload, records.RunCreated)
-    begun = next((event for event in events if event.type is EventType.run_started), None)
+    known = tuple(events)
+    begun = next((event for event in known if event.type is EventType.run_started), None)
     if not record.open:
         return created.payload, False
+    # A log that says how the code failed has been judged: a replay must come to the same.
+    judged = any(event.type is EventType.run_failed for event in known)
+    own = bool(record.build) and (judged or record.build in builds)
     settled = None if begun is None else records.unpack(begun.payload, records.RunStarted)
     timeout = record.timeout
     if records.TIMEOUT in record.open:
         timeout = program.timeout if settled is None else settled.timeout
     data = program.completed(record.input) if settled is None else settled.input or record.input
-    return records.pack(msgspec.structs.replace(record, input=data, open=(), timeout=timeout)), begun is None
+    return records.pack(msgspec.structs.replace(record, input=data, open=(), timeout=timeout, own=own)), begun is None
 
 
 def completed_in(program: Program, created: bytes) -> bytes:
