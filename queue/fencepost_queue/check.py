@@ -20,7 +20,7 @@ async def check_server(connection: Connection) -> None:
     for reply in replies:
         if isinstance(reply, ResponseError):
             raise QueueRefused(f"the queue's server must allow INFO, by which it is checked: {trouble(reply)}")
-        facts.update(_facts(reply))
+        facts.update(facts_of(reply))
     judge(facts)
 
 
@@ -35,7 +35,8 @@ def judge(facts: dict[str, str]) -> None:
         raise EvictingServer(policy, int(facts.get("maxmemory", "0")))
 
 
-def _facts(info: bytes | str) -> dict[str, str]:
+def facts_of(info: bytes | str) -> dict[str, str]:
+    """The fields of a reply to INFO."""
     text = info.decode("utf-8", "replace") if isinstance(info, bytes) else info
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line and not line.startswith("#"))
     return {name: value.strip() for name, _, value in pairs}

@@ -72,6 +72,11 @@ class Dialer:
             # The parser's own message may quote the URL, and the URL may hold a password.
             raise QueueRefused("the queue's URL cannot be read: check its port, database and options") from None
 
+    @property
+    def user(self) -> str:
+        """Who we are to the server's ACL."""
+        return str(self._pool.connection_kwargs.get("username") or "default")
+
     async def dial(self) -> Connection:
         """A new connection, authenticated and on its database. QueueTrouble, or QueueRefused if waiting will not
         help."""
@@ -137,6 +142,11 @@ def _unreached(error: BaseException) -> QueueTrouble:
     """Why no connection came about. redis-py wraps what the server said, so the whole chain of causes is asked."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, NoPermissionError):
+            return QueueRefused(
+                f"the queue's server lets this user in, and refuses what each connection begins with: {cause}. Grant it"
+                " with ACL SETUSER"
+            )
         if isinstance(cause, REFUSALS):
             return QueueRefused(f"the queue's server refuses the credentials in its URL: {cause}")
         if isinstance(cause, ResponseError):

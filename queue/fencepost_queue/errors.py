@@ -3,6 +3,8 @@ out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fencepost_queue.protocol import QueueTrouble
 
 
@@ -19,6 +21,25 @@ class EvictingServer(QueueRefused):
             f"the queue's server evicts keys: maxmemory-policy is {policy!r} ({limit}), it must be 'noeviction'. "
             "Set it (CONFIG SET maxmemory-policy noeviction, and in the server's own configuration), or give the queue "
             "a server of its own"
+        )
+
+
+class MissingRights(QueueRefused):
+    """Our user may not do in the namespace what fencepost does."""
+
+    def __init__(self, user: str, namespace: str, lacking: Sequence[str]) -> None:
+        super().__init__(
+            f"Redis user {user} lacks rights in namespace {namespace}, grant them: ACL SETUSER {user}"
+            f" {' '.join(lacking)}"
+        )
+
+
+class TakesNoWrites(QueueRefused):
+    """The server answers and takes no writes: a replica, a full memory, a disk that cannot be written."""
+
+    def __init__(self, command: str, said: str) -> None:
+        super().__init__(
+            f"the queue's server takes no writes ({command}: {said}). Name the primary in redis_url, or give it memory"
         )
 
 

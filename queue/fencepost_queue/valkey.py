@@ -108,15 +108,22 @@ class ValkeyQueue:
 
     async def agree_on_shards(self) -> None:
         """OtherShards if the namespace is used with another number (H189). The first to come records it."""
+        if await self.require_shards() is None:
+            await self._record_shards()
+            await self.require_shards()
+
+    async def require_shards(self) -> int | None:
+        """The recorded number, None if there is none yet. Raises OtherShards if it is not ours; records nothing."""
         key = shards_key(self._namespace)
         lanes, recorded = await asyncio.gather(self._known_lanes(), self._pipeline.call("GET", key))
         if recorded is None:
             used = max((lane.shard for lane in lanes), default=0) + 1
             if used > self._shards:  # by a version that recorded nothing
                 raise OtherShards(self._namespace, used, self._shards)
-            _, recorded = await asyncio.gather(self._record_shards(), self._pipeline.call("GET", key))
-        if recorded is not None and int(recorded) != self._shards:
+            return None
+        if int(recorded) != self._shards:
             raise OtherShards(self._namespace, int(recorded), self._shards)
+        return self._shards
 
     def _record_shards(self) -> asyncio.Future[Reply]:
         return self._pipeline.call("SETNX", shards_key(self._namespace), self._shards)

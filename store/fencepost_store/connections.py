@@ -36,9 +36,11 @@ ANSWER_SECONDS = 5.0
 
 class Held:
     """One connection, whose driver's errors come out as the store's. ``prepared`` False: every statement runs in a
-    transaction of its own and leaves nothing behind, for poolers that give each transaction another server."""
+    transaction of its own and leaves nothing behind, for poolers that give each transaction another server.
+    ``pooled``: whether there is one, as far as was asked."""
 
-    def __init__(self, connection: Connection, dsn: str, *, prepared: bool) -> None:
+    def __init__(self, connection: Connection, dsn: str, *, prepared: bool, pooled: bool = False) -> None:
+        self.pooled: bool = pooled
         self.connection = connection
         self.healthy: bool = True
         self.idle_since: float = 0.0
@@ -168,10 +170,11 @@ class Connections:
                 one.connection.terminate()
         async with translating(self.dsn):
             connection = await self._connect(prepared=self._prepared)
-            if self._prepared and await _is_pooled(connection):
+            pooled, passed_on = await _pooler(connection) if self._prepared else (False, False)
+            if passed_on:
                 connection.terminate()  # its driver would prepare by itself
-                return Held(await self._connect(prepared=False), self.dsn, prepared=False)
-        return Held(connection, self.dsn, prepared=self._prepared)
+                return Held(await self._connect(prepared=False), self.dsn, prepared=False, pooled=True)
+        return Held(connection, self.dsn, prepared=self._prepared, pooled=pooled)
 
     async def _connect(self, *, prepared: bool) -> Connection:
         return await connect(
@@ -195,19 +198,20 @@ class Connections:
             held.connection.terminate()
 
 
-async def _is_pooled(connection: Connection) -> bool:
-    """Whether a pooler stands before the server that takes prepared statements as they come, so that the next
-    transaction may meet another server, and another client's statements there (H186). A pooler logs us in with a
+async def _pooler(connection: Connection) -> tuple[bool, bool]:
+    """Whether a pooler stands before the server, and whether it passes prepared statements on as they come, so that the
+    next transaction may meet another server, and another client's statements there (H186). A pooler logs us in with a
     process id of its own making; one that knows prepared statements gives them names of its own.
     """
     name = f"fencepost_{PROCESS}_probe"
     async with connection.transaction(isolation="read_committed"):
         statement = await connection.prepare(of_no_namespace("backend"), name=name)
         (row,) = await statement.fetch(name)
-        pooled = row["pid"] != connection.get_server_pid() and bool(row["as_named"])
-        if pooled:
+        pooled = row["pid"] != connection.get_server_pid()
+        passed_on = pooled and bool(row["as_named"])
+        if passed_on:
             await connection.execute(of_no_namespace("forget_probe").format(name=name))
-    return pooled
+    return pooled, passed_on
 
 
 def _now() -> float:

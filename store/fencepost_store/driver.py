@@ -96,6 +96,7 @@ class ServerVersion(NamedTuple):
     """The part of the driver's version tuple that we look at."""
 
     major: int
+    minor: int
 
 
 class Statement(Protocol):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+import msgspec
+
+from fencepost_store.connections import Connections
 from fencepost_store.driver import Connection, Row
-from fencepost_store.statements import Statements
+from fencepost_store.statements import Statements, of_no_namespace
 from fencepost_store.trouble import StoreRefused
 
 ENCODING = "UTF8"
@@ -20,8 +25,12 @@ class WrongEncoding(StoreRefused):
     """The database's encoding is not UTF8: some texts could not be kept in it, or could not be read again."""
 
 
+Purpose = Literal["worker", "client", "operator"]
+"""What a role is for, as docs/operations.md has it: an operator runs `db migrate`, and all that a worker does."""
+
+
 class MissingRights(StoreRefused):
-    """Our role may not do in the namespace what a worker does. Says which statement cures it."""
+    """Our role may not do in the namespace what its purpose asks for. Says which statements cure it."""
 
 
 def judge(row: Row) -> tuple[str, ...]:
@@ -45,14 +54,52 @@ def judge(row: Row) -> tuple[str, ...]:
     )
 
 
-async def require_rights(connection: Connection, sql: Statements) -> None:
-    """Raise MissingRights unless our role has in the namespace all that a worker needs; nothing if there is none."""
+class Seen(msgspec.Struct, frozen=True):
+    """Who answers, and to whom. ``pooled``: a pooler stands before the server. ``prepared``: statements can be prepared
+    there."""
+
+    server: str
+    role: str
+    pooled: bool
+    prepared: bool
+
+
+async def look(dsn: str, *, connect_seconds: float) -> Seen:
+    """Connect as a worker does, and say what is there. Raises StoreTrouble (StoreRefused for a wrong password)."""
+    pool = Connections(dsn, 1, prepared=True, command_timeout_seconds=connect_seconds, connect_seconds=connect_seconds)
+    try:
+        async with pool.use() as held:
+            (row,) = await held.fetch(of_no_namespace("me"))
+            version = held.connection.get_server_version()
+            return Seen(f"Postgres {version.major}.{version.minor}", row["me"], held.pooled, held.prepared)
+    finally:
+        await pool.close()
+
+
+async def require_rights(connection: Connection, sql: Statements, purpose: Purpose) -> None:
+    """Raise MissingRights unless our role has in the namespace all that its purpose needs; of a namespace that is not
+    there, an operator must be able to make it.
+    """
     (role,) = await connection.fetch(sql["usage"], sql.namespace)
-    if role["usage"] is None:
-        return
-    lacking = [] if role["usage"] else [("USAGE", f"ON SCHEMA {sql.schema}")]
-    for row in await connection.fetch(sql["rights"], sql.namespace):
-        lacking.append((row["rights"], f"ON {row['kind']} {sql.schema}.{row['name']}"))
+    lacking = [] if role["usage"] is not False else [f"USAGE ON SCHEMA {sql.schema}"]
+    if role["usage"] is not None:
+        for row in await connection.fetch(sql["rights"], sql.namespace, purpose):
+            lacking.append(f"{row['rights']} ON {row['kind']} {sql.schema}.{row['name']}")
+    if purpose == "operator":
+        lacking += await _lacking_to_migrate(connection, sql)
     if lacking:
-        said = "; ".join(f"GRANT {rights} {what} TO {role['me']}" for rights, what in lacking)
-        raise MissingRights(f"role {role['me']} lacks rights in namespace {sql.namespace}, grant them: {said}")
+        said = "; ".join(f"GRANT {what} TO {role['me']}" for what in lacking)
+        raise MissingRights(
+            f"role {role['me']} lacks rights of {_article(purpose)} in namespace {sql.namespace}, grant them: {said}"
+        )
+
+
+async def _lacking_to_migrate(connection: Connection, sql: Statements) -> list[str]:
+    (found,) = await connection.fetch(sql["owners"], sql.namespace)
+    if not found["there"]:
+        return [] if found["may_create"] else [f"CREATE ON DATABASE {found['database']}"]
+    return list(found["owners"]) + ([] if found["may_add"] else [f"CREATE ON SCHEMA {sql.schema}"])
+
+
+def _article(purpose: Purpose) -> str:
+    return f"an {purpose}" if purpose == "operator" else f"a {purpose}"

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from fencepost_store.driver import Connection, connect
 from fencepost_store.events import KINDS
-from fencepost_store.fitness import WrongEncoding, WrongIsolation, judge, require_rights
+from fencepost_store.fitness import Purpose, WrongEncoding, WrongIsolation, judge, require_rights
 from fencepost_store.statements import Statements, migration_files, rendered
 from fencepost_store.translation import translating
 from fencepost_store.trouble import StoreRefused
@@ -56,17 +56,17 @@ async def migrate(conn_or_dsn: Connection | str, namespace: str) -> list[str]:
         return names
 
 
-async def check(conn_or_dsn: Connection | str, namespace: str, *, rights: bool = False) -> tuple[str, ...]:
+async def check(conn_or_dsn: Connection | str, namespace: str, *, purpose: Purpose | None = None) -> tuple[str, ...]:
     """Raise SchemaMismatch, ServerTooOld, WrongEncoding or WrongIsolation unless the namespace has exactly what this
-    version needs; with ``rights`` also MissingRights, unless our role may do what a worker does. Changes nothing.
+    version needs; with a ``purpose`` also MissingRights, unless our role may do what that asks for. Changes nothing.
     Answers what an operator should know."""
     sql = Statements(namespace)
     async with _connection(conn_or_dsn) as connection:
         _require_server(connection)
         # In one transaction, or a pooler would give each half of a question another server.
         async with connection.transaction(isolation="read_committed"):
-            if rights:
-                await require_rights(connection, sql)
+            if purpose is not None:
+                await require_rights(connection, sql, purpose)
             applied, warnings = await _applied(connection, sql)
         way_out = f"run `fencepost db migrate` for namespace {namespace}"
         if not applied:

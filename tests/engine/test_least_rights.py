@@ -98,6 +98,6 @@ async def test_the_documented_rights_are_enough(documented: tuple[Config, Config
                         await run.result(60)
             assert len(await client.list(attributes={"customer": "c1"})) >= 1
     assert [line for line in lines if line["log_level"] in ("warning", "error")] == []
-    assert await migrations.check(of_worker.database_url, of_worker.namespace, rights=True) == ()
+    assert await migrations.check(of_worker.database_url, of_worker.namespace, purpose="worker") == ()
     with pytest.raises(MissingRights, match="GRANT DELETE"):
-        await migrations.check(of_client.database_url, of_client.namespace, rights=True)
+        await migrations.check(of_client.database_url, of_client.namespace, purpose="worker")

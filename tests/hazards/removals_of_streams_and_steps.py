@@ -259,8 +259,8 @@ def sessions_are_handed_on(patch: pytest.MonkeyPatch) -> None:
 def poolers_are_servers(patch: pytest.MonkeyPatch) -> None:
     """And the driver counts from one."""
 
-    async def never(connection: Any) -> bool:
-        return False
+    async def never(connection: Any) -> tuple[bool, bool]:
+        return False, False
 
-    patch.setattr(connections, "_is_pooled", never)
+    patch.setattr(connections, "_pooler", never)
     patch.setattr(driver, "_named", lambda: asyncpg.Connection)

@@ -93,10 +93,10 @@ async def test_each_missing_right_is_named_with_the_grant_that_cures_it(
     await admin.execute(f"REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA {namespace} FROM PUBLIC")
     url = url_of(role, postgres_url)
     with pytest.raises(MissingRights) as caught:
-        await check(url, namespace, rights=True)
+        await check(url, namespace, purpose="worker")
     seen = str(caught.value)
     await admin.execute(seen.partition("grant them: ")[2])
-    assert await check(url, namespace, rights=True) == ()
+    assert await check(url, namespace, purpose="worker") == ()
     assert "GRANT USAGE ON SCHEMA" in seen
     assert "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE" in seen
     assert "GRANT EXECUTE ON FUNCTION" in seen
@@ -106,6 +106,6 @@ async def test_each_missing_right_is_named_with_the_grant_that_cures_it(
     ):  # fmt: skip
         await admin.execute(f"REVOKE {revoked} FROM {role}")
         with pytest.raises(MissingRights, match=revoked.split()[0]) as caught:
-            await check(url, namespace, rights=True)
+            await check(url, namespace, purpose="worker")
         await admin.execute(str(caught.value).partition("grant them: ")[2])
-        assert await check(url, namespace, rights=True) == ()
+        assert await check(url, namespace, purpose="worker") == ()

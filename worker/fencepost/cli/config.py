@@ -39,7 +39,9 @@ def show(session: Session, changed: bool, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def check(session: Session, as_json: bool) -> None:
-    """Say whether the configuration can be used. Connects to nothing; exit code 2 if it cannot."""
+    """Say whether the configuration can be used. Connects to nothing (`fencepost db check` does); exit code 2 if it
+    cannot.
+    """
     from fencepost.config import SERVERS, server_url
 
     found = session.config()

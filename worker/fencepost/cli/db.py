@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fencepost.cli.db_check import check
 from fencepost.cli.db_prune import prune
 from fencepost.cli.output import emit
 from fencepost.cli.session import Session, json_option
@@ -40,23 +41,7 @@ def migrate(session: Session, as_json: bool) -> None:
         click.echo(f"namespace {config.namespace}: up to date")
 
 
-@db.command()
-@json_option
-@click.pass_obj
-def check(session: Session, as_json: bool) -> None:
-    """Say whether this version can work with the namespace's schema, and whether this role may do what a worker does.
-    Changes nothing; exit code 5 if it cannot.
-    """
-    from fencepost_store.migrations import check as look
-
-    config = _database(session)
-    warnings = asyncio.run(look(_url(config), config.namespace, rights=True))
-    if as_json:
-        emit({"namespace": config.namespace, "ok": True, "warnings": list(warnings)})
-    else:
-        for warning in warnings:
-            click.echo(f"warning: {warning}", err=True)
-        click.echo(f"namespace {config.namespace}: ok")
+db.add_command(check)
 
 
 def _url(config: Config) -> str:

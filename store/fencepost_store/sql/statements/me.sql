@@ -1,0 +1,2 @@
+-- The role that we have become, as it is: for people.
+SELECT current_user::text AS me
