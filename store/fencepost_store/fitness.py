@@ -97,8 +97,12 @@ async def require_rights(connection: Connection, sql: Statements, purpose: Purpo
 async def _lacking_to_migrate(connection: Connection, sql: Statements) -> list[str]:
     (found,) = await connection.fetch(sql["owners"], sql.namespace)
     if not found["there"]:
-        return [] if found["may_create"] else [f"CREATE ON DATABASE {found['database']}"]
-    return list(found["owners"]) + ([] if found["may_add"] else [f"CREATE ON SCHEMA {sql.schema}"])
+        return [] if found["may_create"] else [_creation("DATABASE", found["database"])]
+    return list(found["owners"]) + ([] if found["may_add"] else [_creation("SCHEMA", sql.schema)])
+
+
+def _creation(kind: str, name: str) -> str:
+    return " ".join(("CREATE", "ON", kind, name))
 
 
 def _article(purpose: Purpose) -> str:
