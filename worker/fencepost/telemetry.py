@@ -230,8 +230,14 @@ LOGGER_OF = dict.fromkeys(CATALOGUE, WORKER) | {event: name for name, all in _LO
 logging.getLogger(ROOT).addHandler(logging.NullHandler())  # or logging's last resort would print warnings
 
 
-def note(event: str, *, exc_info: BaseException | None = None, **fields: Any) -> None:
-    """Log an event of the catalogue, with the traceback of ``exc_info``. Whatever the application's handlers, filters
+TOLD_BEFORE = "(its traceback stands below an earlier line)"
+
+
+def note(
+    event: str, *, exc_info: BaseException | None = None, raised: BaseException | None = None, **fields: Any
+) -> None:
+    """Log an event of the catalogue, with the traceback of ``exc_info``; that of ``raised`` is the field ``trace``, or
+    has been told before, and the exception is for handlers that want it. Whatever the application's handlers, filters
     and values' ``repr`` do, this raises nothing: what cannot be logged is no reason for the engine to stop.
 
     The record's message is ``event key=value ...``, with a traceback or stack below it. Handlers that want the parts
@@ -248,6 +254,8 @@ def note(event: str, *, exc_info: BaseException | None = None, **fields: Any) ->
     try:
         shown = ({key: shown_value(value) for key, value in inline.items()},) if inline else ()
         block = "\n".join(str(fields[key]) for key in BLOCKS if key in fields)
+        if raised is not None:
+            exc_info, block = raised, block or TOLD_BEFORE
         extra = {"event": event, "fields": fields, "block": block}
         logger.log(level, template, *shown, exc_info=exc_info, extra=extra, stacklevel=2)
     except Exception:  # noqa: BLE001 - a handler's, a filter's, a repr's
@@ -274,7 +282,7 @@ class _Blocks(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Always True."""
         block: str = getattr(record, "block", "")
-        if block and record.exc_info is None:
+        if block:  # a formatter makes no text of ``exc_info`` where there is one
             record.exc_text = block
         return True
 

@@ -29,7 +29,7 @@ CENTURIES = 1e10
 class Aids:
     """``queue``: of the step's message. ``now``: the database clock at the attempt's begin, microseconds.
     ``made``: the same, monotonic. ``write``: keeps details in the store. ``streams``: what it writes there.
-    ``joining``: the body's transaction.
+    ``joining``: the body's transaction. ``raised``: what the attempt has failed with, until that is logged.
     """
 
     ports: Ports
@@ -41,6 +41,7 @@ class Aids:
     joining: Joining | None = None
     pulse: Pulse | None = None
     made: float = 0.0
+    raised: BaseException | None = None
 
     def __post_init__(self) -> None:
         self.made = self.ports.monotonic()

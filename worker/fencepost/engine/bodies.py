@@ -158,18 +158,18 @@ def _raised(
     if timed_out and isinstance(error, (asyncio.CancelledError, TimeoutError)):
         timeout = patience.error(attempt.created.name, attempt.number)
         timeout.__cause__ = error
-        return _error(ports, attempt, patience, timeout, errors.STEP_TIMEOUT)
+        return _error(ports, attempt, patience, aids, timeout, errors.STEP_TIMEOUT)
     if isinstance(error, _Ours):
         if isinstance(error.error, (NotBegun, Unfit)):
             raise error.error
-        return _error(ports, attempt, patience, error.error, error.code)
+        return _error(ports, attempt, patience, aids, error.error, error.code)
     if (trouble := aids.trouble()) is not None:
         raise trouble from error
     if (misuse := aids.misuse()) is not None:
-        return _error(ports, attempt, patience, misuse, errors.USER_ERROR)
+        return _error(ports, attempt, patience, aids, misuse, errors.USER_ERROR)
     if isinstance(error, _Recorded):
-        return _error(ports, attempt, patience, exception_of(error.record), error.record.code, error.record)
-    return _error(ports, attempt, patience, error, errors.USER_ERROR)
+        return _error(ports, attempt, patience, aids, exception_of(error.record), error.record.code, error.record)
+    return _error(ports, attempt, patience, aids, error, errors.USER_ERROR)
 
 
 async def _call(
@@ -356,6 +356,7 @@ def _error(
     ports: Ports,
     attempt: Attempt,
     patience: Patience,
+    aids: Aids,
     error: BaseException,
     code: str,
     record: Failure | None = None,
@@ -363,6 +364,7 @@ def _error(
     """Retry or fail: n retries are n+1 executions that ended in an error (H69). A retry that would begin after the
     step's time is none: the step fails with this error, which says more than that time is over.
     """
+    aids.raised = error
     failure = failure_of(error, code=code)
     if record is not None and type(error) is errors.StepFailed:
         failure = _as_recorded(failure, record)

@@ -1,7 +1,8 @@
 """What is said in the log lines of attempts and runs that failed, once their failure stands in the run's log.
 
 A failed attempt is one warning. The traceback comes with the first of a step's attempts, and again only when a later
-one fails in another class or at another line: an attempt that is repeated for hours does not repeat its traceback.
+one fails in another class or at another line: an attempt that is repeated for hours does not repeat its traceback. Each
+record has the exception itself (``exc_info``), for error trackers.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def _note_attempt(shell: Shell, live: LiveRun, event: Event | NewEvent) -> None:
             del shell.failures[next(iter(shell.failures))]
     note(
         "attempt_failed",
+        raised=_shown(shell.raised.get(key)),
         run=live.run_id,
         workflow="" if live.run is None else live.run.workflow,
         step=event.entity,
@@ -66,8 +68,10 @@ def _note_attempt(shell: Shell, live: LiveRun, event: Event | NewEvent) -> None:
 
 def _note_run(live: LiveRun, event: Event | NewEvent) -> None:
     error = _readable(unpack(event.payload, RunFailed).error)
+    instance = live.instance
     note(
         "run_failed",
+        raised=None if instance is None else _shown(instance.raised),
         run=live.run_id,
         workflow="" if live.run is None else live.run.workflow,
         code=error.code,
@@ -75,6 +79,11 @@ def _note_run(live: LiveRun, event: Event | NewEvent) -> None:
         at=where(error),
         trace=_trace(error),
     )
+
+
+def _shown(error: BaseException | None) -> BaseException | None:
+    """Nothing of it where values are encrypted: a handler may send its message, its arguments and its frames away."""
+    return None if payload_codecs.current().hides else error
 
 
 def _readable(error: Failure) -> Failure:

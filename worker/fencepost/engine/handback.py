@@ -91,7 +91,7 @@ async def hand_back(shell: Shell, delivery: Delivery, error: BaseException) -> N
         unknown = shell.gates.trouble(error, handed_back=1)
     else:
         trace = "".join(traceback.format_exception(error))
-        note("handler_failed", key=delivery.key, error=told, trace=trace)
+        note("handler_failed", key=delivery.key, raised=error, error=told, trace=trace)
         longest_ms = bug_delay_ms(shell, delivery.key)
     delay = shell.jitter_ms(longest_ms)
     note("server_trouble" if unknown else "handed_back", key=delivery.key, error=told, delay_ms=delay)

@@ -130,6 +130,8 @@ def _parts(logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
     if isinstance(record, logging.LogRecord):
         if record.name in LOGGERS and "fields" in record.__dict__:
             fields.update(record.__dict__["fields"], event=record.__dict__["event"])
+            if record.__dict__["block"]:  # the traceback, as it is to be read
+                fields.pop("exc_info", None)
         else:
             fields["logger"] = record.name
     return fields

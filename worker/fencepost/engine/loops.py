@@ -124,7 +124,7 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
 
 def _tell(error: BaseException) -> None:
     trace = "".join(traceback.format_exception(error))
-    note("exit_contained", error=type(error).__name__, trace=trace)
+    note("exit_contained", raised=error, error=type(error).__name__, trace=trace)
 
 
 @contextmanager

@@ -77,8 +77,8 @@ class Shell:
     process runs one suspect and nothing else: no step is run inline. ``join``: begins a transaction for a step's body
     (None: the store has none). ``bugs``: how often in a row a message has met a bug of ours here, by key.
     ``lacks``: how many messages were refused for want of a workflow or step, by its name.
-    ``failures``: how a step last failed here, if it is tried again (``failing.py``). ``gates``: whether the servers are
-    there."""
+    ``failures``: how a step last failed here, if it is tried again (``failing.py``). ``raised``: what attempts have
+    failed with whose end is on its way into the log, by run and step. ``gates``: whether the servers are there."""
 
     settings: Settings
     ports: Ports
@@ -98,6 +98,7 @@ class Shell:
     bugs: dict[str, int] = field(default_factory=dict[str, int])
     lacks: dict[str, int] = field(default_factory=dict[str, int])
     failures: dict[str, str] = field(default_factory=dict[str, str])
+    raised: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
     start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
     gates: Gates = field(init=False)
 

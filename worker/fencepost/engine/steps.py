@@ -316,7 +316,14 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
         await _stopped(shell, delivery, "withdrawn")
         await _forget(shell, live, attempt, aids)
     else:
-        await _ended(shell, live, delivery, attempt, aids, event)
+        if aids.raised is not None:
+            shell.raised[f"{live.run_id}:{attempt.entity}"] = aids.raised
+        try:
+            await _ended(shell, live, delivery, attempt, aids, event)
+        finally:
+            if aids.raised is not None:  # its frames hold the attempt, and whatever the body had
+                shell.raised.pop(f"{live.run_id}:{attempt.entity}", None)
+                aids.raised = None
 
 
 async def _ended(

@@ -111,6 +111,12 @@ class Core(AskingFace):
         self._ending = ending_of(self, self._root, self._program, cancelled_for=self._cancelled_for)
         handover.at_the_end(self)
 
+    @property
+    def raised(self) -> BaseException | None:
+        """What the code has ended in, if that is an error."""
+        root = self._root
+        return None if root is None or not root.done() or root.cancelled() else root.exception()
+
     def _landed(self, event: Event) -> bool:
         """True if this is the landed copy of the first anticipated event, which is then forgotten."""
         if not self._anticipated:
