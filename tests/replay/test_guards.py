@@ -253,10 +253,10 @@ def test_names_of_tasks_do_not_depend_on_the_process() -> None:
             return task.get_name()
 
         names = await asyncio.gather(child(), child())
-        named = asyncio.create_task(child(), name="mine")
-        return [*names, await named]
+        named = [asyncio.create_task(child(), name=name) for name in ("mine", "")]
+        return [*names, *[await task for task in named]]
 
-    assert Bench(flow).output() == ["child#1", "child#2", "mine"]
+    assert Bench(flow).output() == ["child#1", "child#2", "mine", ""]
 
 
 def test_the_root_task_starts_in_a_fresh_context() -> None:

@@ -16,6 +16,7 @@ from fencepost.authoring.registry import Registry
 from fencepost.authoring.step import Step
 from fencepost.authoring.workflow import Workflow
 from fencepost.errors import DuplicateName
+from fencepost.replay import asyncio_patches
 
 
 class LoadError(Exception):
@@ -30,8 +31,10 @@ class LoadError(Exception):
 
 def load_modules(names: Sequence[str], registry: Registry) -> None:
     """Import every module, with the working folder on the path. Raises LoadError, also for a module without a
-    workflow or step.
+    workflow or step. What workflow code sees instead of the standard library's clocks is put in place before, so that a
+    module may keep one (``def f(clock=time.monotonic)``).
     """
+    asyncio_patches.install()
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)

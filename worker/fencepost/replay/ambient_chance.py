@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fencepost.replay.ambient_time import asking_loop
-from fencepost.replay.everywhere import replace_everywhere
+from fencepost.replay.everywhere import StockFunction, replace_everywhere
 from fencepost.replay.identity import PATH, TaskPath
 from fencepost.replay.limits import WorkflowRestriction
 from fencepost.replay.loop import WorkflowLoop
@@ -67,7 +67,7 @@ def draw_from_the_run() -> None:
     names = {**stock, **{function: name for name, function in state.items()}}
     replacements: dict[Callable[..., Any], Callable[..., Any]] = {
         **{function: getattr(hidden, name) for function, name in names.items()},
-        os.urandom: _urandom_of(os.urandom),
+        os.urandom: _Urandom(os.urandom),
         uuid.uuid1: _uuid1_of(uuid.uuid1),
     }
     replace_everywhere(replacements)
@@ -100,18 +100,16 @@ def _seed_of(real: Callable[..., None]) -> Callable[..., None]:
     return seed
 
 
-def _urandom_of(real: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    @functools.wraps(real)
-    def urandom(size: int, /) -> bytes:
+class _Urandom(StockFunction):
+    def __call__(self, size: int, /) -> bytes:
         loop = asking_loop(2)
         if loop is None or size < 0:
-            return real(size)
+            found: bytes = self.stock(size)
+            return found
         path = _path(loop)
         path.draws += 1
         secret = loop.fencepost_instance.secret(f"{path.prefix}~urandom#{path.draws}")
         return hashlib.shake_256(secret).digest(size)
-
-    return urandom
 
 
 def _uuid1_of(real: Callable[..., uuid.UUID]) -> Callable[..., uuid.UUID]:

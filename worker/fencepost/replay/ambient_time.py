@@ -3,13 +3,13 @@
 Retry and rate libraries ask ``time.monotonic`` and ``datetime.now`` how long they have been at it. What they do then
 must be the same in a replay. So while workflow code runs in its loop, in this thread, these functions answer with the
 time of the last event, as ``loop.time()`` and ``now()`` do. Everywhere else (steps, other threads, the engine) they are
-what they were; so they are for modules that wait for real time or date log lines (``REAL_FOR``).
+what they were; so they are for modules that wait for real time or date log lines (``REAL_FOR``), and while a module is
+imported.
 """
 
 from __future__ import annotations
 
 import datetime
-import functools
 import sys
 import time
 from asyncio import events
@@ -18,7 +18,8 @@ from typing import Any
 
 from fencepost import payload_codecs
 from fencepost.replay.builtin_types import put_attribute
-from fencepost.replay.everywhere import OWN, replace_everywhere
+from fencepost.replay.everywhere import OWN, StockFunction, replace_everywhere
+from fencepost.replay.imports import importing
 from fencepost.replay.loop import WorkflowLoop
 
 REAL_FOR = OWN | {
@@ -64,10 +65,10 @@ def tell_workflow_time() -> None:
     for name, told in CLOCKS.items():
         real = getattr(time, name, None)  # not every platform has every clock
         if real is not None:
-            replacements[real] = _clock(real, told)
+            replacements[real] = _Clock(real, told)
     for name, position in CALENDAR.items():
         real = getattr(time, name)
-        replacements[real] = _calendar(real, position, takes_tuple=name in ("asctime", "strftime"))
+        replacements[real] = _Calendar(real, position)
     for original, new in replacements.items():
         setattr(time, original.__name__, new)
     replace_everywhere(replacements, OWN | sys.stdlib_module_names)
@@ -81,30 +82,38 @@ def asking_loop(depth: int) -> WorkflowLoop | None:
     if type(loop) is not WorkflowLoop or payload_codecs.coding.get():
         return None
     caller: str = sys._getframe(depth).f_globals.get("__name__", "")  # pyright: ignore[reportPrivateUsage]
-    return None if caller.partition(".")[0] in REAL_FOR else loop
+    return None if caller.partition(".")[0] in REAL_FOR or importing() else loop
 
 
-def _clock(real: Callable[..., Any], told: Callable[[WorkflowLoop], float | int]) -> Callable[..., Any]:
-    @functools.wraps(real)
-    def clock(*args: Any) -> Any:
+class _Clock(StockFunction):
+    """A function that tells an instant."""
+
+    def __init__(self, real: Callable[..., Any], told: Callable[[WorkflowLoop], float | int]) -> None:
+        super().__init__(real)
+        self._told = told
+
+    def __call__(self, *args: Any) -> Any:
         loop = asking_loop(2)
-        return real(*args) if loop is None else told(loop)
-
-    return clock
+        return self.stock(*args) if loop is None else self._told(loop)
 
 
-def _calendar(real: Callable[..., Any], position: int, *, takes_tuple: bool) -> Callable[..., Any]:
-    local = time.localtime
+class _Calendar(StockFunction):
+    """A function that takes now if it is given no instant."""
 
-    @functools.wraps(real)
-    def calendar(*args: Any) -> Any:
+    _local = staticmethod(time.localtime)
+
+    def __init__(self, real: Callable[..., Any], position: int) -> None:
+        super().__init__(real)
+        self._position = position
+        self._takes_tuple = real.__name__ in ("asctime", "strftime")
+
+    def __call__(self, *args: Any) -> Any:
+        position = self._position
         loop = asking_loop(2) if len(args) <= position or args[position] is None else None
         if loop is None:
-            return real(*args)
+            return self.stock(*args)
         instant = _now(loop)
-        return real(*args[:position], local(instant) if takes_tuple else instant)
-
-    return calendar
+        return self.stock(*args[:position], self._local(instant) if self._takes_tuple else instant)
 
 
 _real_now: Any = vars(datetime.datetime)["now"]

@@ -7,6 +7,7 @@ holds the old function in another place (a default argument, a class attribute, 
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,27 @@ OWN = frozenset({"fencepost", "fencepost_store", "fencepost_queue"})
 
 
 Function = Callable[..., Any]
+
+
+class StockFunction:
+    """What stands in the place of a function that is written in C. It is none of Python's functions, which become
+    methods in a class: ``logging.Formatter.converter = time.gmtime`` must not hand it a formatter. Subclasses have
+    ``__call__``.
+    """
+
+    __name__: str
+    __qualname__: str
+
+    def __init__(self, stock: Function) -> None:
+        wrapper: Any = self
+        functools.update_wrapper(wrapper, stock)
+        self.stock = stock
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # as functions are pickled and copied: by their name
+
+    def __repr__(self) -> str:
+        return repr(self.stock)
 
 
 def replace_everywhere(replacements: Mapping[Function, Function], keep: frozenset[str] = OWN) -> None:

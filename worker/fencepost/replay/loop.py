@@ -327,7 +327,7 @@ class WorkflowLoop(Refusals):
             path = PATH.get(self.fencepost_instance.path).child(_component(coro, name))
             context.run(PATH.set, path)
         # Without a name asyncio counts over the whole process, which differs from replay to replay.
-        task = WorkflowTask(coro, loop=self, name=name or path.prefix[:-1], context=context)
+        task = WorkflowTask(coro, loop=self, name=path.prefix[:-1] if name is None else name, context=context)
         self._remember(task)
         return task
 
