@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import random
+import re
 import signal
 import time
 
@@ -259,6 +261,17 @@ async def drained(got: list[list[int]], want: int, generations: int = 1) -> list
 async def sleeps_in_c(seconds: float) -> int:
     """Blocks where no exception can be raised in it."""
     time.sleep(seconds)  # noqa: ASYNC251 - it is the point
+    return 1
+
+
+@workflow
+async def holds_the_gil(how: str) -> int:
+    """No other thread of the process can do anything meanwhile."""
+    if how == "regular expression":
+        re.match(r"(a+)+$", "a" * 60 + "b")
+    elif how == "integer":
+        return int(7 ** (10**9) > 0)
+    ctypes.PyDLL(None).sleep(3600)
     return 1
 
 

@@ -12,7 +12,7 @@ from tests.kills.fleet import worker
 
 from fencepost.client import Client
 from fencepost.config import Config
-from fencepost.errors import REPLAY_TIMEOUT, RunFailed
+from fencepost.errors import MAX_DELIVERIES_EXCEEDED, REPLAY_TIMEOUT, RunFailed
 from fencepost_store import migrations
 from fencepost_store.events import EventType
 
@@ -131,6 +131,42 @@ async def test_h149_blocking_code_in_quarantine_is_stopped_and_innocents_get_out
                     await run.result(90)
                 assert caught.value.code == REPLAY_TIMEOUT
             assert await asyncio.gather(*(run.result(90) for run in good)) == list(range(8))
+            assert host.process.returncode is None
+
+
+@pytest.mark.parametrize("how", ["regular expression", "integer"])
+@pytest.mark.parametrize("quarantined", [False, True])
+async def test_h149_code_that_holds_the_gil_and_lets_signals_in_fails_its_run(
+    config: Config, how: str, quarantined: bool
+) -> None:
+    """By REPLAY_TIMEOUT, with no process lost: no thread could have looked, so a signal does."""
+    async with Client(config) as client:
+        bad = await client.start("holds_the_gil", how)
+        if quarantined:
+            await _make_suspects(client, config, 1)
+        async with worker(config) as host:
+            good = await client.start("bystander", 3)
+            with pytest.raises(RunFailed) as caught:
+                await bad.result(30)
+            assert caught.value.code == REPLAY_TIMEOUT
+            assert await good.result(30) == 3
+            assert host.process.returncode is None
+            assert any("suspect_alone" in line for line in host.lines) == quarantined
+            assert not any("suspect_crashed" in line for line in host.lines)
+
+
+@pytest.mark.timeout(120)
+async def test_h149_code_that_holds_the_gil_in_quarantine_is_killed(config: Config) -> None:
+    """Nothing of its process can be heard: that is a proof, two of them end the run, and the worker itself lives."""
+    async with Client(config) as client:
+        bad = await client.start("holds_the_gil", "sleep")
+        await _make_suspects(client, config, 1)
+        async with worker(config) as host:
+            assert await (await client.start("bystander", 3)).result(30) == 3
+            with pytest.raises(RunFailed) as caught:
+                await bad.result(60)
+            assert caught.value.code == MAX_DELIVERIES_EXCEEDED
+            assert sum("suspect_crashed" in line for line in host.lines) == 2
             assert host.process.returncode is None
 
 

@@ -75,6 +75,7 @@ async def _supervise(config: Config, order: Order, hooks: Hooks, expiry: Expiry)
         hooks,
         processes=config.processes,
         drain_seconds=config.drain_seconds,
+        lease_seconds=config.lease_seconds,
         first_environ={FAULT_VARIABLE: fault} if fault else None,
     )
     try:

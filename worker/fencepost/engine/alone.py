@@ -18,7 +18,7 @@ import msgspec
 from fencepost.config import Config
 from fencepost.engine.handback import release, settle
 from fencepost.engine.logs import Logs, configured_logs
-from fencepost.engine.process import environment
+from fencepost.engine.process import environment, silence
 from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
 from fencepost.engine.unfit import refuse
@@ -50,6 +50,9 @@ class Report(msgspec.Struct, frozen=True):
     lack: str = ""
 
 
+ALIVE = b"\n"
+"""A suspect's word that it is alive, on the pipe that its report comes through."""
+
 REPORT_BYTES_MAX = 1 << 26
 """More than any report has: it names messages, and a run has some thousands at most."""
 
@@ -70,6 +73,10 @@ SEAT_SECONDS = 60.0
 
 LONG_MAX = 14
 """... if no more than so many do; else it keeps its seat."""
+
+SILENT_SECONDS = 10.0
+"""A suspect's process that has said once that it is alive, and then does not for so long, or for a lease, is frozen, or
+its code holds the GIL, so that its own watch cannot stop it. It is killed, and that is a proof."""
 
 TICK_SECONDS = 600.0
 """A tick's process that has not ended by then hangs outside of any turn (in the import of a module), and is killed."""
@@ -190,13 +197,15 @@ class Alone:
         child, reader, pipe = await _spawned()
         assert child.stdin is not None
         stop = asyncio.create_task(stopped.wait())
-        reading = asyncio.create_task(reader.readline())
+        words = Words()
+        reading = asyncio.create_task(words.report(reader))
+        silent = asyncio.create_task(words.silence(max(SILENT_SECONDS, self._config.lease_seconds)))
         try:
             # The pipe stays open: its end tells the child that this process is gone, by whatever death.
             child.stdin.write(order + b"\n")
             ended = asyncio.create_task(child.wait())
             bound = TICK_SECONDS if delivery.key.startswith("t:") else None
-            await asyncio.wait({ended, stop}, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({ended, stop, silent}, timeout=bound, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 _kill(child)
             code = await ended
@@ -208,11 +217,32 @@ class Alone:
             raise
         finally:
             stop.cancel()
+            silent.cancel()
             reading.cancel()
             child.stdin.close()
             pipe.close()
         data = reading.result() if reading.done() and not reading.cancelled() else b""
         return msgspec.json.decode(data, type=Report) if code == 0 and data.endswith(b"\n") else None
+
+
+class Words:
+    """What a suspect's process says: ALIVE again and again, from when it begins to work, and at its end its report."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._first = asyncio.Event()
+
+    async def report(self, reader: asyncio.StreamReader) -> bytes:
+        """The report's line; empty if there is none."""
+        while (line := await reader.readline()) == ALIVE:
+            self._count += 1
+            self._first.set()
+        return line
+
+    async def silence(self, seconds: float) -> None:
+        """Return when it has begun to work, and then has said nothing for so long."""
+        await self._first.wait()
+        await silence(lambda: self._count, seconds)
 
 
 async def _spawned() -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.BaseTransport]:

@@ -21,6 +21,7 @@ from fencepost.engine.logs import enable_loggers
 from fencepost.engine.loops import run_loop
 from fencepost.engine.ports import no_fault, real_ports
 from fencepost.engine.signals import Signals, handled
+from fencepost.engine.turn_watch import watch_processor
 from fencepost.engine.watchdog import feed
 from fencepost.engine.worker import Worker
 
@@ -73,6 +74,7 @@ async def _serve(
     fault = fault_of(spec) if spec and config.env == "test" else no_fault
     made = Worker(config, registry.default, modules=modules, ports=real_ports(fault, config.lost_threads_max))
     async with made as worker, beside(config):
+        watch_processor(worker.shell.guard, worker.shell.ports.monotonic, config.replay_budget_seconds)
         ready(worker.shell.queue.owner)
         if parent is not None:
             parent.pulse()

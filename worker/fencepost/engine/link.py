@@ -48,7 +48,7 @@ class Alive(msgspec.Struct, frozen=True, tag="alive"):
 
 
 Word = Ready | Failed | Draining | Alive
-PULSE_SECONDS = 3.0
+PULSE_SECONDS = 1.0
 """How often a child says that it is alive: a tenth of what a supervisor puts up with."""
 _words: msgspec.json.Decoder[Word] = msgspec.json.Decoder(Word)
 

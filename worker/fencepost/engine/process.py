@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from fencepost.engine.hash_seed import seeded
 from fencepost.engine.link import Alive, Draining, Failed, Ready, read_word
 from fencepost.engine.watchdog import SYSTEMD
+
+LOOKS = 10
+"""How often a child is looked at in the time that it may be silent."""
 
 LAST_WORD_SECONDS = 0.5
 """A dead child's last words are in the socket already. Its end of the stream may not come, if something it has forked
@@ -33,7 +36,7 @@ class ChildProcess:
         self._process = process
         self._writer = writer
         self._spoke = asyncio.Event()
-        self._heard = asyncio.get_running_loop().time()
+        self._words = 0
         self._reading = asyncio.create_task(self._read(reader), name=f"words of {process.pid}")
 
     @classmethod
@@ -76,9 +79,7 @@ class ChildProcess:
 
     async def silent(self, seconds: float) -> None:
         """Return when the child has said nothing for so long."""
-        clock = asyncio.get_running_loop().time
-        while (rest := self._heard + seconds - clock()) > 0:  # noqa: ASYNC110 - there is no event for silence
-            await asyncio.sleep(rest)
+        await silence(lambda: self._words, seconds)
 
     def signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
@@ -97,7 +98,7 @@ class ChildProcess:
                     word = read_word(line)
                 except msgspec.DecodeError:  # not by us: nothing that the link knows
                     continue
-                self._heard = asyncio.get_running_loop().time()
+                self._words += 1
                 if isinstance(word, Alive):
                     continue
                 if isinstance(word, Draining):
@@ -108,6 +109,16 @@ class ChildProcess:
                 else:
                     self.failed = word
                 self._spoke.set()
+
+
+async def silence(words: Callable[[], int], seconds: float) -> None:
+    """Return when the number of words has not changed for so long, as far as this process itself has run: what stops
+    the whole machine, or a loop that was blocked here, is nobody's silence.
+    """
+    known, quiet, look = words(), 0, seconds / LOOKS
+    while quiet < LOOKS:
+        await asyncio.sleep(look)
+        known, quiet = (known, quiet + 1) if words() == known else (words(), 0)
 
 
 def told(code: int) -> str:

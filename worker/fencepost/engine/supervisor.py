@@ -31,8 +31,9 @@ RESTART_SECONDS = 0.1
 """The pause before another process is started; it doubles with every one that does not become stable ..."""
 RESTART_SECONDS_MAX = 30.0
 """... up to this."""
-SILENT_SECONDS = 30.0
-"""A process that has not said for so long that it is alive is frozen: it is killed, and another one takes its place."""
+SILENT_SECONDS = 10.0
+"""A process that has not said for so long, or for a lease, that it is alive is frozen, or code holds the GIL: its leases
+are lost, so it is killed, and another one takes its place."""
 AT_ONCE_SECONDS = 1.0
 """What the word to the queue may take when the end is wanted at once."""
 UNASKED_SECONDS = 1.0
@@ -96,6 +97,7 @@ class Supervisor:
         *,
         processes: int,
         drain_seconds: float,
+        lease_seconds: float = 0.0,
         first_environ: dict[str, str] | None = None,
         uniform: Callable[[], float] = random.random,
     ) -> None:
@@ -104,6 +106,7 @@ class Supervisor:
         self._hooks = hooks
         self._processes = processes
         self._drain_seconds = drain_seconds
+        self._silent_seconds = max(SILENT_SECONDS, lease_seconds)
         self._first_environ = first_environ or {}
         self._uniform = uniform
         self._children: dict[int, ChildProcess] = {}
@@ -242,7 +245,7 @@ class Supervisor:
         has changed.
         """
         ended, stop = asyncio.create_task(child.ended()), asyncio.create_task(self._stopping.wait())
-        silent = asyncio.create_task(child.silent(SILENT_SECONDS))
+        silent = asyncio.create_task(child.silent(self._silent_seconds))
         draining = asyncio.create_task(child.draining.wait())
         waits: list[asyncio.Task[Any]] = [ended, stop, silent, draining]
         if self._hooks.changed is not None:
@@ -255,7 +258,7 @@ class Supervisor:
                 note("child_draining", pid=child.pid)
                 return False
             if silent.done():
-                note("child_killed", pid=child.pid, seconds=SILENT_SECONDS)
+                note("child_killed", pid=child.pid, seconds=self._silent_seconds)
                 child.signal(signal.SIGKILL)
                 return False
             child.signal(signal.SIGTERM)

@@ -16,14 +16,14 @@ import msgspec
 from fencepost import payload_codecs
 from fencepost.authoring import registry
 from fencepost.connections import open_store
-from fencepost.engine.alone import Order, Report
+from fencepost.engine.alone import ALIVE, Order, Report
 from fencepost.engine.logs import configure_logs, enable_loggers
 from fencepost.engine.loops import run_loop
 from fencepost.engine.ports import real_ports
 from fencepost.engine.shell import Shell
 from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
-from fencepost.engine.turn_watch import EXIT_SPINNING, WATCH_SECONDS, TurnWatch, failing
+from fencepost.engine.turn_watch import EXIT_SPINNING, WATCH_SECONDS, TurnWatch, failing, watch_processor
 from fencepost.engine.worker import build_shell
 from fencepost.engine.worker_life import WorkerLife
 from fencepost.payload_keys import codecs_of
@@ -90,8 +90,8 @@ class Recorder:
         return msgspec.structs.replace(report, published=tuple(self._published))
 
 
-async def run(order: Order) -> Report:
-    """Deal with the one message."""
+async def run(order: Order, alive: Callable[[], None]) -> Report:
+    """Deal with the one message. ``alive``: called again and again while that is done."""
     if order.logs is not None:
         configure_logs(order.logs.form, order.logs.level)
     try:
@@ -99,8 +99,11 @@ async def run(order: Order) -> Report:
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the message has not been touched
         note("suspect_not_begun", key=order.delivery.key, error=f"{type(error).__name__}: {error}")
         return Report(False, delay_ms=NOT_BEGUN_DELAY_MS)
+    watch_processor(shell.guard, shell.ports.monotonic, shell.settings.replay_budget_seconds)
     watch = TurnWatch(shell.ports.monotonic, shell.guard, shell.settings.replay_budget_seconds, failing(order.config))
-    threading.Thread(target=asyncio.run, args=(_watch(watch, shell),), name="fencepost-watch", daemon=True).start()
+    threading.Thread(
+        target=asyncio.run, args=(_watch(watch, shell, alive),), name="fencepost-watch", daemon=True
+    ).start()
     if order.delivery.key.startswith("s:"):
         shell.slots.take()
         await handle_step(shell, order.delivery)
@@ -135,11 +138,12 @@ async def _prepare(order: Order) -> tuple[Shell, Recorder, Callable[[], Awaitabl
     return shell, recorder, close
 
 
-async def _watch(watch: TurnWatch, shell: Shell) -> None:
+async def _watch(watch: TurnWatch, shell: Shell, alive: Callable[[], None]) -> None:
     """In a thread: this process's guard against its user code, as a worker's keeper thread is. A body that blocks the
     loop beyond its own time is ended with the process, for its timer is in that loop.
     """
     while True:
+        alive()
         await asyncio.sleep(WATCH_SECONDS)
         await watch.look()
         if shell.keeper.beyond():
@@ -163,7 +167,14 @@ def main() -> None:
 
 async def _report(order: Order, fd: int) -> None:
     """Say it, and end at once: a body that was left behind in a thread would hold up an ordinary end for ever."""
-    report = await run(order)
+    talking = threading.Lock()
+
+    def alive() -> None:
+        with talking:
+            os.write(fd, ALIVE)
+
+    report = await run(order, alive)
+    talking.acquire()  # for good: nothing comes between or behind
     with os.fdopen(fd, "wb") as pipe:
         pipe.write(msgspec.json.encode(report) + b"\n")
     sys.stdout.flush()

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import TypeAlias
 
 from fencepost import errors
@@ -37,6 +39,12 @@ FROZEN_SECONDS = 1.0
 
 FAIL_SECONDS = 5.0
 """What failing the run may take. If Postgres is away, the process ends all the same, and the message is a crash's."""
+
+PROCESSOR_SECONDS = 0.5
+"""Processor time between two looks of the main thread at its own turn ..."""
+
+BEHIND_SECONDS = 1.0
+"""... which it ends itself if it is so far beyond its budget: the watching thread has had no chance to."""
 
 Fail: TypeAlias = Callable[[Overdue], Awaitable[None]]
 
@@ -88,6 +96,22 @@ class TurnWatch:
         lost = (now - before - WATCH_SECONDS) - (used - used_before)
         if lost > FROZEN_SECONDS:
             self._guard.excuse(lost)
+
+
+def watch_processor(guard: TurnGuard, monotonic: Callable[[], float], budget: float) -> None:
+    """In the main thread: have it look at its own turn now and then, by a signal that comes while the process computes.
+    A C function that holds the GIL keeps every other thread from looking, but the long ones of the standard library
+    (regular expressions, large integers) let signals in. Where user code has a use for SIGVTALRM, it keeps it.
+    """
+    if signal.getsignal(signal.SIGVTALRM) is not signal.SIG_DFL:
+        return
+
+    def look(number: int, frame: FrameType | None) -> None:
+        guard.strike(monotonic(), budget + BEHIND_SECONDS)
+
+    signal.signal(signal.SIGVTALRM, look)
+    signal.siginterrupt(signal.SIGVTALRM, False)
+    signal.setitimer(signal.ITIMER_VIRTUAL, PROCESSOR_SECONDS, PROCESSOR_SECONDS)
 
 
 def failing(config: Config) -> Fail:

@@ -84,6 +84,15 @@ class TurnGuard:
             _raise_in(self._thread, ReplayBudgetExceeded)
             return True
 
+    def strike(self, now: float, budget: float) -> None:
+        """The same by the seated thread itself, in the middle of its code: from the handler of a signal, so it takes no
+        lock. Raises ReplayBudgetExceeded if the turn has taken more than ``budget`` seconds.
+        """
+        if self.open and self._thread == threading.get_ident() and now - self._started > budget:
+            self.sent += 1
+            self._hits += 1
+            raise ReplayBudgetExceeded
+
     def settle(self) -> bool:
         """Called by the seated thread after ``open = False``: nothing is pending afterwards. True if the turn was
         interrupted."""
