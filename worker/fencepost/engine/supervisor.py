@@ -32,8 +32,8 @@ RESTART_SECONDS = 0.1
 RESTART_SECONDS_MAX = 30.0
 """... up to this."""
 SILENT_SECONDS = 10.0
-"""A process that has not said for so long, or for a lease, that it is alive is frozen, or code holds the GIL: its leases
-are lost, so it is killed, and another one takes its place."""
+"""A process that has not said for so long, or for a lease, that it is alive is frozen, or code holds the GIL: its
+leases are lost, so it is killed, and another one takes its place."""
 AT_ONCE_SECONDS = 1.0
 """What the word to the queue may take when the end is wanted at once."""
 UNASKED_SECONDS = 1.0
