@@ -28,7 +28,7 @@ from fencepost import payload_marks as marks
 from fencepost import payload_places as places
 from fencepost import payload_walk as walk
 from fencepost.errors import PayloadCodecMissing, PayloadError, PayloadKeyMissing, PayloadTooLarge, PayloadUnreadable
-from fencepost.payload_plans import Planner
+from fencepost.payload_plans import Planner, starred
 from fencepost.payload_unions import Leaf, Node, NoMember
 
 __all__ = [
@@ -113,7 +113,11 @@ def encode_body(value: object, as_type: Any, path: str) -> tuple[bytes, bool]:
     codec = codec_of(as_type, path)
     if as_type is Any and (body := marks.written_plainly(value)) is not None:
         return body, False
-    body, marked = _written(codec, value, path)
+    try:
+        body, marked = _written(codec, value, path, as_type)
+    except PayloadError as refusal:
+        value = checks.turned_or_raise(value, as_type, refusal)
+        body, marked = _written(codec, value, path, as_type)
     try:
         again = _read(codec, as_type, body, marked)
     except _UNREADABLE as error:
@@ -125,27 +129,45 @@ def encode_body(value: object, as_type: Any, path: str) -> tuple[bytes, bool]:
         raise PayloadError(
             f"{path + changed or 'value'}: would come back from the log as another value, by its annotation"
             f" {places.type_name(as_type)}: "
-            f"{places.way_out_of_change(value, as_type)}"
+            f"{places.way_out_of_change(*walk.part_at(value, as_type, changed))}"
         )
     return body, marked
 
 
-def _written(codec: Codec, value: object, path: str) -> tuple[bytes, bool]:
+def _written(codec: Codec, value: object, path: str, kind: object) -> tuple[bytes, bool]:
     try:
-        if codec.plan is not None:
-            return marks.encoder.encode(codec.plan.write(value)), True
-        if codec.open:
-            if (body := marks.written_plainly(value)) is not None:
-                return body, False
-            return marks.encoder.encode(marks.rewrite(value, mark=True, depth=0)), True
-        if codec.sets:
-            return marks.encoder.encode(marks.rewrite(value, mark=False, depth=0)), False
-        return marks.encoder.encode(value), False
+        return _encoded(codec, value)
     except NoMember as error:
         raise PayloadError(f"{path + error.where or 'value'}: {error}") from error
     except _UNREADABLE as error:
+        value, path, error = _unwritable(value, kind, path, error)
         where, reason = places.locate(value, path, error, codec.open)
         raise PayloadError(f"{where or 'value'}: {reason}") from error
+
+
+def _encoded(codec: Codec, value: object) -> tuple[bytes, bool]:
+    if codec.plan is not None:
+        return marks.encoder.encode(codec.plan.write(value)), True
+    if codec.open:
+        if (body := marks.written_plainly(value)) is not None:
+            return body, False
+        return marks.encoder.encode(marks.rewrite(value, mark=True, depth=0)), True
+    if codec.sets:
+        return marks.encoder.encode(marks.rewrite(value, mark=False, depth=0)), False
+    return marks.encoder.encode(value), False
+
+
+def _unwritable(value: object, kind: object, path: str, error: Exception) -> tuple[object, str, Exception]:
+    """The innermost part that cannot be written by its annotation, as far as annotations lead there."""
+    for _ in range(marks.DEPTH_MAX):
+        for part in walk.parts(value, kind):
+            trouble = _trouble_of(part, written=False)
+            if trouble is not None:
+                value, kind, path, error = part.value, part.kind, path + part.suffix, trouble
+                break
+        else:
+            break
+    return value, path, error
 
 
 def _turned(
@@ -156,7 +178,7 @@ def _turned(
     """
     turned = checks.conformed(value, as_type)
     if turned is not value:
-        body, marked = _written(codec, turned, path)
+        body, marked = _written(codec, turned, path, as_type)
         try:
             return turned, body, marked, _read(codec, as_type, body, marked)
         except _UNREADABLE as still:
@@ -168,7 +190,7 @@ def _turned(
 def _innermost(value: object, kind: object, path: str, error: Exception) -> tuple[str, object, Exception]:
     for _ in range(marks.DEPTH_MAX):
         for part in walk.parts(value, kind):
-            trouble = _trouble_of(part)
+            trouble = _trouble_of(part, written=True)
             if trouble is not None:
                 value, kind, path, error = part.value, part.kind, path + part.suffix, trouble
                 break
@@ -177,12 +199,15 @@ def _innermost(value: object, kind: object, path: str, error: Exception) -> tupl
     return path, kind, error
 
 
-def _trouble_of(part: walk.Part) -> Exception | None:
+def _trouble_of(part: walk.Part, *, written: bool) -> Exception | None:
+    """What is wrong with a part of what was written, or else could not be."""
     try:
         codec = codec_of(part.kind)
-        _read(codec, part.kind, *_written(codec, part.value, ""))
+        body, marked = _encoded(codec, part.value)
+        if written:
+            _read(codec, part.kind, body, marked)
     except PayloadError:
-        return None  # the whole could be written, so it is no matter of this part
+        return None  # its type is one only inside the whole
     except _UNREADABLE as error:
         return error
     return None
@@ -193,6 +218,17 @@ def written_model(value: object) -> Any:
     plan = codec_of(type(value)).plan
     assert plan is not None, "models are written by plan"
     return plan.write(value)
+
+
+def written_object(value: object) -> Any:
+    """An object that stands where no type is said, if it has a part that msgspec does not take (a union, whose member's
+    name whoever reads it with the type needs); None for any other, and for one that is not as its class says.
+    """
+    try:
+        plan = codec_of(type(value)).plan
+        return None if plan is None else plan.write(value)
+    except (PayloadError, NoMember):
+        return None
 
 
 def _equal(again: object, value: object) -> bool:
@@ -274,6 +310,8 @@ def _plain_codec(as_type: object) -> Codec:
     """Of a type that msgspec knows. Raises TypeError, ValueError, NameError for others."""
     decoder: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(cast(Any, as_type), dec_hook=marks.from_builtins)
     holds = _types_in(msgspec.inspect.type_info(as_type))
+    if starred(as_type, (getattr(info, "cls", None) for info in holds)):
+        raise TypeError("msgspec takes a part of any length for one member of the tuple")
     for info in holds:
         if isinstance(info, msgspec.inspect.CustomType) and not marks.is_known(info.cls):
             raise TypeError(f"no codec for the class {places.type_name(info.cls)}")

@@ -13,14 +13,16 @@ from __future__ import annotations
 import datetime
 import decimal
 import enum
+import typing
 import uuid
+from collections import abc, deque
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import msgspec
 
 from fencepost import payload_marks as marks
-from fencepost.payload_plans import bare
+from fencepost.payload_plans import LISTS, SETS, TABLES, bare
 from fencepost.payload_unions import union_members
 from fencepost.payload_walk import parts, rebuilt
 
@@ -39,6 +41,8 @@ def conformed(value: Any, kind: Any, depth: int = 0) -> Any:
             return conformed(value, type(value), depth)
         turned = (conformed(value, member, depth) for member in plain)
         return next((one for one in turned if one is not value), value)
+    if (plain := _collected(value, typing.get_origin(kind) or kind)) is not value:
+        return conformed(plain, kind, depth)
     if kind is int and isinstance(value, bool):
         return int(value)
     if kind is float and isinstance(value, int):
@@ -47,9 +51,44 @@ def conformed(value: Any, kind: Any, depth: int = 0) -> Any:
         return datetime.date(value.year, value.month, value.day)
     if depth > marks.DEPTH_MAX:
         return value
+    if isinstance(value, msgspec.Struct) and isinstance(kind, type) and _is_below(type(value), kind):
+        value = kind(**{name: getattr(value, name) for name in cast(Any, kind).__struct_fields__})
+        return conformed(value, kind, depth + 1)
     old = parts(value, kind)
     new = [conformed(part.value, part.kind, depth + 1) for part in old]
     return rebuilt(value, old, new) if any(one is not part.value for one, part in zip(new, old, strict=True)) else value
+
+
+def turned_or_raise(value: Any, kind: Any, refusal: Exception) -> Any:
+    """What cannot be written as it is, as the annotated type; raises the refusal if that is no other value."""
+    turned = value if isinstance(refusal.__cause__, RecursionError) else conformed(value, kind)
+    if turned is value:
+        raise refusal
+    return turned
+
+
+def _is_below(cls: type, base: type) -> bool:
+    """Whether it is another Struct, with a tag of its own or with fields that the base forbids."""
+    return cls is not base and issubclass(base, msgspec.Struct) and issubclass(cls, base)
+
+
+def _collected(value: Any, cls: Any) -> Any:
+    """What is no list, set or dict, where any collection of its kind is accepted: as one."""
+    if isinstance(value, _BUILT_IN):
+        return value
+    if cls in _ANY_LIST and isinstance(value, abc.Collection):
+        return list(cast("abc.Collection[Any]", value))
+    if cls in _ANY_SET and isinstance(value, abc.Set):
+        return set(cast("abc.Set[Any]", value))
+    if cls in _ANY_DICT and isinstance(value, Mapping):
+        return dict(cast("Mapping[Any, Any]", value))
+    return value
+
+
+_BUILT_IN = (str, bytes, bytearray, memoryview, list, tuple, set, frozenset, dict)
+_ANY_LIST: frozenset[Any] = frozenset(LISTS).difference([list])
+_ANY_SET: frozenset[Any] = frozenset(SETS).difference([set])
+_ANY_DICT: frozenset[Any] = frozenset(TABLES).difference([dict])
 
 
 def _as_float(value: int) -> Any:
@@ -72,12 +111,18 @@ def difference(before: Any, after: Any, where: str = "", strict: bool = False) -
     if strict and not isinstance(before, type(after)):
         return where
     if isinstance(before, enum.Enum) and not isinstance(after, enum.Enum):
+        if after == before.name and type(after) is str:
+            return None
         return difference(before.value, after, where, strict)
+    if isinstance(before, msgspec.Struct) and isinstance(after, (dict, list)):
+        before = marks.as_written(before, cast("dict[str, Any] | list[Any]", after))
     if isinstance(after, dict):
         return _in_dict(before, cast("dict[object, object]", after), where, strict)
     if isinstance(after, (set, frozenset)):
         return _in_set(before, cast("frozenset[Any]", after), where, strict)
-    if isinstance(after, (list, tuple)):
+    if isinstance(after, (list, tuple, deque)):
+        if isinstance(after, deque) and isinstance(before, deque) and after.maxlen != before.maxlen:
+            return where
         return _in_list(before, cast("list[Any]", after), where, strict)
     if marks.is_model(after):
         return _in_model(before, after, where)
@@ -114,7 +159,7 @@ def _in_set(before: Any, after: Iterable[Any], where: str, strict: bool) -> str 
     return where if left else None
 
 
-def _in_list(before: Any, after: list[Any] | tuple[Any, ...], where: str, strict: bool) -> str | None:
+def _in_list(before: Any, after: abc.Sequence[Any], where: str, strict: bool) -> str | None:
     if not isinstance(before, _MANY):
         return where
     members = list(cast("list[object]", before))
@@ -158,7 +203,7 @@ def _in_model(before: Any, after: Any, where: str) -> str | None:
     return None
 
 
-_MANY = (list, tuple, set, frozenset)
+_MANY = (list, tuple, set, frozenset, deque)
 
 
 def _held(value: Any) -> Mapping[object, Any] | None:

@@ -1,8 +1,8 @@
 """How a value is written so that nothing is lost and equal values have equal bytes.
 
 Marks stand for what plain msgpack forgets, and sets are put in order. Marks are msgpack extension types 1 to 11; 12
-names the member of a union (``payload_unions``), 13 is a model of pydantic (``payload_models``). They are part of the
-log's format: a number never changes its meaning.
+names the member of a union (``payload_unions``), 13 is a model of pydantic (``payload_models``), 14 a deque with a bound
+(``payload_collections``). They are part of the log's format: a number never changes its meaning.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ DEPTH_MAX = 200
 _TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _TIME, _TIMEDELTA, _DATETIME, _INTEGER, _PAIRS = range(1, 12)
 TAGGED = 12
 MODEL = 13
+BOUNDED = 14
 _SAFE = frozenset({str, float, bool, type(None), bytes})
 _INT64 = range(-(2**63), 2**64)
 
@@ -119,6 +120,11 @@ def rewrite(value: object, *, mark: bool, depth: int) -> Any:
             from fencepost.payload import written_model  # it knows the types of the model's fields
 
             return written_model(value)
+        if has_fields(value):
+            from fencepost.payload import written_object
+
+            if (written := written_object(value)) is not None:
+                return written
     return _rewrite_fields(value, mark, depth)
 
 
@@ -198,6 +204,20 @@ def written_names(value: object) -> tuple[str, ...]:
     return value.__struct_encode_fields__ if isinstance(value, msgspec.Struct) else field_names(value)
 
 
+def as_written(value: msgspec.Struct, read: dict[str, Any] | list[Any]) -> dict[str, Any] | list[Any]:
+    """The fields of a Struct as whoever reads it without its type sees them: under the names that are written, without
+    its tag. ``read``: what was made of it; what that lacks has its default.
+    """
+    config = value.__struct_config__
+    members = [getattr(value, name) for name in value.__struct_fields__]
+    if isinstance(read, list):
+        return [*([] if config.tag is None else [config.tag]), *members]
+    fields = dict(zip(value.__struct_encode_fields__, members, strict=True))
+    if config.omit_defaults:
+        fields = {name: member for name, member in fields.items() if name in read}
+    return fields if config.tag is None or config.tag_field is None else {config.tag_field: config.tag, **fields}
+
+
 def _ext(code: int, text: str) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(code, text.encode())
 
@@ -238,6 +258,7 @@ _READERS: dict[int, Callable[[memoryview], Any]] = {
     _INTEGER: lambda data: int(str(data, "ascii"), 16),
     TAGGED: lambda data: marked_decoder.decode(data)[1],
     MODEL: lambda data: _as_dict(Held(*marked_decoder.decode(data))),
+    BOUNDED: lambda data: marked_decoder.decode(data)[1],
 }
 
 
@@ -268,6 +289,14 @@ class Held:
     private: dict[str, Any] | None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bounded:
+    """What a deque with a bound holds."""
+
+    bound: int
+    members: list[Any]
+
+
 def _as_dict(held: Held) -> dict[str, Any]:
     return {**held.fields, **(held.extra or {})}
 
@@ -279,6 +308,8 @@ def untold(tree: Any) -> Any:
             return untold(body)
         case Held():
             return untold(_as_dict(tree))
+        case Bounded(members=members):
+            return untold(members)
         case dict():
             return {key: untold(member) for key, member in cast("dict[object, object]", tree).items()}
         case list():
@@ -290,6 +321,8 @@ def untold(tree: Any) -> Any:
 def _read_tagged(code: int, data: memoryview) -> Any:
     if code == MODEL:
         return Held(*tagged_decoder.decode(data))
+    if code == BOUNDED:
+        return Bounded(*tagged_decoder.decode(data))
     return Tagged(*tagged_decoder.decode(data)) if code == TAGGED else _read_marked(code, data)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
 import enum
 import inspect
 from collections.abc import Iterator
@@ -23,7 +25,7 @@ def way_out_of(kind: object) -> str:
     if module in _WAYS_OUT:
         return _WAYS_OUT[module]
     if module == "collections":
-        return "annotate list or dict, and make the other of it where it is used"
+        return "annotate list, dict or deque, and make the other of it where it is used"
     return (
         "annotate plain data: dataclasses, Structs, attrs classes, lists, dicts, str, numbers, dates and unions of them"
     )
@@ -51,8 +53,12 @@ def unfit(error: Exception, kind: object) -> str:
 
 
 def way_out_of_change(value: object, kind: object) -> str:
-    """What to do about a value that would come back otherwise."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    """What to do about a value that would come back otherwise. ``kind``: its annotation."""
+    if isinstance(value, datetime.time):
+        return f"the offset {value.utcoffset()} is written in whole minutes; give the time in UTC, or without a zone"
+    if isinstance(value, Iterator):
+        return "it can be read only once; pass list(...) of it"
+    if kind is float and isinstance(value, int):
         return f"no float is equal to {str(value)[:40]}; annotate int"
     return "annotate its own class, and keep in its fields what is to come back"
 
@@ -77,7 +83,8 @@ def locate(value: object, path: str, error: Exception, mark: bool) -> tuple[str,
     on_way: set[int] = set()
     while len(on_way) < marks.DEPTH_MAX:
         on_way.add(id(value))
-        for suffix, child in _children(value):
+        # A deque last: where its annotation is known, it is no trouble.
+        for suffix, child in sorted(_children(value), key=lambda one: isinstance(one[1], collections.deque)):
             trouble = _trouble(child, mark)
             if trouble is not None:
                 if id(child) in on_way:
@@ -107,6 +114,11 @@ _WAYS_OUT: dict[str, str] = {
 
 def _reason(value: object, error: Exception) -> str:
     kind = type(value)
+    if isinstance(error, OverflowError) and isinstance(value, datetime.datetime):
+        return (
+            f"{value.isoformat()} is no instant of the years 1 to 9999 in UTC, as which an aware datetime is written: give"
+            " it in UTC, or without a zone"
+        )
     if isinstance(error, OverflowError) and isinstance(value, int):
         return f"the integer {str(value)[:40]} does not fit 64 bits: annotate it as str, or leave it without a type"
     if isinstance(error, UnicodeError):
@@ -118,4 +130,6 @@ def _reason(value: object, error: Exception) -> str:
     if inspect.isawaitable(value):
         return f"{type_name(kind)} cannot be encoded: it was never awaited; await it, or make the function `async def`"
     way_out = _WAYS_OUT.get(kind.__module__.partition(".")[0], _PLAIN_DATA)
+    if isinstance(value, collections.deque):
+        way_out = "annotate deque[...], or pass list(...) of it"
     return f"{type_name(kind)} cannot be encoded: {way_out} ({error})"

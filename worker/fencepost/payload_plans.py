@@ -4,16 +4,20 @@ way out, where a union's members cannot be told apart by their classes either.
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import dataclasses
+import enum
 import inspect
+import sys
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import msgspec
 
+from fencepost import payload_collections as collected
 from fencepost import payload_models as models
 from fencepost.payload_unions import (
     Choice,
@@ -70,7 +74,11 @@ class Planner:
             return self.node(inner)
         if (members := union_members(kind)) is not None:
             return self._choice(kind, members)
+        if origin is typing.Literal:
+            return collected.Values(_literals(args))
         if origin is tuple:
+            if (star := collected.star_of(args)) is not None:
+                return self._row_with_star(args, star)
             if len(args) == 2 and args[1] is ...:
                 return Items(tuple, self.node(args[0]))
             return Row(tuple, tuple(map(self.node, args)))
@@ -78,14 +86,33 @@ class Planner:
             return Items(list, self.node(args[0]))
         if origin in SETS or origin is frozenset:
             return Items(frozenset if origin is frozenset else set, self.node(args[0]))
+        if (origin or kind) is collections.deque:
+            return collected.Deque(self.node(args[0] if args else Any))
         if origin in TABLES:
-            return Table(self._leaf(args[0]), self.node(args[1]))
+            return Table(self.node(args[0]), self.node(args[1]), pairs=not self._is_key(args[0]))
+        if (origin or kind) in collected.DICTS and not self._in_model:
+            pairs = bool(args) and not self._is_key(args[0])
+            return collected.dict_node(origin or kind, args, self.node, pairs=pairs)
         made = self._class(kind, origin if isinstance(origin, type) else kind)
         if made is not None:
             return made
         if self._in_model:
             return models.Adapted(kind)
         raise refusal
+
+    def _is_key(self, kind: Any) -> bool:
+        """Whether values of the type are keys in msgpack as they are."""
+        try:
+            return isinstance(self._leaf(kind), Leaf)
+        except (TypeError, RecursionError, KeyError):
+            return False
+
+    def _row_with_star(self, args: tuple[Any, ...], star: int) -> Node:
+        inner = typing.get_args(collected.unpacked(args[star]))
+        if len(inner) != 2 or inner[1] is not ...:
+            return self.node(tuple[(*args[:star], *inner, *args[star + 1 :])])
+        head, tail = args[:star], args[star + 1 :]
+        return collected.StarRow(tuple(map(self.node, head)), self.node(inner[0]), tuple(map(self.node, tail)))
 
     def _choice(self, kind: Any, kinds: tuple[Any, ...]) -> Choice:
         kinds = tuple(_flat(kinds))
@@ -121,6 +148,8 @@ class Planner:
     def _class(self, kind: Any, cls: Any) -> Node | None:
         if not inspect.isclass(cls):
             return None
+        if issubclass(cls, enum.Enum) and not self._in_model:
+            return collected.EnumNames(cls)
         if (known := self._classes.get(kind)) is not None:
             return known  # it holds itself
         if is_named_tuple(cls):
@@ -161,8 +190,8 @@ def _flat(kinds: tuple[Any, ...]) -> Iterator[Any]:
 
 _FORMS: dict[type, type] = {
     **{kind: kind for kind in (bool, int, float, str, bytes, dict, list)},
-    **dict.fromkeys((tuple, set, frozenset, collections.abc.Sequence, collections.abc.Set), list),
-    collections.abc.Mapping: dict,
+    **dict.fromkeys((tuple, set, frozenset, collections.abc.Sequence, collections.abc.Set, collections.deque), list),
+    **dict.fromkeys((collections.abc.Mapping, collections.OrderedDict, collections.defaultdict), dict),
 }
 """What a value of the type is in msgpack, for types that are always one thing there."""
 
@@ -179,7 +208,7 @@ def bare(kind: Any) -> Any:
     """A type without what stands around it: Annotated, NewType, NotRequired, an alias's name, a type variable."""
     while True:
         origin = typing.get_origin(kind)
-        if origin in _WRAPPERS:
+        if origin in _WRAPPERS or origin is _read_only():
             kind = typing.get_args(kind)[0]
         elif isinstance(kind, typing.NewType):
             kind = kind.__supertype__
@@ -198,6 +227,30 @@ _WRAPPERS = (
     typing.Final,
     getattr(typing, "ReadOnly", typing.Final),
 )
+
+
+def _read_only() -> Any:
+    """``ReadOnly`` of typing_extensions, if that is loaded: of typing's own only from Python 3.13 on."""
+    return getattr(sys.modules.get("typing_extensions"), "ReadOnly", typing.Final)
+
+
+def starred(kind: Any, classes: Iterable[Any]) -> bool:
+    """Whether there is a tuple with a part of any length in the type, or in a field of the classes that it holds."""
+    return _has_star(kind) or any(
+        any(map(_has_star, class_hints(cls, include_extras=True).values()))
+        for cls in classes
+        if isinstance(cls, type) and getattr(cls, "__annotations__", None)
+    )
+
+
+def _has_star(kind: Any) -> bool:
+    args: Any = typing.get_args(kind)
+    return (typing.get_origin(kind) is tuple and collected.star_of(args) is not None) or any(map(_has_star, args))
+
+
+def _literals(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values of a Literal, those of Literals inside it, too."""
+    return tuple(value for one in args for value in (typing.get_args(one) or (one,)))
 
 
 def is_alias(kind: Any) -> bool:

@@ -112,20 +112,32 @@ class Row:
         return self.make([node.read(member) for node, member in zip(self.items, members, strict=True)])
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Table:
-    """A dict whose values have such a union."""
+    """A dict whose keys or values have such a part. ``pairs``: what its keys are written as can be no key in msgpack, so
+    that it is a list of pairs. ``make``: what becomes of the dict.
+    """
 
-    key: Leaf
-    value: Node
+    def __init__(
+        self, key: Node, value: Node, *, pairs: bool = False, make: Callable[[dict[Any, Any]], Any] = dict
+    ) -> None:
+        self._key, self._value, self._pairs, self._make = key, value, pairs, make
 
     def write(self, value: Any) -> Any:
-        """A dict."""
-        return {key: below(f"[{key!r}]", self.value, member) for key, member in value.items()}
+        """A dict, or its pairs."""
+        if not isinstance(value, dict):
+            raise NoMember(f"{type(value).__qualname__} is no dict")
+        table = cast("dict[Any, Any]", value)
+        if not self._pairs:
+            return {key: below(f"[{key!r}]", self._value, member) for key, member in table.items()}
+        return [
+            [below(f"[key {key!r}]", self._key, key), below(f"[{key!r}]", self._value, member)]
+            for key, member in table.items()
+        ]
 
     def read(self, tree: Any) -> Any:
         """The reverse."""
-        return {self.key.read(key): self.value.read(member) for key, member in _of(dict, tree).items()}
+        held = tree.items() if isinstance(tree, dict) else list_of(tree) if self._pairs else _of(dict, tree)
+        return self._make({self._key.read(key): self._value.read(member) for key, member in held})
 
 
 class Fields:
@@ -270,6 +282,11 @@ def _of(kind: type, tree: Any) -> Any:
     if not isinstance(tree, (list, tuple) if kind is list else kind):
         raise msgspec.ValidationError(f"Expected `{kind.__name__}`, got `{type(tree).__name__}`")
     return tree
+
+
+def list_of(tree: Any) -> list[Any]:
+    """What was written as a list. Raises msgspec.ValidationError."""
+    return cast("list[Any]", _of(list, tree))
 
 
 def union_members(kind: Any) -> tuple[Any, ...] | None:

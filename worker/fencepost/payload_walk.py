@@ -4,6 +4,7 @@ the same value with other members. Runs where a value does not fit at once; what
 
 from __future__ import annotations
 
+import collections
 import collections.abc
 import copy
 import dataclasses
@@ -15,6 +16,7 @@ import msgspec
 
 from fencepost import payload_marks as marks
 from fencepost import payload_models as models
+from fencepost.payload_collections import DICTS, star_of, unpacked
 from fencepost.payload_plans import LISTS, SETS, TABLES, bare, hints_of, is_named_tuple, is_typed_dict
 from fencepost.payload_unions import union_members
 
@@ -59,8 +61,8 @@ def _parts(value: Any, kind: Any) -> Iterator[Part]:
         if is_typed_dict(cls):
             hints = hints_of(kind, cls)
             yield from (Part("value", key, member, hints.get(str(key), Any)) for key, member in table.items())
-        elif cls in TABLES:
-            of_key, of_value = args or (Any, Any)
+        elif cls in TABLES or cls in DICTS:
+            of_key, of_value = (*args, int) if len(args) == 1 else args or (Any, Any)
             for key, member in table.items():
                 yield Part("key", key, key, of_key)
                 yield Part("value", key, member, of_value)
@@ -69,7 +71,7 @@ def _parts(value: Any, kind: Any) -> Iterator[Part]:
         names = cast("tuple[str, ...]", cast(Any, cls)._fields)
         for name, member in zip(names, cast("tuple[object, ...]", value), strict=False):
             yield Part("field", name, member, hints.get(name, Any))
-    elif isinstance(value, (list, tuple, set, frozenset)):
+    elif isinstance(value, (list, tuple, set, frozenset, collections.deque)):
         members = list(cast("list[Any]", value))
         for index, of_member in enumerate(_kinds_of_members(cls, args, len(members))):
             yield Part("item", index, members[index], of_member)
@@ -77,18 +79,32 @@ def _parts(value: Any, kind: Any) -> Iterator[Part]:
         hints = models.fields_of(cls)
         held = marks.model_parts(value)
         yield from (Part("field", name, held[name], hint) for name, hint in hints.items() if name in held)
-    elif isinstance(cls, type) and isinstance(value, cls):
+    elif isinstance(cls, type) and cls is not Any and isinstance(value, cls):
         names = marks.field_names(value)
         hints = hints_of(kind, cls) if names else {}
         yield from (Part("field", name, getattr(value, name), hints.get(name, Any)) for name in names)
 
 
 def _kinds_of_members(cls: Any, args: tuple[Any, ...], count: int) -> list[Any]:
+    if cls is tuple and (star := star_of(args)) is not None:
+        inner: tuple[Any, ...] = typing.get_args(unpacked(args[star])) or (Any,)
+        more = count - len(args) + 1
+        return [*args[:star], *inner[:1] * more, *args[star + 1 :]] if more >= 0 else []
     if cls is tuple and args and args[-1] is not ...:
         return list(args) if len(args) == count else []
-    if cls is tuple or cls in SEQUENCES or cls in SETS or cls is frozenset:
+    if cls in (tuple, frozenset, collections.deque) or cls in SEQUENCES or cls in SETS:
         return [args[0] if args else Any] * count
     return []
+
+
+def part_at(value: Any, kind: Any, path: str) -> tuple[Any, Any]:
+    """The part of a value to which a path leads, as far as annotations lead there, and its annotation."""
+    while path:
+        found = next((part for part in parts(value, kind) if path.startswith(part.suffix)), None)
+        if found is None:
+            break
+        value, kind, path = found.value, found.kind, path[len(found.suffix) :]
+    return value, bare(kind)
 
 
 def rebuilt(value: Any, old: list[Part], new: list[Any]) -> Any:
@@ -102,6 +118,8 @@ def rebuilt(value: Any, old: list[Part], new: list[Any]) -> Any:
         return table
     if isinstance(value, tuple) and is_named_tuple(type(cast(Any, value))):
         return type(cast(Any, value))(*new)
+    if isinstance(value, collections.deque):
+        return collections.deque(new, cast("collections.deque[Any]", value).maxlen)
     kinds: tuple[Any, ...] = (list, tuple, set, frozenset)
     for make in kinds:
         if isinstance(value, make):
