@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
@@ -14,7 +15,7 @@ import enum
 import itertools
 import uuid
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypeVar, Union
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypeVar, Union, Unpack
 
 import attrs
 import msgspec
@@ -38,6 +39,16 @@ class Level(enum.IntEnum):
 class Word(enum.StrEnum):
     yes = "y"
     no = "n"
+
+
+class Mixed(enum.Enum):
+    """Neither all texts nor all numbers."""
+
+    text = "read"
+    number = 1
+    pair = (1, 2)
+    nothing = None
+    read = 1.5
 
 
 class Rights(enum.Flag):
@@ -113,6 +124,8 @@ LEAVES: tuple[Sample, ...] = (
     Sample(Level, st.sampled_from(Level), Level),
     Sample(Word, st.sampled_from(Word), Word),
     Sample(Rights, st.sampled_from([Rights.read, Rights.write, Rights.read | Rights.write, Rights(0)]), Rights),
+    Sample(Mixed, st.sampled_from(Mixed), Mixed),
+    Sample(Literal[Colour.red, b"x", 1, True], st.sampled_from([Colour.red, b"x", 1, True]), Literal),
     Sample(Literal["fast", "slow", 3], st.sampled_from(["fast", "slow", 3]), Literal),
     Sample(Annotated[int, msgspec.Meta(ge=0, le=9)], st.integers(0, 9), int),
     Sample(Annotated[str, "said"], st.text(max_size=3), str),
@@ -120,12 +133,27 @@ LEAVES: tuple[Sample, ...] = (
 )
 OPEN = (
     Sample(Any, UNTYPED, Any, hashable=False),
+    Sample(bytearray, st.binary(max_size=4).map(bytearray), bytearray, hashable=False),
     Sample(object, UNTYPED, Any, hashable=False),
     Sample(dict[str, Any], st.dictionaries(st.text(max_size=3), UNTYPED, max_size=2), dict, hashable=False),
     Sample(Chain, st.builds(Chain, st.integers(0, 9), st.builds(Chain, st.integers(0, 9))), Chain, hashable=False),
 )
 _names = itertools.count()
-CONTAINERS = ("list", "tuple", "row", "set", "frozenset", "dict", "optional", "union", "page")
+COLLECTIONS = ("deque", "ordered", "counter", "defaultdict")
+CONTAINERS = (
+    "list",
+    "tuple",
+    "row",
+    "star",
+    "set",
+    "frozenset",
+    "dict",
+    "keyed",
+    "optional",
+    "union",
+    "page",
+    *COLLECTIONS,
+)
 CLASSES = ("dataclass", "struct", "attrs", "typeddict", "namedtuple", "model")
 
 
@@ -143,8 +171,10 @@ def samples(draw: st.DrawFn, depth: int = 3) -> Sample:
 
 
 def _container(draw: st.DrawFn, made: str, inner: Sample, depth: int) -> Sample:
-    if made in ("set", "frozenset") and not inner.hashable:
+    if made in ("set", "frozenset", "keyed", "counter") and not inner.hashable:
         return inner
+    if made in COLLECTIONS:
+        return _collection(draw, made, inner)
     match made:
         case "list":
             return Sample(list[inner.kind], st.lists(inner.values, max_size=3), list, hashable=False)
@@ -154,6 +184,16 @@ def _container(draw: st.DrawFn, made: str, inner: Sample, depth: int) -> Sample:
             other = draw(samples(depth - 1))
             both = inner.hashable and other.hashable
             return Sample(tuple[inner.kind, other.kind], st.tuples(inner.values, other.values), tuple, both)
+        case "star":
+            other = draw(samples(depth - 1))
+            rest = st.lists(inner.values, max_size=3).map(tuple)
+            rows = st.tuples(other.values, rest, other.values).map(lambda row: (row[0], *row[1], row[2]))
+            kind = tuple[other.kind, Unpack[tuple[inner.kind, ...]], other.kind]
+            return Sample(kind, rows, tuple, inner.hashable and other.hashable)
+        case "keyed":
+            other = draw(samples(depth - 1))
+            table = st.dictionaries(inner.values, other.values, max_size=3)
+            return Sample(dict[inner.kind, other.kind], table, dict, hashable=False)
         case "set":
             return Sample(set[inner.kind], st.sets(inner.values, max_size=3), set, hashable=False)
         case "frozenset":
@@ -171,6 +211,29 @@ def _container(draw: st.DrawFn, made: str, inner: Sample, depth: int) -> Sample:
             return Sample(Page[inner.kind], pages, Page, hashable=False)
         case _:
             return _union(draw, inner, depth)
+
+
+def _collection(draw: st.DrawFn, made: str, inner: Sample) -> Sample:
+    """Of the module ``collections``."""
+    texts = st.dictionaries(st.text(max_size=3), inner.values, max_size=3)
+    match made:
+        case "deque":
+            bound = st.none() | st.integers(0, 4)
+            deques = st.builds(collections.deque, st.lists(inner.values, max_size=3), bound)
+            return Sample(collections.deque[inner.kind], deques, collections.deque, hashable=False)
+        case "ordered":
+            cls: Any = collections.OrderedDict
+            return Sample(cls[str, inner.kind], texts.map(cls), cls, hashable=False)
+        case "counter":
+            counts = st.dictionaries(inner.values, INTEGERS, max_size=3).map(collections.Counter)
+            return Sample(collections.Counter[inner.kind], counts, collections.Counter, hashable=False)
+        case _:
+            cls = draw(st.sampled_from([int, list, str]))
+            values = {int: INTEGERS, list: st.lists(inner.values, max_size=2), str: st.text(max_size=3)}[cls]
+            kind = list[inner.kind] if cls is list else cls
+            tables = st.dictionaries(st.text(max_size=3), values, max_size=3)
+            found = tables.map(lambda held: collections.defaultdict(cls, held))
+            return Sample(collections.defaultdict[str, kind], found, collections.defaultdict, hashable=False)
 
 
 def _union(draw: st.DrawFn, first: Sample, depth: int) -> Sample:
@@ -247,7 +310,10 @@ def held(value: Any) -> Any:
     if hasattr(type(value), "__attrs_attrs__"):
         return type(value), [held(getattr(value, field.name)) for field in attrs.fields(type(value))]
     if isinstance(value, dict):
-        return dict, [(held(key), held(member)) for key, member in value.items()]
+        more = getattr(value, "default_factory", None)
+        return type(value), more, [(held(key), held(member)) for key, member in value.items()]
+    if isinstance(value, collections.deque):
+        return type(value), value.maxlen, [held(member) for member in value]
     if isinstance(value, (list, tuple)):
         return type(value), [held(member) for member in value]
     if isinstance(value, (set, frozenset)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 from hypothesis import HealthCheck, find, given, settings
@@ -15,9 +16,16 @@ EXAMPLES = int(os.environ.get("FENCEPOST_VALUES_EXAMPLES", "250"))
 """Some 10 s. More by the environment: 20,000 take a quarter of an hour."""
 
 
-@settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+WITH_FIELDS = ("dataclass", "struct", "attrs", "model")
+PROPERTY = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
+pytestmark = pytest.mark.filterwarnings("ignore:typing.Unpack is not a Python type")  # pydantic takes anything there
+
+
+@PROPERTY
 @given(samples(), st.data())
 def test_every_value_comes_back_as_itself(sample: Sample, data: st.DataObject) -> None:
     """Equal, with the types of all that it holds, and with the same bytes when it is written again."""
@@ -27,6 +35,21 @@ def test_every_value_comes_back_as_itself(sample: Sample, data: st.DataObject) -
     assert held(again) == held(value)
     assert payload.encode(again, sample.kind) == written
     payload.decode(written)  # what the command line does
+
+
+@PROPERTY
+@given(samples().filter(lambda sample: sample.made in WITH_FIELDS), st.data())
+def test_an_object_that_is_given_without_a_type_comes_back_by_its_readers(sample: Sample, data: st.DataObject) -> None:
+    """As a signal or a start by name gives it: its class says what its fields are, also to the writer."""
+    value = data.draw(sample.values)
+    try:
+        written, in_list = payload.encode(value), payload.encode([value])
+    except payload.PayloadError as refusal:
+        # An object comes back as a dict there, which can be no key, and in no set.
+        assert re.search("can(not)? be (a|no) key|annotate its own class", str(refusal))
+        return
+    assert held(payload.decode(written, sample.kind)) == held(value)
+    assert held(payload.decode(in_list, list[sample.kind])) == held([value])
 
 
 @pytest.mark.parametrize("kind", [*CONTAINERS, *CLASSES])

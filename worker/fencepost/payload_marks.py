@@ -23,7 +23,7 @@ import msgspec
 DEPTH_MAX = 200
 """Deeper nesting is refused by name, before the interpreter's limit is near (1000 frames, shared with the user's)."""
 
-_TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _TIME, _TIMEDELTA, _DATETIME, _INTEGER, _PAIRS = range(1, 12)
+_TUPLE, _SET, _FROZENSET, _DECIMAL, _UUID, _DATE, _TIME, _TIMEDELTA, _DATETIME, _INTEGER, PAIRS = range(1, 12)
 TAGGED = 12
 MODEL = 13
 BOUNDED = 14
@@ -142,7 +142,7 @@ def _rewrite_dict(value: dict[object, object], mark: bool, depth: int) -> Any:
     if mark:
         keys = [_rewrite_key(key, depth) for key in value]
         if not all(map(operator.is_, keys, value)):
-            return msgspec.msgpack.Ext(_PAIRS, encoder.encode(list(zip(keys, new, strict=True))))
+            return msgspec.msgpack.Ext(PAIRS, encoder.encode(list(zip(keys, new, strict=True))))
     return value if all(map(operator.is_, old, new)) else dict(zip(value, new, strict=True))
 
 
@@ -245,7 +245,7 @@ _WRITERS: dict[type, Callable[[Any], Any]] = {
 # --- reading --------------------------------------------------------------------------------------------------------
 
 _READERS: dict[int, Callable[[memoryview], Any]] = {
-    _PAIRS: lambda data: dict(marked_decoder.decode(data)),
+    PAIRS: lambda data: _keyed(marked_decoder.decode(data)),
     _TUPLE: lambda data: tuple(marked_decoder.decode(data)),
     _SET: lambda data: _hashed(set, marked_decoder.decode(data)),
     _FROZENSET: lambda data: _hashed(frozenset, marked_decoder.decode(data)),
@@ -260,6 +260,14 @@ _READERS: dict[int, Callable[[memoryview], Any]] = {
     MODEL: lambda data: _as_dict(Held(*marked_decoder.decode(data))),
     BOUNDED: lambda data: marked_decoder.decode(data)[1],
 }
+
+
+def _keyed(pairs: list[Any]) -> Any:
+    """Objects are dicts here, which are no keys: they stay pairs."""
+    try:
+        return dict(pairs)
+    except TypeError:
+        return pairs
 
 
 def _hashed(make: Callable[[list[Any]], Any], members: list[Any]) -> Any:
@@ -297,8 +305,19 @@ class Bounded:
     members: list[Any]
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pairs:
+    """The keys and values of a dict."""
+
+    pairs: list[Any]
+
+
 def _as_dict(held: Held) -> dict[str, Any]:
     return {**held.fields, **(held.extra or {})}
+
+
+FORMS: dict[type, type] = {Held: dict, Pairs: dict, Bounded: list, tuple: list, set: list, frozenset: list}
+"""What would stand there if msgpack had a form for it."""
 
 
 def untold(tree: Any) -> Any:
@@ -310,6 +329,8 @@ def untold(tree: Any) -> Any:
             return untold(_as_dict(tree))
         case Bounded(members=members):
             return untold(members)
+        case Pairs(pairs=pairs):
+            return _keyed(untold(pairs))
         case dict():
             return {key: untold(member) for key, member in cast("dict[object, object]", tree).items()}
         case list():
@@ -323,6 +344,8 @@ def _read_tagged(code: int, data: memoryview) -> Any:
         return Held(*tagged_decoder.decode(data))
     if code == BOUNDED:
         return Bounded(*tagged_decoder.decode(data))
+    if code == PAIRS:
+        return Pairs(tagged_decoder.decode(data))
     return Tagged(*tagged_decoder.decode(data)) if code == TAGGED else _read_marked(code, data)
 
 

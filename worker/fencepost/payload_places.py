@@ -49,6 +49,10 @@ def mismatch(error: Exception, as_type: object, path: str) -> str:
 def unfit(error: Exception, kind: object) -> str:
     """What msgspec says of a value that does not fit its annotation where it is written."""
     words = str(error).partition(" - at `")[0]
+    if "map keys must be hashable" in words:
+        return (
+            "holds an object as a key, which without a type comes back as a dict, and that can be no key: annotate it"
+        )
     return f"does not fit its annotation {type_name(kind)}: {words}"
 
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 import collections
 import collections.abc
 import dataclasses
+import datetime
+import decimal
 import enum
 import inspect
 import sys
 import types
 import typing
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -90,9 +93,12 @@ class Planner:
             return collected.Deque(self.node(args[0] if args else Any))
         if origin in TABLES:
             return Table(self.node(args[0]), self.node(args[1]), pairs=not self._is_key(args[0]))
-        if (origin or kind) in collected.DICTS and not self._in_model:
-            pairs = bool(args) and not self._is_key(args[0])
-            return collected.dict_node(origin or kind, args, self.node, pairs=pairs)
+        if (origin or kind) in collected.DICTS:
+            pairs = not self._is_key(args[0] if args else Any)
+            try:
+                return collected.dict_node(origin or kind, args, self.node, pairs=pairs)
+            except TypeError as error:
+                refusal = error
         made = self._class(kind, origin if isinstance(origin, type) else kind)
         if made is not None:
             return made
@@ -101,10 +107,16 @@ class Planner:
         raise refusal
 
     def _is_key(self, kind: Any) -> bool:
-        """Whether values of the type are keys in msgpack as they are."""
+        """Whether values of the type are keys in msgpack as they are, and come back without a type as such."""
+        if (kind := bare(kind)) in _KEYS:
+            return True
+        if typing.get_origin(kind) is not typing.Literal and not (
+            inspect.isclass(kind) and issubclass(kind, enum.Enum)
+        ):
+            return False
         try:
             return isinstance(self._leaf(kind), Leaf)
-        except (TypeError, RecursionError, KeyError):
+        except TypeError:
             return False
 
     def _row_with_star(self, args: tuple[Any, ...], star: int) -> Node:
@@ -148,7 +160,7 @@ class Planner:
     def _class(self, kind: Any, cls: Any) -> Node | None:
         if not inspect.isclass(cls):
             return None
-        if issubclass(cls, enum.Enum) and not self._in_model:
+        if issubclass(cls, enum.Enum):
             return collected.EnumNames(cls)
         if (known := self._classes.get(kind)) is not None:
             return known  # it holds itself
@@ -179,6 +191,12 @@ class Planner:
         return made
 
 
+_KEYS: frozenset[Any] = frozenset({
+    *(str, bytes, int, float, bool, type(None), None),
+    *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, uuid.UUID),
+})  # fmt: skip
+
+
 def _flat(kinds: tuple[Any, ...]) -> Iterator[Any]:
     """The members of a union, with those of unions that are members by another name."""
     for kind in kinds:
@@ -193,7 +211,7 @@ _FORMS: dict[type, type] = {
     **dict.fromkeys((tuple, set, frozenset, collections.abc.Sequence, collections.abc.Set, collections.deque), list),
     **dict.fromkeys((collections.abc.Mapping, collections.OrderedDict, collections.defaultdict), dict),
 }
-"""What a value of the type is in msgpack, for types that are always one thing there."""
+"""For types that are always one thing in msgpack."""
 
 
 def _form_of_class(kind: Any) -> type | None:

@@ -54,7 +54,7 @@ class Leaf:
 
     def read(self, tree: Any) -> Any:
         """As outside of unions."""
-        return msgspec.convert(marks.untold(tree) if self.open else tree, self.kind, dec_hook=marks.from_builtins)
+        return msgspec.convert(marks.untold(tree), self.kind, dec_hook=marks.from_builtins)
 
 
 class Later:
@@ -114,7 +114,7 @@ class Row:
 
 class Table:
     """A dict whose keys or values have such a part. ``pairs``: what its keys are written as can be no key in msgpack, so
-    that it is a list of pairs. ``make``: what becomes of the dict.
+    that it is written as its pairs. ``make``: what becomes of the dict.
     """
 
     def __init__(
@@ -129,14 +129,15 @@ class Table:
         table = cast("dict[Any, Any]", value)
         if not self._pairs:
             return {key: below(f"[{key!r}]", self._value, member) for key, member in table.items()}
-        return [
+        pairs = [
             [below(f"[key {key!r}]", self._key, key), below(f"[{key!r}]", self._value, member)]
             for key, member in table.items()
         ]
+        return msgspec.msgpack.Ext(marks.PAIRS, marks.encoder.encode(pairs))
 
     def read(self, tree: Any) -> Any:
         """The reverse."""
-        held = tree.items() if isinstance(tree, dict) else list_of(tree) if self._pairs else _of(dict, tree)
+        held = tree.pairs if isinstance(tree, marks.Pairs) else _of(dict, tree).items()
         return self._make({self._key.read(key): self._value.read(member) for key, member in held})
 
 
@@ -233,7 +234,7 @@ class Choice:
                     return member.node.read(tree.body)
             raise msgspec.ValidationError(f"Expected {self._told()}, got a {tree.name!r}")
         if self.by_form is not None:
-            form = dict if isinstance(tree, marks.Held) else cast("type", type(tree))
+            form: type = marks.FORMS.get(type(tree), type(tree))
             found = self.by_form.get(form) or (self.by_form.get(float) if form is int else None)
             if len(self.members) == 1:
                 found = self.members[0]

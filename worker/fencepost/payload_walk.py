@@ -75,11 +75,13 @@ def _parts(value: Any, kind: Any) -> Iterator[Part]:
         members = list(cast("list[Any]", value))
         for index, of_member in enumerate(_kinds_of_members(cls, args, len(members))):
             yield Part("item", index, members[index], of_member)
-    elif isinstance(cls, type) and marks.is_model(value) and isinstance(value, cls):
+    elif not isinstance(cls, type) or cls is Any:
+        return
+    elif marks.is_model(value) and isinstance(value, cls):
         hints = models.fields_of(cls)
         held = marks.model_parts(value)
         yield from (Part("field", name, held[name], hint) for name, hint in hints.items() if name in held)
-    elif isinstance(cls, type) and cls is not Any and isinstance(value, cls):
+    elif isinstance(value, cls):
         names = marks.field_names(value)
         hints = hints_of(kind, cls) if names else {}
         yield from (Part("field", name, getattr(value, name), hints.get(name, Any)) for name in names)
