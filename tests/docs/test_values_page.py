@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
@@ -78,6 +79,7 @@ NAMES: dict[str, Any] = {
     "Annotated": Annotated,
     "Literal": Literal,
     "Any": Any,
+    "collections": collections,
     "datetime": datetime,
     "uuid": uuid,
 }

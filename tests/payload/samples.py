@@ -15,7 +15,7 @@ import enum
 import itertools
 import uuid
 from collections.abc import Callable
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypeVar, Union, Unpack
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypeVar, Union
 
 import attrs
 import msgspec
@@ -188,7 +188,7 @@ def _container(draw: st.DrawFn, made: str, inner: Sample, depth: int) -> Sample:
             other = draw(samples(depth - 1))
             rest = st.lists(inner.values, max_size=3).map(tuple)
             rows = st.tuples(other.values, rest, other.values).map(lambda row: (row[0], *row[1], row[2]))
-            kind = tuple[other.kind, Unpack[tuple[inner.kind, ...]], other.kind]
+            kind = tuple[other.kind, *tuple[inner.kind, ...], other.kind]
             return Sample(kind, rows, tuple, inner.hashable and other.hashable)
         case "keyed":
             other = draw(samples(depth - 1))

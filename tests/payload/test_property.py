@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 
 import pytest
 from hypothesis import HealthCheck, find, given, settings
@@ -22,7 +22,7 @@ PROPERTY = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
-pytestmark = pytest.mark.filterwarnings("ignore:typing.Unpack is not a Python type")  # pydantic takes anything there
+pytestmark = pytest.mark.filterwarnings("ignore:.* is not a Python type")  # pydantic takes anything there
 
 
 @PROPERTY
@@ -42,11 +42,13 @@ def test_every_value_comes_back_as_itself(sample: Sample, data: st.DataObject) -
 def test_an_object_that_is_given_without_a_type_comes_back_by_its_readers(sample: Sample, data: st.DataObject) -> None:
     """As a signal or a start by name gives it: its class says what its fields are, also to the writer."""
     value = data.draw(sample.values)
-    try:
+    written = in_list = b""
+    with contextlib.suppress(payload.PayloadError):
+        # Refused is an object inside that is a key, or in a set: it comes back as a dict there.
         written, in_list = payload.encode(value), payload.encode([value])
-    except payload.PayloadError as refusal:
-        # An object comes back as a dict there, which can be no key, and in no set.
-        assert re.search("can(not)? be (a|no) key|annotate its own class", str(refusal))
+    if not in_list:
+        with pytest.raises(payload.PayloadError, match=r"can(not)? be (a|no) key|annotate its own class"):
+            payload.encode([value])
         return
     assert held(payload.decode(written, sample.kind)) == held(value)
     assert held(payload.decode(in_list, list[sample.kind])) == held([value])

@@ -140,8 +140,8 @@ def _written(codec: Codec, value: object, path: str, kind: object) -> tuple[byte
     except NoMember as error:
         raise PayloadError(f"{path + error.where or 'value'}: {error}") from error
     except _UNREADABLE as error:
-        value, path, error = _unwritable(value, kind, path, error)
-        where, reason = places.locate(value, path, error, codec.open)
+        inside = _unwritable(value, kind, path, error)
+        where, reason = places.locate(*inside, codec.open)
         raise PayloadError(f"{where or 'value'}: {reason}") from error
 
 

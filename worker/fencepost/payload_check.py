@@ -74,15 +74,11 @@ def _is_below(cls: type, base: type) -> bool:
 
 def _collected(value: Any, cls: Any) -> Any:
     """What is no list, set or dict, where any collection of its kind is accepted: as one."""
-    if isinstance(value, _BUILT_IN):
+    forms = ((_ANY_LIST, abc.Collection, list), (_ANY_SET, abc.Set, set), (_ANY_DICT, abc.Mapping, dict))
+    makers = [make for kinds, collection, make in forms if cls in kinds and issubclass(type(value), collection)]
+    if not makers or issubclass(type(value), _BUILT_IN):
         return value
-    if cls in _ANY_LIST and isinstance(value, abc.Collection):
-        return list(cast("abc.Collection[Any]", value))
-    if cls in _ANY_SET and isinstance(value, abc.Set):
-        return set(cast("abc.Set[Any]", value))
-    if cls in _ANY_DICT and isinstance(value, Mapping):
-        return dict(cast("Mapping[Any, Any]", value))
-    return value
+    return cast("type[Any]", makers[0])(value)
 
 
 _BUILT_IN = (str, bytes, bytearray, memoryview, list, tuple, set, frozenset, dict)

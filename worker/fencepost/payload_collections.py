@@ -91,7 +91,7 @@ class StarRow:
         """A list."""
         if not isinstance(value, (tuple, list)):
             raise NoMember(f"{type(value).__qualname__} is no tuple")
-        members = cast("list[Any]", value)
+        members = list(cast("tuple[Any, ...]", value))
         nodes = self._nodes(len(members))
         return [below(f"[{n}]", node, member) for n, (node, member) in enumerate(zip(nodes, members, strict=True))]
 
@@ -103,8 +103,17 @@ class StarRow:
     def _nodes(self, count: int) -> tuple[Node, ...]:
         more = count - len(self._head) - len(self._tail)
         if more < 0:
-            raise msgspec.ValidationError(f"Expected `array` of at least length {count - more}, got {count}")
+            raise NoMember(f"has {count} members, its type has at least {count - more}")
         return (*self._head, *[self._rest] * more, *self._tail)
+
+
+def row_with_star(args: tuple[Any, ...], star: int, node: Callable[[Any], Node]) -> Node:
+    """Of the arguments of such a tuple. ``star``: the index of the part."""
+    head, inner, tail = args[:star], typing.get_args(unpacked(args[star])), args[star + 1 :]
+    if len(inner) != 2 or inner[1] is not ...:
+        row: Any = tuple
+        return node(row[(*head, *inner, *tail)])
+    return StarRow(tuple(map(node, head)), node(inner[0]), tuple(map(node, tail)))
 
 
 def star_of(args: tuple[Any, ...]) -> int | None:
@@ -115,7 +124,8 @@ def star_of(args: tuple[Any, ...]) -> int | None:
 def unpacked(kind: Any) -> Any:
     """The tuple inside ``*tuple[...]`` or ``Unpack[tuple[...]]``; None for anything else."""
     if getattr(kind, "__unpacked__", False) is True:
-        return tuple[typing.get_args(kind)]
+        row: Any = tuple
+        return row[typing.get_args(kind)]
     if getattr(typing.get_origin(kind), "_name", "") == "Unpack":
         return typing.get_args(kind)[0]
     return None
@@ -129,7 +139,7 @@ class EnumNames:
 
     def write(self, value: Any) -> Any:
         """The member's name."""
-        if not isinstance(value, self._cls) or value.name is None:
+        if not isinstance(value, self._cls) or value.name not in self._cls.__members__:
             raise NoMember(f"{value!r} is no member of {self._cls.__qualname__}")
         return value.name
 
@@ -138,7 +148,7 @@ class EnumNames:
         if isinstance(tree, str) and tree in self._cls.__members__:
             return self._cls[tree]
         try:
-            return self._cls(tuple(cast("list[Any]", tree)) if isinstance(tree, list) else tree)
+            return self._cls(tuple(list_of(tree)) if isinstance(tree, list) else tree)
         except ValueError:
             raise msgspec.ValidationError(f"Invalid enum value {tree!r}") from None
 
@@ -149,7 +159,7 @@ class Values:
     def __init__(self, values: tuple[Any, ...]) -> None:
         self._values = values
         self._forms: list[Any] = [one.name if isinstance(one, enum.Enum) else one for one in values]
-        if len({(type(form), form) for form in self._forms}) < len(values):
+        if len({f"{type(form)}{form!r}" for form in self._forms}) < len(values):
             raise TypeError("two values of the Literal are written alike")
 
     def write(self, value: Any) -> Any:

@@ -1,8 +1,8 @@
 """How a value is written so that nothing is lost and equal values have equal bytes.
 
 Marks stand for what plain msgpack forgets, and sets are put in order. Marks are msgpack extension types 1 to 11; 12
-names the member of a union (``payload_unions``), 13 is a model of pydantic (``payload_models``), 14 a deque with a bound
-(``payload_collections``). They are part of the log's format: a number never changes its meaning.
+names the member of a union (``payload_unions``), 13 is a model of pydantic (``payload_models``), 14 a deque with a
+bound (``payload_collections``). They are part of the log's format: a number never changes its meaning.
 """
 
 from __future__ import annotations
@@ -270,6 +270,9 @@ def _keyed(pairs: list[Any]) -> Any:
         return pairs
 
 
+_NESTED: dict[int, Callable[[list[Any]], Any]] = {_TUPLE: tuple, _SET: set, _FROZENSET: frozenset}
+
+
 def _hashed(make: Callable[[list[Any]], Any], members: list[Any]) -> Any:
     """Objects are dicts here, which no set holds: they stay a list, and the type makes both of it."""
     try:
@@ -316,8 +319,14 @@ def _as_dict(held: Held) -> dict[str, Any]:
     return {**held.fields, **(held.extra or {})}
 
 
-FORMS: dict[type, type] = {Held: dict, Pairs: dict, Bounded: list, tuple: list, set: list, frozenset: list}
+FORMS: dict[type[Any], type[Any]] = {Held: dict, Pairs: dict, Bounded: list, tuple: list, set: list, frozenset: list}
 """What would stand there if msgpack had a form for it."""
+
+
+def form_of(tree: Any) -> type[Any]:
+    """The class that what the decoder gave has in msgpack."""
+    found: Any = type(tree)
+    return FORMS.get(found, found)
 
 
 def untold(tree: Any) -> Any:
@@ -335,6 +344,12 @@ def untold(tree: Any) -> Any:
             return {key: untold(member) for key, member in cast("dict[object, object]", tree).items()}
         case list():
             return [untold(member) for member in cast("list[object]", tree)]
+        case tuple():
+            return tuple(untold(member) for member in cast("tuple[object, ...]", tree))
+        case set():
+            return _hashed(set, [untold(member) for member in cast("set[object]", tree)])
+        case frozenset():
+            return _hashed(frozenset, [untold(member) for member in cast("frozenset[object]", tree)])
         case _:
             return tree
 
@@ -346,6 +361,8 @@ def _read_tagged(code: int, data: memoryview) -> Any:
         return Bounded(*tagged_decoder.decode(data))
     if code == PAIRS:
         return Pairs(tagged_decoder.decode(data))
+    if (make := _NESTED.get(code)) is not None:
+        return _hashed(make, tagged_decoder.decode(data))
     return Tagged(*tagged_decoder.decode(data)) if code == TAGGED else _read_marked(code, data)
 
 

@@ -120,8 +120,8 @@ def _reason(value: object, error: Exception) -> str:
     kind = type(value)
     if isinstance(error, OverflowError) and isinstance(value, datetime.datetime):
         return (
-            f"{value.isoformat()} is no instant of the years 1 to 9999 in UTC, as which an aware datetime is written: give"
-            " it in UTC, or without a zone"
+            f"{value.isoformat()} is no instant of the years 1 to 9999 in UTC, as which an aware datetime is written:"
+            " give it in UTC, or without a zone"
         )
     if isinstance(error, OverflowError) and isinstance(value, int):
         return f"the integer {str(value)[:40]} does not fit 64 bits: annotate it as str, or leave it without a type"

@@ -81,7 +81,7 @@ class Planner:
             return collected.Values(_literals(args))
         if origin is tuple:
             if (star := collected.star_of(args)) is not None:
-                return self._row_with_star(args, star)
+                return collected.row_with_star(args, star, self.node)
             if len(args) == 2 and args[1] is ...:
                 return Items(tuple, self.node(args[0]))
             return Row(tuple, tuple(map(self.node, args)))
@@ -110,21 +110,14 @@ class Planner:
         """Whether values of the type are keys in msgpack as they are, and come back without a type as such."""
         if (kind := bare(kind)) in _KEYS:
             return True
-        if typing.get_origin(kind) is not typing.Literal and not (
-            inspect.isclass(kind) and issubclass(kind, enum.Enum)
-        ):
+        named = inspect.isclass(kind) and issubclass(kind, enum.Enum)
+        if not named and typing.get_origin(kind) is not typing.Literal:
             return False
         try:
-            return isinstance(self._leaf(kind), Leaf)
+            self._leaf(kind)
         except TypeError:
             return False
-
-    def _row_with_star(self, args: tuple[Any, ...], star: int) -> Node:
-        inner = typing.get_args(collected.unpacked(args[star]))
-        if len(inner) != 2 or inner[1] is not ...:
-            return self.node(tuple[(*args[:star], *inner, *args[star + 1 :])])
-        head, tail = args[:star], args[star + 1 :]
-        return collected.StarRow(tuple(map(self.node, head)), self.node(inner[0]), tuple(map(self.node, tail)))
+        return True
 
     def _choice(self, kind: Any, kinds: tuple[Any, ...]) -> Choice:
         kinds = tuple(_flat(kinds))
@@ -232,6 +225,8 @@ def bare(kind: Any) -> Any:
             kind = kind.__supertype__
         elif isinstance(kind, typing.TypeVar):
             kind = kind.__bound__ if kind.__bound__ is not None else Any
+        elif kind is typing.LiteralString:
+            return str
         elif is_alias(origin or kind):
             kind = alias_value(kind)
         else:

@@ -103,7 +103,7 @@ class Row:
     def write(self, value: Any) -> Any:
         """A list."""
         if len(value) != len(self.items):
-            raise TypeError(f"has {len(value)} members, its type has {len(self.items)}")
+            raise NoMember(f"has {len(value)} members, its type has {len(self.items)}")
         return [below(f"[{n}]", node, member) for n, (node, member) in enumerate(zip(self.items, value, strict=True))]
 
     def read(self, tree: Any) -> Any:
@@ -113,8 +113,8 @@ class Row:
 
 
 class Table:
-    """A dict whose keys or values have such a part. ``pairs``: what its keys are written as can be no key in msgpack, so
-    that it is written as its pairs. ``make``: what becomes of the dict.
+    """A dict whose keys or values have such a part. ``pairs``: what its keys are written as can be no key in msgpack,
+    so that it is written as its pairs. ``make``: what becomes of the dict.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Table:
         """A dict, or its pairs."""
         if not isinstance(value, dict):
             raise NoMember(f"{type(value).__qualname__} is no dict")
-        table = cast("dict[Any, Any]", value)
+        table = cast("Mapping[Any, Any]", value)
         if not self._pairs:
             return {key: below(f"[{key!r}]", self._value, member) for key, member in table.items()}
         pairs = [
@@ -234,7 +234,7 @@ class Choice:
                     return member.node.read(tree.body)
             raise msgspec.ValidationError(f"Expected {self._told()}, got a {tree.name!r}")
         if self.by_form is not None:
-            form: type = marks.FORMS.get(type(tree), type(tree))
+            form = marks.form_of(tree)
             found = self.by_form.get(form) or (self.by_form.get(float) if form is int else None)
             if len(self.members) == 1:
                 found = self.members[0]

@@ -121,7 +121,7 @@ def rebuilt(value: Any, old: list[Part], new: list[Any]) -> Any:
     if isinstance(value, tuple) and is_named_tuple(type(cast(Any, value))):
         return type(cast(Any, value))(*new)
     if isinstance(value, collections.deque):
-        return collections.deque(new, cast("collections.deque[Any]", value).maxlen)
+        return collections.deque(new, value.maxlen)
     kinds: tuple[Any, ...] = (list, tuple, set, frozenset)
     for make in kinds:
         if isinstance(value, make):

@@ -19,6 +19,7 @@ from fencepost import payload
 from fencepost.authoring.annotations import Annotations
 from fencepost.authoring.fingerprint import fingerprint_of
 from fencepost.errors import ArgumentError, PayloadError
+from fencepost.payload_collections import unpacked
 from fencepost.payload_plans import bare, hints_of
 
 _call_encoder = msgspec.msgpack.Encoder()
@@ -249,18 +250,17 @@ class Arguments:
 
 def _member(hint: Any, index: int) -> Any:
     """Of ``*args: Unpack[tuple[int, str]]`` one member; of any other annotation the annotation."""
-    if typing.get_origin(hint) is not typing.Unpack:
+    if (inner := unpacked(hint)) is None:
         return hint
-    inner = typing.get_args(hint)[0]
     kinds = typing.get_args(inner) if typing.get_origin(inner) is tuple else ()
     if len(kinds) == 2 and kinds[1] is ...:
         return kinds[0]
-    return kinds[index] if index < len(kinds) and typing.get_origin(kinds[index]) is not typing.Unpack else Any
+    return kinds[index] if index < len(kinds) and unpacked(kinds[index]) is None else Any
 
 
 def _entry(hint: Any, name: str) -> Any:
     """Of ``**kwargs: Unpack[Options]`` one entry; of any other annotation the annotation."""
-    if typing.get_origin(hint) is not typing.Unpack:
+    if (inner := unpacked(hint)) is None:
         return hint
-    options = bare(typing.get_args(hint)[0])
+    options = bare(inner)
     return bare(hints_of(options, typing.get_origin(options) or options).get(name, Any))
