@@ -111,7 +111,7 @@ def difference(before: Any, after: Any, where: str = "", strict: bool = False) -
             return None
         return difference(before.value, after, where, strict)
     if isinstance(before, msgspec.Struct) and isinstance(after, (dict, list)):
-        before = marks.as_written(before, cast("dict[str, Any] | list[Any]", after))
+        before = _as_written(before, cast("dict[str, Any] | list[Any]", after))
     if isinstance(after, dict):
         return _in_dict(before, cast("dict[object, object]", after), where, strict)
     if isinstance(after, (set, frozenset)):
@@ -126,6 +126,20 @@ def difference(before: Any, after: Any, where: str = "", strict: bool = False) -
     if not names:
         return None if _same_leaf(before, after) else where
     return _in_fields(before, after, names, where, strict)
+
+
+def _as_written(value: msgspec.Struct, read: dict[str, Any] | list[Any]) -> dict[str, Any] | list[Any]:
+    """The fields of a Struct as whoever reads it without its type sees them: under the names that are written, without
+    its tag. ``read``: what was made of it; what that lacks has its default.
+    """
+    config = value.__struct_config__
+    members = [getattr(value, name) for name in value.__struct_fields__]
+    if isinstance(read, list):
+        return [*([] if config.tag is None else [config.tag]), *members]
+    fields = dict(zip(value.__struct_encode_fields__, members, strict=True))
+    if config.omit_defaults:
+        fields = {name: member for name, member in fields.items() if name in read}
+    return fields if config.tag is None or config.tag_field is None else {config.tag_field: config.tag, **fields}
 
 
 def _in_dict(before: Any, after: dict[object, object], where: str, strict: bool) -> str | None:

@@ -204,20 +204,6 @@ def written_names(value: object) -> tuple[str, ...]:
     return value.__struct_encode_fields__ if isinstance(value, msgspec.Struct) else field_names(value)
 
 
-def as_written(value: msgspec.Struct, read: dict[str, Any] | list[Any]) -> dict[str, Any] | list[Any]:
-    """The fields of a Struct as whoever reads it without its type sees them: under the names that are written, without
-    its tag. ``read``: what was made of it; what that lacks has its default.
-    """
-    config = value.__struct_config__
-    members = [getattr(value, name) for name in value.__struct_fields__]
-    if isinstance(read, list):
-        return [*([] if config.tag is None else [config.tag]), *members]
-    fields = dict(zip(value.__struct_encode_fields__, members, strict=True))
-    if config.omit_defaults:
-        fields = {name: member for name, member in fields.items() if name in read}
-    return fields if config.tag is None or config.tag_field is None else {config.tag_field: config.tag, **fields}
-
-
 def _ext(code: int, text: str) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(code, text.encode())
 
@@ -319,14 +305,20 @@ def _as_dict(held: Held) -> dict[str, Any]:
     return {**held.fields, **(held.extra or {})}
 
 
-FORMS: dict[type[Any], type[Any]] = {Held: dict, Pairs: dict, Bounded: list, tuple: list, set: list, frozenset: list}
+FORMS: dict[type[object], type[object]] = {
+    Held: dict,
+    Pairs: dict,
+    Bounded: list,
+    tuple: list,
+    set: list,
+    frozenset: list,
+}
 """What would stand there if msgpack had a form for it."""
 
 
-def form_of(tree: Any) -> type[Any]:
+def form_of(tree: object) -> type[object]:
     """The class that what the decoder gave has in msgpack."""
-    found: Any = type(tree)
-    return FORMS.get(found, found)
+    return FORMS.get(type(tree)) or type(tree)
 
 
 def untold(tree: Any) -> Any:
