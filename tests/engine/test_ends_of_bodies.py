@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -126,13 +127,20 @@ def _cancel_own() -> None:
 
 
 def _cancel_all() -> None:
-    for task in asyncio.all_tasks():
+    for task in _all_there_are():
         task.cancel()
 
 
 def _cancel_others() -> None:
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()
+    for task in _all_there_are():
+        if task is not asyncio.current_task():
+            task.cancel()
+
+
+def _all_there_are() -> list[asyncio.Task[Any]]:
+    """asyncio.all_tasks() has the body's own only; a body may find the others all the same."""
+    loop = asyncio.get_running_loop()
+    return [each for each in gc.get_objects() if isinstance(each, asyncio.Task) and each.get_loop() is loop]
 
 
 @pytest.mark.parametrize("cancel", [_cancel_own, _cancel_all, _cancel_others])

@@ -189,3 +189,51 @@ def test_h160_outside_a_workflow_they_are_as_they_were() -> None:
         assert things["Queue"].empty()
 
     asyncio.run(main())
+
+
+class Limiter:
+    """As rate limiters are made: it keeps the loop of its first use, and sets timers and futures in it."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def first(self) -> asyncio.AbstractEventLoop:
+        """The loop."""
+        self.loop = self.loop or asyncio.get_running_loop()
+        return self.loop
+
+
+USES: dict[str, Callable[[asyncio.AbstractEventLoop], object]] = {
+    "call_at": lambda loop: loop.call_at(loop.time() + 5, print),
+    "call_later": lambda loop: loop.call_later(5, print),
+    "call_soon": lambda loop: loop.call_soon(print),
+    "create_task": lambda loop: loop.create_task(asyncio.sleep(1)),
+}
+
+
+@pytest.mark.parametrize("use", sorted(USES))
+@pytest.mark.parametrize("ended", [True, False])
+def test_h160_another_runs_loop_is_refused(use: str, ended: bool) -> None:
+    """Whether that run is over or waits: a timer that another one sets would be a wait in its log that its code never
+    asks for. From outside a workflow as well."""
+    shared = Limiter()
+
+    async def flow(w: W) -> object:
+        mine = shared.loop is None
+        loop = shared.first()
+        if mine:
+            await w.step("a")
+            return "first"
+        with pytest.raises(WorkflowRestriction, match="another run's event loop"):
+            USES[use](loop)
+        return "second"
+
+    first = Bench(flow)
+    first.turn()
+    if ended:
+        first.live.evict()
+    assert Bench(flow).output() == "second"
+    assert shared.loop is not None
+    with pytest.raises(RuntimeError, match="outside the workflow"):
+        USES[use](shared.loop)
+    assert ended or first.asked() == []

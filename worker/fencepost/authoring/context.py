@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, overload
@@ -145,6 +145,11 @@ def current() -> StepContext:
 def current_or_none() -> StepContext | None:
     """The running step's context, if there is one."""
     return _context.get()
+
+
+def current_in(context: Context) -> StepContext | None:
+    """The step's context that is current in there, if there is one."""
+    return context.get(_context)
 
 
 @block

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 
 from fencepost.authoring.context import current_or_none
 from fencepost.engine.forks import end_if_forked
-from fencepost.engine.tasks import make_task
+from fencepost.engine.tasks import make_task, show_bodies_their_own
 from fencepost.telemetry import note
 
 T = TypeVar("T")
@@ -77,6 +77,7 @@ def _of_the_users(
 
 def new_loop(base: Any = None) -> asyncio.AbstractEventLoop:
     """A worker's loop. ``base``: its class without what is ours; uvloop's where that is installed."""
+    show_bodies_their_own()
     # Made by name, for the two bases have other signatures than each other and than their common one.
     kind: Any = type("WorkerLoop", (EngineParts, base or _base()), {})
     loop: asyncio.AbstractEventLoop = kind()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
+from fencepost.engine.tasks import live
 from fencepost.telemetry import note
 
 SHUTDOWN_SECONDS = 10.0
@@ -62,6 +63,7 @@ class WorkerLife:
             await asyncio.wait({task}, timeout=1.0)
 
     async def _live(self, entered: asyncio.Event) -> None:
+        live()
         async with AsyncExitStack() as stack:
             for place, lifespan in self._lifespans:
                 await _enter(stack, place, lifespan)

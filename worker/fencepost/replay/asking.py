@@ -263,8 +263,11 @@ class AskingFace(Asking):
 
     def refuse_when_closed(self) -> bool:
         """Raises Evicted when nothing can be asked any more, up to REFUSALS_MAX times; then answers True: what is asked
-        for never comes and leaves no trace, but to ask does not raise, so that the code comes to rest.
+        for never comes and leaves no trace, but to ask does not raise, so that the code comes to rest. Raises
+        RuntimeError to who asks while the loop is not driven: that is none of the run's own code.
         """
+        if not self.loop.entered:
+            raise self.loop.touched_from_outside()
         if not self._closed:
             return False
         self._refusals += 1

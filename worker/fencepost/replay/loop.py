@@ -247,9 +247,7 @@ class WorkflowLoop(Refusals):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         if not self.entered:
-            raise RuntimeError(
-                "something outside the workflow touched a future of its loop; only steps, sleeps and hooks can wake it"
-            )
+            raise self.touched_from_outside()
         handle = ReadyHandle(callback, args, self, contextvars.copy_context() if context is None else context)
         self._ready.append(handle)
         return handle

@@ -4,6 +4,7 @@ WorkflowRestriction at once."""
 from __future__ import annotations
 
 import asyncio
+from asyncio import events
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +65,18 @@ def _refusing(what: str, method: str) -> Callable[..., Any]:
 
 class Refusals(asyncio.AbstractEventLoop):
     """Base of the workflow loop with the refused methods filled in."""
+
+    def touched_from_outside(self) -> RuntimeError:
+        """The error of who uses this loop while it is not driven. A WorkflowRestriction in another run."""
+        if isinstance(events._get_running_loop(), Refusals):
+            return WorkflowRestriction(
+                "another run's event loop or futures, kept by something that runs share, such as a rate limiter or a"
+                " cache of a module (make it in the workflow's function),"
+            )
+        return RuntimeError(
+            "something outside the workflow touched a future or a timer of its loop; only steps, sleeps and hooks can"
+            " wake it"
+        )
 
 
 for _what, _methods in REFUSED.items():
