@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -18,9 +19,21 @@ from fencepost.dev.postgres import DATABASE, USER
 PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
 
 
+def knows_prepared_statements() -> bool:
+    """Whether it is 1.21 or later."""
+    if PGBOUNCER is None:
+        return False
+    said = subprocess.run([PGBOUNCER, "--version"], capture_output=True, text=True, check=True).stdout
+    major, minor = said.split()[1].split(".")[:2]
+    return (int(major), int(minor)) >= (1, 21)
+
+
 @asynccontextmanager
-async def pooler(postgres_url: str, *, servers: int = 3, mode: str = "transaction") -> AsyncGenerator[str]:
-    """The URL that leads through it. ``servers``: its connections to Postgres."""
+async def pooler(
+    postgres_url: str, *, servers: int = 3, mode: str = "transaction", max_prepared: int | None = None
+) -> AsyncGenerator[str]:
+    """The URL that leads through it. ``servers``: its connections to Postgres. ``max_prepared``: the statements that it
+    knows; None: those of its default."""
     assert PGBOUNCER is not None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -32,6 +45,7 @@ async def pooler(postgres_url: str, *, servers: int = 3, mode: str = "transactio
         f"[databases]\n{DATABASE} = host={host} port=5432 user={USER}\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
         f"pool_mode = {mode}\ndefault_pool_size = {servers}\nmax_client_conn = 500\n"
+        + ("" if max_prepared is None else f"max_prepared_statements = {max_prepared}\n")
     )
     os.chmod(folder, 0o755)  # it does not run as root
     as_root: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
