@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -181,8 +181,12 @@ class Terminal:
 
     def start(self, *args: str, **more: str) -> Live:
         """Start a command that goes on."""
+        return self.start_below((), *args, **more)
+
+    def start_below(self, above: Sequence[str], *args: str, **more: str) -> Live:
+        """As ``start``, by another command that runs it."""
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "fencepost", *args],
+            [*above, sys.executable, "-u", "-m", "fencepost", *args],
             cwd=self.folder,
             env=self._environ(more),
             stdin=subprocess.DEVNULL,

@@ -7,7 +7,8 @@ import os
 import signal
 from pathlib import Path
 
-from tests.cli.terminal import Terminal, eventually, stop
+import pytest
+from tests.cli.terminal import Live, Terminal, eventually, stop
 
 CODE = """
 import os
@@ -116,6 +117,7 @@ def test_a_worker_whose_startup_fails_says_why_and_does_not_start(terminal: Term
 
 HANGS = """
 import asyncio
+import time
 
 from fencepost import on_startup, workflow
 
@@ -128,15 +130,75 @@ async def flow() -> None:
 @on_startup
 async def hangs() -> None:
     print("starting", flush=True)
-    await asyncio.sleep(3600)
+    BODY
 """
+BLOCKS = "time.sleep(3600)"
+SWALLOWS = """
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+"""
+ABOVE = [(), ("--no-supervisor",)]
 
 
-def test_a_worker_whose_startup_hangs_is_stopped_within_a_drains_time(terminal: Terminal) -> None:
-    """One SIGTERM ends it, with a word."""
-    (terminal.folder / "flows_hanging.py").write_text(HANGS)
-    live = terminal.start("worker", "flows_hanging", "--drain-seconds", "0")
+def hanging(terminal: Terminal, body: str, *options: str) -> Live:
+    """A worker whose startup code has begun, and will not end."""
+    (terminal.folder / "flows_hanging.py").write_text(HANGS.replace("BODY", body))
+    live = terminal.start("worker", "flows_hanging", "--drain-seconds", "0", *options)
     live.wait_for("starting")
+    return live
+
+
+@pytest.mark.parametrize("options", ABOVE)
+def test_startup_code_that_waits_is_cancelled_by_one_signal(terminal: Terminal, options: tuple[str, ...]) -> None:
+    """Nothing was begun, so it is a clean end."""
+    live = hanging(terminal, "await asyncio.sleep(3600)", *options)
+    live.send(signal.SIGTERM)
+    assert live.end() == 0, live.text
+    assert "Traceback" not in live.text
+    assert "child_killed" not in live.text
+
+
+@pytest.mark.parametrize("options", ABOVE)
+@pytest.mark.parametrize("body", [BLOCKS, SWALLOWS])
+def test_startup_code_that_hears_nothing_is_ended_within_a_drains_time(
+    terminal: Terminal, body: str, options: tuple[str, ...]
+) -> None:
+    """By one SIGTERM, with a word, with a supervisor and without."""
+    live = hanging(terminal, body, *options)
     live.send(signal.SIGTERM)
     assert live.end() == 1, live.text
-    assert "did not end within 10 s and was killed" in live.text
+    assert "child_killed" in live.text
+
+
+@pytest.mark.parametrize("options", ABOVE)
+def test_a_body_that_blocks_the_loop_holds_up_no_stop(terminal: Terminal, options: tuple[str, ...]) -> None:
+    """The same bound, while the worker consumes."""
+    (terminal.folder / "flows_blocking.py").write_text(BLOCKING)
+    live = terminal.start("worker", "flows_blocking", "--drain-seconds", "0", *options)
+    live.wait_for("ready:")
+    assert terminal("start", "flow").exit_code == 0
+    live.wait_for("blocking")
+    live.send(signal.SIGTERM)
+    assert live.end() == 1, live.text
+    assert "child_killed" in live.text
+
+
+BLOCKING = """
+import time
+
+from fencepost import step, workflow
+
+
+@step
+async def blocks() -> None:
+    print("blocking", flush=True)
+    time.sleep(3600)
+
+
+@workflow
+async def flow() -> None:
+    await blocks()
+"""

@@ -48,8 +48,10 @@ def worker(
     """
     if no_supervisor:
         from fencepost.engine import hash_seed
+        from fencepost.engine.reaping import leave_process_1
 
         hash_seed.begin_again()
+        leave_process_1()
     config = session.servers(
         processes=processes,
         queues=names(queues),
