@@ -25,9 +25,17 @@ PAYLOAD_BYTES_MAX = 64 * 1_048_576
 """A last resort far above the configured payload limit, which callers check first: what is larger could not be loaded
 again with its neighbours."""
 
-_ATTEMPTED = frozenset(
-    {EventType.step_started, EventType.step_retrying, EventType.step_completed, EventType.step_failed}
-)
+_ATTEMPTS: dict[EventType, tuple[int, int]] = {
+    # The least and the most; of everything else: 0.
+    EventType.step_started: (1, ATTEMPT_MAX),
+    EventType.step_retrying: (1, ATTEMPT_MAX),
+    EventType.step_completed: (1, ATTEMPT_MAX),
+    EventType.step_failed: (0, ATTEMPT_MAX),  # 0: a step that was never started has failed
+}
+_STORE_ONLY = frozenset({EventType.run_created, EventType.hook_conflict, EventType.hook_inherited})
+# Asked for each event of each append: a name of the module is found faster than a member of an Enum.
+_WAIT, _RETRY, _HOOK = EventType.wait_created, EventType.step_retrying, EventType.hook_created
+_ATTRIBUTES = EventType.attributes_set
 
 _FRESH: dict[EventType, frozenset[EventType]] = {
     # What may come next in the same fenced batch about an entity that this batch creates. The log cannot know such an
@@ -128,31 +136,29 @@ def fresh(batch: Batch) -> list[bool]:
 
 def _problem(batch: Batch, index: int, event: NewEvent) -> str | None:
     """What is wrong with one event by itself."""
-    kind = KINDS[event.type]
-    if event.type in (EventType.run_created, EventType.hook_conflict, EventType.hook_inherited):
+    event_type = event.type
+    kind = KINDS[event_type]
+    if event_type in _STORE_ONLY:
         return "only the store writes this event"
-    if batch.fence is None and kind.decision and event.type not in UNFENCED_ENDINGS:
-        return "a decision needs the fence that it was derived from"
-    if batch.fence is not None and kind.ends_run and index != len(batch.events) - 1:
+    if batch.fence is None:
+        if kind.decision and event_type not in UNFENCED_ENDINGS:
+            return "a decision needs the fence that it was derived from"
+    elif kind.ends_run and index != len(batch.events) - 1:
         return "nothing may follow the run's end"
-    least = 0 if event.type is EventType.step_failed else 1  # 0: a step that was never started has failed
-    if (
-        not (least if event.type in _ATTEMPTED else 0)
-        <= event.attempt
-        <= (ATTEMPT_MAX if event.type in _ATTEMPTED else 0)
-    ):
+    least, most = _ATTEMPTS.get(event_type, (0, 0))
+    if not least <= event.attempt <= most:
         return f"attempt {event.attempt} (steps' facts: 1 to {ATTEMPT_MAX}, step_failed also 0, everything else: 0)"
-    if (event.type is EventType.wait_created) != (event.due is not None):
+    if (event_type is _WAIT) != (event.due is not None):
         return "due belongs to wait_created, and to nothing else"
-    if (event.type is EventType.step_retrying) != (event.due_in is not None):
+    if (event_type is _RETRY) != (event.due_in is not None):
         return "due_in belongs to step_retrying, and to nothing else"
-    if (event.type is EventType.hook_created) != (event.token is not None):
+    if (event_type is _HOOK) != (event.token is not None):
         return "token belongs to hook_created, and to nothing else"
-    if not event.entity and event.type not in _RUN_LEVEL:
+    if not event.entity and event_type not in _RUN_LEVEL:
         return "an entity id is missing"
     if len(event.payload) > PAYLOAD_BYTES_MAX:
         return f"the payload has {len(event.payload)} bytes, at most {PAYLOAD_BYTES_MAX} can be stored"
-    if event.type is EventType.attributes_set:
+    if event_type is _ATTRIBUTES:
         try:
             problem = attributes.problem_in(attributes.changes_in(event.payload))
         except ValueError as error:
@@ -179,11 +185,13 @@ def _text_problem(event: NewEvent) -> str | None:
     """What is wrong with the short texts: Postgres stores no NUL, and index entries are limited."""
     if event.entity and event.type in _RUN_LEVEL:
         return "an event of the run itself has no entity id"
-    for field, text in (("entity", event.entity), ("token", event.token), ("dedupe", event.dedupe)):
-        problem = None if text is None else _short_text_problem(field, text)
-        if problem is not None:
-            return problem
-    return None
+    entity, token, dedupe = event.entity, event.token, event.dedupe
+    problem = _short_text_problem("entity", entity) if entity else None
+    if problem is None and token is not None:
+        problem = _short_text_problem("token", token)
+    if problem is None and dedupe is not None:
+        problem = _short_text_problem("dedupe", dedupe)
+    return problem
 
 
 def _short_text_problem(field: str, text: str) -> str | None:

@@ -72,7 +72,7 @@ class Coalescer:
             await asyncio.wait(list(self._tasks))
 
     def _start_calls(self) -> None:
-        while self._calls < self._in_flight:
+        while self._waiting and self._calls < self._in_flight:
             groups = self._next_call()
             if not groups:
                 return

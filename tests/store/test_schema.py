@@ -61,7 +61,7 @@ async def test_a_missing_an_old_and_a_newer_schema_are_told_apart_with_the_way_o
 async def test_a_server_that_is_too_old_is_refused() -> None:
     class Old:
         def get_server_version(self) -> ServerVersion:
-            return ServerVersion(migrations.SERVER_MAJOR_MIN - 1)
+            return ServerVersion(migrations.SERVER_MAJOR_MIN - 1, 0)
 
     with pytest.raises(ServerTooOld, match="Postgres 13"):
         await check(cast(Connection, Old()), "any")

@@ -40,6 +40,7 @@ class Arguments:
 
     def __init__(self, fn: Callable[..., Any], name: str) -> None:
         self._name = name
+        self._what = f"the arguments of {name}"
         self._signature = inspect.signature(fn)
         self._annotations = Annotations(fn, name, self._signature)
         self._result: Any = _UNKNOWN
@@ -115,9 +116,7 @@ class Arguments:
         if self._named or len(positional) < len(self._positional):
             positional, named, filled_marked = self._filled(positional, named)
             marked |= filled_marked
-        return payload.stored(
-            _call_encoder.encode((positional, named)), marked, limit, f"the arguments of {self._name}"
-        )
+        return payload.stored(_call_encoder.encode((positional, named)), marked, limit, self._what)
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The recorded call, converted by annotation and checked against the signature. What it leaves out (it was
@@ -143,9 +142,9 @@ class Arguments:
         """
         positional, named, marked = self._opened(data)
         whole = (payload.MARKED if marked else payload.PLAIN) + _call_encoder.encode((positional, named))
-        if whole == payload.opened(data, f"the arguments of {self._name}"):
+        if whole == payload.opened(data, self._what):
             return data
-        return payload.stored(whole[1:], marked, None, f"the arguments of {self._name}")
+        return payload.stored(whole[1:], marked, None, self._what)
 
     def same_call(self, one: bytes, other: bytes) -> bool:
         """Whether two recorded calls hand over the same. Raises PayloadError, ArgumentError."""
@@ -153,10 +152,10 @@ class Arguments:
         return first[:2] == second[:2] or self.decode(one) == self.decode(other)
 
     def _opened(self, data: bytes) -> tuple[list[msgspec.Raw], dict[str, msgspec.Raw], bool]:
-        data = payload.opened(data, f"the arguments of {self._name}")
+        data = payload.opened(data, self._what)
         tag = data[:1]
         if tag not in (payload.PLAIN, payload.MARKED):
-            payload.decode(data, path=f"the arguments of {self._name}")  # raises, and says why
+            payload.decode(data, path=self._what)  # raises, and says why
         try:
             given = _call_decoder.decode(memoryview(data)[1:])
         except msgspec.DecodeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, Token
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar, overload
@@ -152,14 +152,20 @@ def current_in(context: Context) -> StepContext | None:
     return context.get(_context)
 
 
-@block
-def use_step_context(context: StepContext) -> Generator[StepContext]:
+class use_step_context:
     """Make the context current inside the block: for executors (tests have fencepost.testing.step_context)."""
-    token = _context.set(context)
-    try:
-        yield context
-    finally:
-        _context.reset(token)
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: StepContext) -> None:
+        self._context: StepContext = context
+
+    def __enter__(self) -> StepContext:
+        self._token: Token[StepContext | None] = _context.set(self._context)
+        return self._context
+
+    def __exit__(self, *error: object) -> None:
+        _context.reset(self._token)
 
 
 @block

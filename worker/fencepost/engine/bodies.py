@@ -183,7 +183,8 @@ async def _call(
     context: StepContext,
 ) -> bytes:
     """In the body's task: the encoded result. Raises what the body raises, as it is or as Carried or _Recorded."""
-    around = Around(registry.step_interceptors, step, attempt, context)
+    interceptors = registry.step_interceptors
+    around = Around(interceptors, step, attempt, context) if interceptors else None
     if step.mode == "process":
         payload = await _in_process(step, attempt.created.args, patience, aids, context, around)
     else:
@@ -210,7 +211,7 @@ async def _here(
     patience: Patience,
     body: BodyTask,
     context: StepContext,
-    around: Around,
+    around: Around | None,
 ) -> bytes:
     try:
         args, kwargs = step.decode_args(attempt.created.args)
@@ -222,7 +223,7 @@ async def _here(
         raise
     try:
         with use_step_context(context):
-            if around.interceptors:
+            if around is not None:
                 patience.begin()
                 value = await around(lambda: _run(ports, step, args, kwargs, patience), _as_raised, args, kwargs)
             elif step.is_async:
@@ -286,9 +287,9 @@ async def _in_thread(
 
 
 async def _in_process(
-    step: Step[..., Any], args: bytes, patience: Patience, aids: Aids, context: StepContext, around: Around
+    step: Step[..., Any], args: bytes, patience: Patience, aids: Aids, context: StepContext, around: Around | None
 ) -> bytes:
-    if not around.interceptors:
+    if around is None:
         return payload_codecs.current().coded(await _sent(step, args, patience, aids, context))
 
     async def there() -> Any:

@@ -105,11 +105,15 @@ class Claims:
         """Start the body of a step whose message a settle leased to us; its slot is reserved. The caller's entry of
         the run is kept for it.
         """
-        runs = self._shell.runs
-        runs.keep(live)
+        self._shell.runs.keep(live)
         handler = partial(handle_granted, self._shell, live, delivery, entity, created)
-        task = self._start(self._guarded(handler, delivery, True), delivery.key)
-        task.add_done_callback(lambda _: runs.leave(live))  # also of a task that is ended before it has begun
+        task = self._shell.ports.spawn(self._guarded(handler, delivery, True), delivery.key)
+        self.handlers.add(task)
+        task.add_done_callback(partial(self._left, live))  # also of a task that is ended before it has begun
+
+    def _left(self, live: LiveRun, task: asyncio.Task[None]) -> None:
+        self.handlers.discard(task)
+        self._shell.runs.leave(live)
 
     async def _guarded(self, handler: Handler, delivery: Delivery, is_step: bool) -> None:
         """``handler`` is called here, so a task that is ended before it has begun leaves no coroutine behind."""

@@ -296,7 +296,8 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
         until = None if seconds is None else shell.ports.monotonic() + seconds + shell.settings.lease_seconds
         shell.keeper.watch(delivery.token, lambda why: _post(loop, body.stop, why), until)
 
-    watch(min((one for one in (attempt.created.policy.timeout, attempt.left) if one is not None), default=None))
+    timeout, left = attempt.created.policy.timeout, attempt.left
+    watch(timeout if left is None else left if timeout is None else min(timeout, left))
     try:
         event = await run_attempt(shell.ports, shell.registry, attempt, aids, body, watch)
     except BodyStopped as stopped:
