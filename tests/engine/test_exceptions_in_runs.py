@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from engine_virtual import run
 from engine_world import World
 from tests.authoring.failure_zoo import Annotated, Frozen, Handle, Kind, ResponseError
 
-from fencepost import ChildFailed, errors, hook, step, workflow
+from fencepost import ChildFailed, RunFailed, errors, hook, step, workflow
 from fencepost.authoring.context import use_step_context
 from fencepost.failure import exception_of, failure_of
 from fencepost.testing import step_context
@@ -132,3 +133,42 @@ def test_h169_a_frozen_exception_leaves_a_test_of_a_step_as_it_is() -> None:
     again = exception_of(failure_of(Frozen(3)))
     with pytest.raises(Frozen), step_context() as test, use_step_context(test.context):
         raise again
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (SystemExit(9), "builtins.SystemExit: 9"),
+        (SystemExit(), "builtins.SystemExit"),
+        (KeyboardInterrupt(), "builtins.KeyboardInterrupt"),
+        (asyncio.CancelledError("c"), "asyncio.exceptions.CancelledError: c"),
+    ],
+    ids=repr,
+)
+def test_what_would_act_on_the_loop_is_named_once(error: BaseException, text: str) -> None:
+    """In the workflow, in the run's end, in the client."""
+
+    async def main() -> None:
+        world = World()
+
+        async def work() -> None:
+            raise error
+
+        fails: Any = step(registry=world.registry, retries=0, name="work")(work)
+
+        @workflow(registry=world.registry)
+        async def flow() -> None:
+            await fails()
+
+        async with world.worker("A"):
+            started = await world.start(flow)
+            with pytest.raises(RunFailed) as failed:
+                await started.result(60)
+        assert str(failed.value).endswith(f"failed (USER_ERROR): {text}")
+        assert str(failed.value.__cause__) == text
+        shown = "".join(traceback.format_exception(failed.value))
+        assert f"{text}\n" in shown
+        name = text.partition(":")[0]
+        assert f"{name}: {name}" not in shown
+
+    run(main)

@@ -30,7 +30,7 @@ class ChildFailed(FencepostError):
         self.traceback = traceback
 
     def __str__(self) -> str:
-        return f"{self._what('failed')} ({self.code}): {self.type + ': ' if self.type else ''}{self.message}"
+        return ": ".join(filter(None, (f"{self._what('failed')} ({self.code})", self.type, self.message)))
 
     def _what(self, ended: str) -> str:
         return f"child {self.workflow} {self.run_id} {ended}"

@@ -89,7 +89,7 @@ class StepFailed(FencepostError):
         self.code = code
 
     def __str__(self) -> str:
-        return f"{self.type}: {self.message}" if self.type else self.message
+        return ": ".join(filter(None, (self.type, self.message)))
 
 
 class StepTimeout(StepFailed, TimeoutError):
@@ -291,7 +291,7 @@ class RunFailed(FencepostError):
         self.traceback = traceback
 
     def __str__(self) -> str:
-        return f"run {self.run_id} failed ({self.code}): {self.type + ': ' if self.type else ''}{self.message}"
+        return ": ".join(filter(None, (f"run {self.run_id} failed ({self.code})", self.type, self.message)))
 
 
 class _RunError(FencepostError):

@@ -8,6 +8,7 @@ one of StepFailed and of the nearest base class that can.
 
 from __future__ import annotations
 
+import enum
 import inspect
 import sys
 import types
@@ -22,6 +23,12 @@ BASES_MAX = 8
 """Names of base classes that a record has."""
 TEXT = "__fencepost_text__"
 """Where a stand-in keeps its text."""
+OWN = "__fencepost_own__"
+"""Where a stand-in for a class that is not here keeps the attributes that have StepFailed's names."""
+TOLD = ("message", "type", "traceback", "code")
+"""StepFailed's attributes."""
+ORIGIN = "__fencepost_traceback__"
+"""Where a record that was written of such a stand-in keeps the traceback of where it first happened."""
 
 _NEVER_RAISED: tuple[type[BaseException], ...] = (StopIteration, StopAsyncIteration)
 """A coroutine cannot raise these as they are."""
@@ -34,13 +41,23 @@ def name_of(kind: type) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_absent(exc: BaseException) -> bool:
+    """Whether it stands for an exception whose class is not here: who writes it down writes that one."""
+    kind = type(exc)
+    stands = kind is errors.StepFailed or (issubclass(kind, errors.StepFailed) and kind.__mro__[1] is Standin)
+    return stands and bool(exc.__dict__.get("type"))
+
+
 def bases_of(kind: type[BaseException]) -> tuple[str, ...]:
     """The names of its base classes, nearest first, without those that every exception has."""
-    return tuple(name_of(base) for base in kind.__mro__[1:] if base not in _PLAIN and _is_exception(base))[:BASES_MAX]
+    bases = kind.__mro__[1:]
+    if kind.__mro__[1] is Standin:  # those of the class that it stands for
+        bases = tuple(base for base in bases if base not in (errors.StepFailed, errors.FencepostError))
+    return tuple(name_of(base) for base in bases if base not in _PLAIN and _is_exception(base))[:BASES_MAX]
 
 
 def _is_exception(kind: type) -> bool:
-    return issubclass(kind, BaseException) and not kind.__qualname__.startswith("_Standin")
+    return issubclass(kind, BaseException)
 
 
 def find_class(name: str) -> type[Exception] | None:
@@ -48,6 +65,30 @@ def find_class(name: str) -> type[Exception] | None:
 
     Only Exception's family: raising a SystemExit or CancelledError from a log would act on the loop.
     """
+    found = _find(name)
+    if found is None or not issubclass(found, Exception) or issubclass(found, _NEVER_RAISED):
+        return None
+    return found
+
+
+def find_kind(name: str) -> Any:
+    """The class of an attribute, if its module is imported and it is one by which values are encoded; else Any."""
+    found = _find(name)
+    return found if found is not None and has_form(found) else Any
+
+
+def has_form(kind: Any) -> bool:
+    """Whether what its values hold is said by the class: an Enum, or a class with annotated fields."""
+    if "<locals>" in kind.__qualname__:
+        return False
+    return issubclass(kind, enum.Enum) or any(hasattr(kind, mark) for mark in _MARKS)
+
+
+_MARKS = ("__dataclass_fields__", "__attrs_attrs__", "__struct_fields__", "__pydantic_fields__", "_fields")
+"""What a dataclass, an attrs class, a Struct, a model and a named tuple have."""
+
+
+def _find(name: str) -> type | None:
     parts = name.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         found: Any = sys.modules.get(".".join(parts[:cut]))
@@ -55,10 +96,28 @@ def find_class(name: str) -> type[Exception] | None:
             continue
         for part in parts[cut:]:
             found = getattr(found, part, None)
-        if isinstance(found, type) and issubclass(found, Exception) and not issubclass(found, _NEVER_RAISED):
-            return found
-        return None
+        return found if isinstance(found, type) else None
     return None
+
+
+NATIVE: tuple[tuple[type[BaseException], tuple[str, ...]], ...] = (
+    (ImportError, ("name", "path")),
+    (NameError, ("name",)),
+    (AttributeError, ("name",)),
+    (OSError, ("errno", "strerror")),
+)
+"""What built-in exceptions keep outside their ``args`` and their ``__dict__``."""
+
+
+def natives_of(kind: type[BaseException]) -> dict[str, Any]:
+    """The descriptors of such attributes, unless the class has others of these names."""
+    return {
+        name: owner.__dict__[name]
+        for owner, names in NATIVE
+        if issubclass(kind, owner)
+        for name in names
+        if inspect.getattr_static(kind, name, None) is owner.__dict__[name]
+    }
 
 
 def native_new(kind: type[BaseException]) -> Any:

@@ -10,11 +10,16 @@ from typing import Any, cast
 
 from fencepost import errors, payload
 from fencepost.failure_classes import (
+    ORIGIN,
+    OWN,
     TEXT,
+    TOLD,
     find_class,
+    find_kind,
     hints_of,
     native_init,
     native_new,
+    natives_of,
     slots_of,
     standin_below,
     standin_for,
@@ -36,6 +41,10 @@ _BY_CODE: dict[str, type[errors.StepFailed]] = {
 }
 
 
+Held = dict[str, BaseException]
+"""Attributes that are exceptions."""
+
+
 class Reader:
     """Reads one tree. What was one object is one again."""
 
@@ -48,56 +57,80 @@ class Reader:
             return self._known[record.ref]
         record = told(record)
         members = [self.read(one, depth - 1) for one in record.exceptions] if depth > 1 else []
-        exc = _made(record, cast("list[Exception]", members))
+        # All that it refers to first: its text may be made of it.
+        cause = None if record.cause is None or depth <= 1 else self.read(record.cause, depth - 1)
+        context = None if record.context is None or depth <= 1 else self.read(record.context, depth - 1)
+        held = {name: self.read(one, depth - 1) for name, one in record.held.items()} if depth > 1 else {}
+        exc = _made(record, cast("list[Exception]", members), held)
         if record.number:
             self._known[record.number] = exc
         _note(exc, record)
         if depth > 1:
-            cause = None if record.cause is None else self.read(record.cause, depth - 1)
-            context = None if record.context is None else self.read(record.context, depth - 1)
             # __context__ first: setting __cause__ also sets __suppress_context__.
             _set(exc, "__context__", context)
             _set(exc, "__cause__", cause)
-            for name, one in record.held.items():
-                with contextlib.suppress(Exception):  # an attribute that the class does not take: the rest is told
-                    _attribute(exc, name, self.read(one, depth - 1))
         _set(exc, "__suppress_context__", record.suppress_context)
         return exc
 
 
-def _made(record: Failure, members: list[Exception]) -> BaseException:
+def _made(record: Failure, members: list[Exception], held: Held) -> BaseException:
     kind = find_class(record.type)
     if kind is None and members and record.type == "builtins.BaseExceptionGroup":
         kind = ExceptionGroup  # what its members are is Exception's family now
     if kind is not None:
         if KEY in record.attributes and (found := _pydantic(record)) is not None:
             return found
-        exc = _instance(kind, record, members)
+        exc = _instance(kind, record, members, held)
         if exc is not None and _says(exc, record, members):
-            return exc
+            return _with_code(exc, record)
         standin = standin_for(kind)
-        exc = None if standin is None else _instance(standin, record, members, text=record.message)
+        exc = None if standin is None else _instance(standin, record, members, held, text=record.message)
         if exc is not None:
-            return exc
-    return _below_a_base(record, members)
+            return _with_code(exc, record)
+    return _below_a_base(record, members, held)
 
 
-def _below_a_base(record: Failure, members: list[Exception]) -> BaseException:
+def _with_code(exc: Exception, record: Failure) -> Exception:
+    """Whose fault it is, is for the record to say: a step's body may raise a StepFailed that it got elsewhere."""
+    if isinstance(exc, errors.StepFailed):
+        exc.__dict__["code"] = record.code
+    return exc
+
+
+def _below_a_base(record: Failure, members: list[Exception], held: Held) -> BaseException:
     """For a class that is not here, or has no instances but its own."""
     fallback = _BY_CODE.get(record.code)
     for name in () if fallback is not None else record.bases:
         base = find_class(name)
         standin = None if base is None else standin_below(base, record.type)
-        text = f"{record.type}: {record.message}"
-        exc = None if standin is None else _instance(standin, record, members, text=text)
+        text = ": ".join(filter(None, (record.type, record.message)))
+        exc = None if standin is None else _instance(standin, record, members, held, text=text)
         if exc is not None:
-            exc.__dict__.update(message=record.message, type=record.type, traceback=record.traceback, code=record.code)
-            return exc
+            return _absent(exc, record)
     made = fallback or errors.StepFailed
-    return made(record.message, type=record.type, traceback=record.traceback, code=record.code)
+    failed = made(record.message, type=record.type, traceback=record.traceback, code=record.code)
+    if fallback is not None:
+        return failed
+    _fill(failed, made, record, held, lenient=True)
+    failed.args = _args(made, record, lenient=True)
+    return _absent(failed, record)
 
 
-def _instance(kind: type[Exception], record: Failure, members: list[Exception], text: str = "") -> Exception | None:
+def _absent(exc: Exception, record: Failure) -> Exception:
+    """It says whose fault it was, as each StepFailed; attributes of these names are kept for who writes it again."""
+    own = {name: exc.__dict__[name] for name in TOLD if name in record.attributes}
+    exc.__dict__.update(message=record.message, type=record.type, traceback=record.traceback, code=record.code)
+    if ORIGIN in record.attributes:
+        with contextlib.suppress(errors.PayloadError):  # a key that is missing here
+            exc.__dict__["traceback"] = payload.decode(record.attributes[ORIGIN])
+    if own:
+        exc.__dict__[OWN] = own
+    return exc
+
+
+def _instance(
+    kind: type[Exception], record: Failure, members: list[Exception], held: Held, text: str = ""
+) -> Exception | None:
     """An instance with the recorded args and attributes, or None if the class does not allow it. ``text``: of a
     stand-in, which does with less."""
     standin = bool(text) or TEXT in kind.__dict__ or kind.__mro__[1].__name__ == "Standin"
@@ -115,10 +148,7 @@ def _instance(kind: type[Exception], record: Failure, members: list[Exception], 
         if issubclass(kind, errors.StepFailed):
             # The engine writes some of these itself, without an exception at hand, hence without attributes.
             exc.__dict__.update(message=record.message, type="", traceback=record.traceback)
-        _fill(exc, kind, record, lenient=standin)
-        if issubclass(kind, errors.StepFailed):
-            # Whose fault it is, is for the record to say: a step's body may raise one of these that it got elsewhere.
-            exc.__dict__["code"] = record.code
+        _fill(exc, kind, record, held, lenient=standin)
     except BaseException:  # noqa: BLE001 - whatever the user's class raises: a stand-in tells the same
         return None
     return exc
@@ -131,9 +161,14 @@ def _args(kind: type[Exception], record: Failure, *, lenient: bool) -> tuple[Any
         if "args" in record.typed:
             positional = hints_of(kind).positional
             count = len(cast("list[object]", payload.decode(record.args)))
-            if count <= len(positional):
+            hints = positional[:count] if count <= len(positional) else []
+            hints += [Any] * (count - len(hints))
+            for at in range(count):
+                if hints[at] is Any:
+                    hints[at] = find_kind(record.classes.get(f"args[{at}]", ""))
+            if count:
                 with contextlib.suppress(errors.PayloadError):
-                    return tuple(payload.decode(record.args, tuple[tuple(positional[:count])]))  # type: ignore[misc]
+                    return tuple(payload.decode(record.args, tuple[tuple(hints)]))  # type: ignore[misc]
         return tuple(payload.decode(record.args))
     except BaseException:
         if lenient:  # a key that is missing here
@@ -156,10 +191,14 @@ def _bare(kind: type[Exception], args: tuple[Any, ...], *, lenient: bool) -> Exc
     return exc
 
 
-def _fill(exc: Exception, kind: type[Exception], record: Failure, *, lenient: bool) -> None:
-    hints = hints_of(kind).attributes
+def _fill(exc: Exception, kind: type[Exception], record: Failure, held: Held, *, lenient: bool) -> None:
+    hints = {name: find_kind(one) for name, one in record.classes.items()}
+    hints |= {name: hint for name, hint in hints_of(kind).attributes.items() if hint is not Any}
+    for name, one in held.items():
+        with contextlib.suppress(Exception):  # an attribute that the class does not take: the rest is told
+            _attribute(exc, name, one)
     for name, data in record.attributes.items():
-        if name == KEY:
+        if name in (KEY, ORIGIN):
             continue
         try:
             if name in record.typed and name in hints:
@@ -176,7 +215,10 @@ def _fill(exc: Exception, kind: type[Exception], record: Failure, *, lenient: bo
 
 
 def _attribute(exc: BaseException, name: str, value: object) -> None:
-    if name in slots_of(type(exc)):
+    native = natives_of(type(exc)).get(name)
+    if native is not None:
+        native.__set__(exc, value)
+    elif name in slots_of(type(exc)):
         object.__setattr__(exc, name, value)
     else:
         exc.__dict__[name] = value

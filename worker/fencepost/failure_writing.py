@@ -12,7 +12,20 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from fencepost import payload, payload_codecs
-from fencepost.failure_classes import TEXT, bases_of, hints_of, name_of, slots_of
+from fencepost.errors import StepFailed
+from fencepost.failure_classes import (
+    ORIGIN,
+    OWN,
+    TEXT,
+    TOLD,
+    bases_of,
+    has_form,
+    hints_of,
+    is_absent,
+    name_of,
+    natives_of,
+    slots_of,
+)
 from fencepost.failure_seals import cut, sealed
 from fencepost.pydantic_errors import KEY, data_of
 from fencepost.records import Failure, Frame
@@ -76,32 +89,37 @@ class Writer:
         number = self._numbers[id(exc)] = len(self._numbers)
         self._open.add(id(exc))
         lost: list[str] = []
+        absent = is_absent(exc)
         message, trace = self._text(_message(exc)), self._text(self._traceback(exc))
-        args, typed = self._args(exc)
+        args, typed, classes = self._args(exc)
         members = members_of(exc)
         if args is None and exc.args and not members:
             lost.append("args")
-        attributes, more, held = self._attributes(exc, lost)
+        attributes, more, held_ones = self._attributes(exc, lost, classes)
         exceptions = tuple(one for member in members if (one := self._next(member, depth)) is not None)
         if len(exceptions) < len(members):
             lost.append(f"{len(members) - len(exceptions)} of its {len(members)} exceptions")
         context = exc.__context__ if exc.__context__ is not exc.__cause__ else None
+        cause, context_record = self._next(exc.__cause__, depth), self._next(context, depth)
+        held = {name: one for name, value in held_ones.items() if (one := self._next(value, depth)) is not None}
+        lost += [f"{name} ({name_of(type(value))})" for name, value in held_ones.items() if name not in held]
         record = Failure(
-            type=name_of(type(exc)),
+            type=exc.__dict__["type"] if absent else name_of(type(exc)),
             message=message,
             traceback=trace,
             args=args,
             attributes=attributes,
             suppress_context=exc.__suppress_context__,
             exceptions=exceptions,
-            cause=self._next(exc.__cause__, depth),
-            context=self._next(context, depth),
-            held={name: one for name, value in held.items() if (one := self._next(value, depth)) is not None},
+            cause=cause,
+            context=context_record,
+            held=held,
             frames=_frames(exc),
-            bases=bases_of(type(exc)),
+            bases=() if type(exc) is StepFailed else bases_of(type(exc)),
             typed=(*typed, *more),
             left_out=tuple(writable(name)[:100] for name in lost[:LEFT_OUT_MAX]),
             number=number,
+            classes=classes,
         )
         self._open.discard(id(exc))
         return sealed(record) if payload_codecs.current().hides else record  # a message may quote what the values say
@@ -136,18 +154,25 @@ class Writer:
             return data, as_type is not Any
         return None, False
 
-    def _args(self, exc: BaseException) -> tuple[bytes | None, list[str]]:
+    def _args(self, exc: BaseException) -> tuple[bytes | None, list[str], dict[str, str]]:
         args = _arguments(exc)
         positional = hints_of(type(exc)).positional
+        hints = positional[: len(args)] if len(args) <= len(positional) else []
+        hints += [Any] * (len(args) - len(hints))
+        classes: dict[str, str] = {}
+        for at, one in enumerate(args):
+            if has_form(type(one)):
+                classes[f"args[{at}]"] = name_of(type(one))
+                hints[at] = type(one) if hints[at] is Any else hints[at]
         hint: Any = Any
-        if 0 < len(args) <= len(positional) and any(one is not Any for one in positional[: len(args)]):
-            hint = tuple[tuple(positional[: len(args)])]  # type: ignore[misc]
+        if any(one is not Any for one in hints):
+            hint = tuple[tuple(hints)]  # type: ignore[misc]
         data, typed = self._state(args, hint)
         paths = isinstance(exc, OSError) and isinstance(exc.filename, os.PathLike)
-        return data, [*(["args"] if typed else []), *([PATHS] if paths else [])]
+        return data, [*(["args"] if typed else []), *([PATHS] if paths else [])], classes if typed else {}
 
     def _attributes(
-        self, exc: BaseException, lost: list[str]
+        self, exc: BaseException, lost: list[str], classes: dict[str, str]
     ) -> tuple[dict[str, bytes], list[str], dict[str, BaseException]]:
         kept: dict[str, bytes] = {}
         typed: list[str] = []
@@ -157,11 +182,14 @@ class Writer:
             if isinstance(value, BaseException):
                 held[name] = value
                 continue
-            data, by_hint = self._state(value, hints.get(name, Any))
+            hint, own = hints.get(name, Any), has_form(type(value))
+            data, by_hint = self._state(value, type(value) if own and hint is Any else hint)
             if data is None:
                 lost.append(f"{name} ({name_of(type(value))})")
                 continue
             kept[name] = data
+            if own and by_hint:
+                classes[name] = name_of(type(value))
             typed += [name] if by_hint else []
         found = data_of(exc)
         if found is not None and (data := self._state(found, Any)[0]) is not None:
@@ -173,6 +201,10 @@ def _carried(exc: BaseException) -> list[tuple[str, object]]:
     """The attributes of the instance, those in slots, too; of its notes those that are its own."""
     found: list[tuple[str, object]] = []
     state = cast("dict[object, object]", getattr(exc, "__dict__", {}))  # its keys may be anything
+    if is_absent(exc):
+        told = cast("dict[object, object]", state.get(OWN, {}))
+        first = state.get("traceback")
+        state = {**{name: value for name, value in state.items() if name not in (*TOLD, OWN)}, **told, ORIGIN: first}
     for name, value in list(state.items()):
         if not isinstance(name, str) or writable(name) != name or name == TEXT:
             continue
@@ -182,6 +214,10 @@ def _carried(exc: BaseException) -> list[tuple[str, object]]:
             own = [note for note in notes if isinstance(note, str) and not isinstance(note, RemoteTraceback)]
             found += [(name, own)] if own else []
         else:
+            found.append((name, value))
+    for name, native in natives_of(type(exc)).items():
+        value = native.__get__(exc)
+        if value is not None and name not in state and not any(value is one for one in exc.args):
             found.append((name, value))
     for name in slots_of(type(exc)):
         try:
@@ -208,6 +244,8 @@ def _file(name: object) -> object:
 
 
 def _message(exc: BaseException) -> str:
+    if is_absent(exc):
+        return str(exc.__dict__.get("message", ""))
     try:
         return str(exc)
     except BaseException as error:  # noqa: BLE001 - a broken __str__ of the user's must not hide the failure

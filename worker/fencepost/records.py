@@ -61,7 +61,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     outermost first; they hold places and no values, so they stay readable. ``bases``: the names of the class's bases.
     ``typed``: which attributes, and whether the args, are encoded by their annotation. ``left_out``: what was not
     recorded, in words. ``held``: attributes that are exceptions. ``number``: this one's among those of the tree (the
-    first has none), and ``ref`` the number of the one that it is, which stands elsewhere.
+    first has none), and ``ref`` the number of the one that it is, which stands elsewhere. ``classes``: of attributes
+    and args (``args[0]``) that have fields, or are of an Enum, the class, for readers that know of no annotation.
     """
 
     type: str
@@ -84,6 +85,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     held: dict[str, Failure] = {}
     number: int = 0
     ref: int = 0
+    classes: dict[str, str] = {}
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
