@@ -92,7 +92,12 @@ async def around(interceptors: Sequence[Callable[[Any, Proceed], Awaitable[Any]]
         begun = True
         return await around(rest, call, inner)
 
-    return await first(call, proceed)
+    proceed.__qualname__ = "proceed"  # what Python says of a call with arguments
+    value = await first(call, proceed)
+    if inspect.iscoroutine(value):
+        value.close()
+        raise TypeError(f"{registries.location(first)} returned a coroutine: write `return await proceed()`")
+    return value
 
 
 def _check(function: Any, decorator: str) -> None:

@@ -22,7 +22,7 @@ import msgspec
 from fencepost import errors, payload_codecs
 from fencepost.authoring.context import StepContext, use_step_context
 from fencepost.authoring.process import call_encoded
-from fencepost.authoring.registry import Registry
+from fencepost.authoring.registry import RESERVED, Registry
 from fencepost.authoring.retry import is_named, next_delay
 from fencepost.authoring.step import Step
 from fencepost.engine.aids import Aids
@@ -184,7 +184,9 @@ async def _call(
 ) -> bytes:
     """In the body's task: the encoded result. Raises what the body raises, as it is or as Carried or _Recorded."""
     interceptors = registry.step_interceptors
-    around = Around(interceptors, step, attempt, context) if interceptors else None
+    around = None
+    if interceptors and not step.name.startswith(RESERVED):  # our own body and arguments are not the user's
+        around = Around(interceptors, step, attempt, context, patience, body)
     if step.mode == "process":
         payload = await _in_process(step, attempt.created.args, patience, aids, context, around)
     else:
