@@ -12,6 +12,7 @@ import pytest
 from engine_world import Member, World
 
 from fencepost.engine.alone import Alone
+from fencepost.engine.shortage import NotBegun
 from fencepost_queue.protocol import Delivery
 
 DELIVERY = Delivery("default", "t:run", "A.1")
@@ -54,10 +55,42 @@ async def test_a_suspect_s_process_that_cannot_begin_leaves_nothing_behind(
     monkeypatch.setattr(loop, "connect_read_pipe", connect)
     alone, before = _alone(), _descriptors()
     for _ in range(2):
-        with pytest.raises(OSError, match=r"temporarily unavailable|Too many open files"):
+        with pytest.raises(NotBegun, match=r"temporarily unavailable|Too many open files"):
             await alone._child(DELIVERY, asyncio.Event())  # pyright: ignore[reportPrivateUsage]
     assert [child.returncode for child in children] == ([] if short_of == "process" else [-9, -9])
     for child in children:
         child.stdin.close()
     await asyncio.sleep(0)
     assert _descriptors() <= before
+
+
+@pytest.mark.parametrize("missing", [errno.EAGAIN, errno.EMFILE, errno.ENOMEM, errno.ENOENT])
+async def test_h142_a_suspect_whose_process_cannot_be_had_is_handed_back(
+    missing: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No bug, no proof and no crash: the message waits, longer each time, and other workers may have it."""
+    world = World()
+    member = Member(world, "A")
+    alone, queue = Alone(member.shell, world.config, ()), member.shell.queue
+
+    async def spawn(*args: Any, **options: Any) -> Any:
+        raise OSError(missing, os.strerror(missing))
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", spawn)
+    delays: list[int] = []
+
+    async def release(delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> bool:
+        assert not proof
+        delays.append(delay_ms)
+        return True
+
+    monkeypatch.setattr(queue, "release", release)
+    for _ in range(6):
+        member.shell.keeper.hold(DELIVERY, member.shell.ports.monotonic())
+        await alone(DELIVERY)
+    assert len(delays) == 6
+    assert delays[0] >= 500
+    assert delays[-1] >= 16_000, "half of what the delay may be by then, at least"
+    said = [record.getMessage() for record in caplog.records]
+    assert sum("body_not_begun" in line and os.strerror(missing) in line for line in said) == 6
+    assert not any("handler_failed" in line for line in said)

@@ -46,8 +46,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "body_not_stopped": ("warning", "a body could not be cancelled: what it waits for refused; error"),
     "body_not_begun": (
         "warning",
-        "this worker lacks what a body needs to begin (a thread, a process, a descriptor, memory); the message is"
-        " handed back and no retry is used: key, missing, delay_ms",
+        "this worker lacks what a body, or a suspect's process, needs to begin (a thread, a process, a descriptor,"
+        " memory); the message is handed back and no retry is used: key, missing, delay_ms",
     ),
     "exit_contained": (
         "error",

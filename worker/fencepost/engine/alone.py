@@ -16,10 +16,11 @@ import sys
 import msgspec
 
 from fencepost.config import Config
-from fencepost.engine.handback import release, settle
+from fencepost.engine.handback import hand_back_unbegun, release, settle
 from fencepost.engine.logs import Logs, configured_logs
 from fencepost.engine.process import environment, silence
 from fencepost.engine.shell import Shell
+from fencepost.engine.shortage import NotBegun, told
 from fencepost.engine.stopping import withdraw
 from fencepost.engine.unfit import refuse
 from fencepost.telemetry import note
@@ -163,7 +164,11 @@ class Alone:
             loop.call_soon_threadsafe(stopped.set)
 
         shell.keeper.watch(delivery.token, stop)
-        report = await self._child(delivery, stopped)
+        try:
+            report = await self._child(delivery, stopped)
+        except NotBegun as missing:  # no proof: nothing of the message has been begun
+            await hand_back_unbegun(shell, delivery, str(missing))
+            return
         if "withdrawn" in reasons:
             await settle(shell, delivery)  # the log has the step's end, nothing more is owed
             return
@@ -192,9 +197,12 @@ class Alone:
             await release(shell, settled.again)
 
     async def _child(self, delivery: Delivery, stopped: asyncio.Event) -> Report | None:
-        """The child's report; None if it died before it could make one."""
+        """The child's report; None if it died before it could make one. Raises NotBegun if there is no child."""
         order = msgspec.json.encode(Order(self._config, self._modules, delivery, configured_logs()))
-        child, reader, pipe = await _spawned()
+        try:
+            child, reader, pipe = await _spawned()
+        except OSError as error:  # also where the interpreter has been moved away, as an upgrade does
+            raise NotBegun(f"a process for a suspect: {told(error)}") from error
         assert child.stdin is not None
         stop = asyncio.create_task(stopped.wait())
         words = Words()
