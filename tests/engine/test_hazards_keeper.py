@@ -15,8 +15,13 @@ from fencepost.engine.leases import LeaseKeeper
 from fencepost.engine.ports import real_ports
 from fencepost.replay.budget import Overdue, TurnGuard
 from fencepost_queue.protocol import Delivery, Queue, Renewal
+from fencepost_store.events import NewEvent
 
 PATIENCE_SECONDS = 15.0
+
+
+async def _not_written(run_id: str, event: NewEvent) -> None:
+    raise AssertionError(run_id)
 
 
 async def _not_failed(overdue: Overdue) -> None:
@@ -59,6 +64,7 @@ async def test_h61_a_loop_that_is_blocked_for_longer_than_a_lease_is_renewed_for
         blocked_seconds=lease,
         told_seconds=lease / 3,
         fail=_not_failed,
+        write=_not_written,
     )
     with captured() as logs:
         thread.start()

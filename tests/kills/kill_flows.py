@@ -275,6 +275,28 @@ async def holds_the_gil(how: str) -> int:
     return 1
 
 
+@step(timeout=0.5, retries=1, first_delay=0.01)
+async def blocks_beyond(mark: str) -> None:
+    """A call that blocks, in an ``async def``."""
+    with open(mark, "a") as file:  # noqa: ASYNC230 - as above
+        file.write("began\n")
+    time.sleep(3600)  # noqa: ASYNC251 - as above
+
+
+@step(retries=0)
+async def blocks_for_ever(mark: str) -> None:
+    """The same without a timeout."""
+    with open(mark, "a") as file:  # noqa: ASYNC230 - as above
+        file.write("began\n")
+    time.sleep(3600)  # noqa: ASYNC251 - as above
+
+
+@workflow
+async def blocked_beyond(mark: str, bounded: bool) -> None:
+    """One of them."""
+    await (blocks_beyond(mark) if bounded else blocks_for_ever(mark))
+
+
 @workflow
 async def swallows(n: int) -> int:
     """Catches whatever is raised in it, and goes on."""

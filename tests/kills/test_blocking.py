@@ -12,7 +12,7 @@ from tests.kills.fleet import worker
 
 from fencepost.client import Client
 from fencepost.config import Config
-from fencepost.errors import MAX_DELIVERIES_EXCEEDED, REPLAY_TIMEOUT, RunFailed
+from fencepost.errors import MAX_DELIVERIES_EXCEEDED, REPLAY_TIMEOUT, STEP_TIMEOUT, RunCancelled, RunFailed
 from fencepost_store import migrations
 from fencepost_store.events import EventType
 
@@ -168,6 +168,46 @@ async def test_h149_code_that_holds_the_gil_in_quarantine_is_killed(config: Conf
             assert caught.value.code == MAX_DELIVERIES_EXCEEDED
             assert sum("suspect_crashed" in line for line in host.lines) == 2
             assert host.process.returncode is None
+
+
+async def test_h149_a_body_that_blocks_the_loop_beyond_its_time_is_ended(config: Config, tmp_path: Path) -> None:
+    """With its process, a lease behind its timeout: each attempt is a STEP_TIMEOUT that says what to do, and bystanders
+    go on in the next process.
+    """
+    mark = tmp_path / "mark"
+    async with Client(config) as client, worker(config, "", "--processes", "1") as supervised:
+        bad = await client.start("blocked_beyond", str(mark), True)
+        while not mark.exists():  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.02)
+        good = [await client.start("bystander", n) for n in range(4)]
+        with pytest.raises(RunFailed, match="make it a `def` step") as caught:
+            await bad.result(30)
+        assert caught.value.code == STEP_TIMEOUT
+        assert mark.read_text() == "began\n" * 2
+        assert await asyncio.gather(*(run.result(30) for run in good)) == list(range(4))
+        assert sum("child_died" in line for line in supervised.lines) == 2
+        assert sum("body_blocks" in line for line in supervised.lines) == 2
+        assert not any("suspect_crashed" in line for line in supervised.lines)
+
+
+@pytest.mark.parametrize("how", ["cancel", "terminate"])
+async def test_h149_a_body_that_blocks_the_loop_is_ended_with_its_run(config: Config, tmp_path: Path, how: str) -> None:
+    """It has no timeout: what ends it is that it is not wanted any more."""
+    mark = tmp_path / "mark"
+    async with Client(config) as client, worker(config) as other, worker(config) as host:
+        bad = await client.start("blocked_beyond", str(mark), False)
+        while not mark.exists():  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.02)
+        await (bad.cancel("stuck", grace=1) if how == "cancel" else bad.terminate("stuck"))
+        with pytest.raises(RunCancelled):
+            await bad.result(30)
+        ends = [asyncio.ensure_future(one.process.wait()) for one in (other, host)]
+        done, left = await asyncio.wait(ends, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        assert [end.result() for end in done] == [70]
+        for end in left:
+            end.cancel()
+        assert await (await client.start("bystander", 7)).result(30) == 7
+        assert mark.read_text() == "began\n"
 
 
 async def test_h150_runs_that_swallow_everything_hold_up_no_drain(config: Config) -> None:

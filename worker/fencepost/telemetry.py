@@ -176,6 +176,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     ),
     "stream_delayed": ("warning", "chunks could not be written and are sent again: run, stream, error"),
     "run_terminated": ("info", "the grace of a run's cancellation is over; the run was ended: run, reason"),
+    "body_blocks": (
+        "error",
+        "a body blocks the loop of its process beyond its time, or though it is not wanted; the process ends itself:"
+        " key, unwanted, stack",
+    ),
     "child_died": ("error", "a worker process ended unasked; another one takes its place: place, ended, error"),
     "child_draining": (
         "warning",
@@ -194,6 +199,7 @@ _LOGGERS: dict[str, tuple[str, ...]] = {
     RUNS: (
         "attempt_failed",
         "arguments_changed",
+        "body_blocks",
         "call_changed",
         "code_abandoned",
         "code_unfit",

@@ -82,6 +82,7 @@ async def run_attempt(
     body = BodyTask(ports, STOP_SECONDS) if body is None else body
     context = aids.context(step, attempt, patience)
     patience.watch(lambda: body.stop("timeout"))
+    body.overdue = partial(_overdue, ports, attempt, patience, aids)
     try:
         body.start(
             partial(_call, ports, registry, step, attempt, patience, aids, body, context),
@@ -124,6 +125,12 @@ def outlived(attempt: Attempt, started: int) -> NewEvent:
         retryable=False,
     )
     return _ended(msgspec.structs.replace(attempt, number=started), EventType.step_failed, failure)
+
+
+def _overdue(ports: Ports, attempt: Attempt, patience: Patience, aids: Aids) -> NewEvent:
+    """The fact for a body that blocks the loop beyond its time."""
+    error = patience.overdue(attempt.created.name, attempt.number)
+    return _error(ports, attempt, patience, aids, error, errors.STEP_TIMEOUT)
 
 
 _STOPS = (StopIteration, StopAsyncIteration)

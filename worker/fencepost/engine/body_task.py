@@ -17,6 +17,7 @@ from fencepost.authoring.context import StepContext
 from fencepost.engine.forks import end_if_forked
 from fencepost.engine.tasks import own
 from fencepost.telemetry import note
+from fencepost_store.events import NewEvent
 
 if TYPE_CHECKING:
     from fencepost.engine.ports import Ports
@@ -75,11 +76,13 @@ def contained(call: Callable[[], Any]) -> Ended:
 
 class BodyTask:
     """``start``, then ``ended``. ``reasons``: why the engine has stopped it, empty while it has not. ``grace``: seconds
-    that a stopped body has to leave; then it is left behind, and its attempt is over without it.
+    that a stopped body has to leave; then it is left behind, and its attempt is over without it. ``overdue``: makes the
+    fact for a body that blocks the loop beyond its time, so that nothing in the loop can.
     """
 
     def __init__(self, ports: Ports, grace: float) -> None:
         self.reasons: list[str] = []
+        self.overdue: Callable[[], NewEvent] | None = None
         self._ports = ports
         self._grace = grace
         self._loop = asyncio.get_running_loop()
@@ -107,6 +110,10 @@ class BodyTask:
             self._timer = self._loop.call_later(self._grace, self._leave_behind)
             self._cancel()
 
+    def end(self) -> NewEvent | None:
+        """See LeaseKeeper; called by a thread."""
+        return None if self.overdue is None or self._end.done() else self.overdue()
+
     async def ended(self) -> Ended:
         """What the body came to. Whoever is cancelled in here has stopped the body, waits until it has left, and gets
         the CancelledError.
@@ -126,7 +133,7 @@ class BodyTask:
         finally:
             if self._timer is not None:
                 self._timer.cancel()
-            self._task = self._context = None  # what has ended holds nothing of its attempt
+            self._task = self._context = self.overdue = None  # what has ended holds nothing of its attempt
 
     async def _run(self, code: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._begun = True

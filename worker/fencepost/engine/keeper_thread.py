@@ -14,18 +14,18 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable
 
-from fencepost.engine.leases import LeaseKeeper
+from fencepost.engine.leases import Held, LeaseKeeper
 from fencepost.engine.ports import Ports
-from fencepost.engine.turn_watch import WATCH_SECONDS, Fail, TurnWatch
+from fencepost.engine.turn_watch import WATCH_SECONDS, Fail, TurnWatch, Write, end_with_process
 from fencepost.replay.budget import TurnGuard
 from fencepost.service import report_alive
 from fencepost.telemetry import note
-from fencepost_queue.protocol import Queue, QueueTrouble
+from fencepost_queue.protocol import Queue, QueueTrouble, step_key
 
 
 class KeeperThread:
     """``start`` in the worker's loop, ``stop`` from it. ``connect``: makes the thread's own client (same owner).
-    ``fail``: see TurnWatch.
+    ``fail``: see TurnWatch. ``write``: brings a fact into the log.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class KeeperThread:
         blocked_seconds: float,
         told_seconds: float,
         fail: Fail,
+        write: Write,
         health_file: str = "",
     ) -> None:
         self._ports = ports
@@ -47,6 +48,7 @@ class KeeperThread:
         self._connect = connect
         self._renewal = renewal_seconds
         self._turns = TurnWatch(ports.monotonic, guard, replay_budget_seconds, fail)
+        self._write = write
         self._blocked = blocked_seconds
         self._told_after = told_seconds
         self._health_file = health_file
@@ -108,11 +110,18 @@ class KeeperThread:
             now = self._ports.monotonic()
             blocked = now - self._pong
             self._healthy = blocked < self._blocked
+            if not self._healthy and (held := self._body_beyond()) is not None:
+                await end_with_process(held, self._write, self._stack())
             if blocked < self._told_after:
                 self._told = False
             elif not self._told:
                 self._told = True
                 note("loop_blocked", seconds=round(blocked, 1), stack=self._stack())
+
+    def _body_beyond(self) -> Held | None:
+        """The lease of the body that blocks the loop, if its time is over."""
+        owner = getattr(asyncio.current_task(self._main), "owner", None)
+        return None if owner is None else self._keeper.beyond(step_key(owner.run_id, owner.step_id))
 
     def _ping(self) -> None:
         assert self._main is not None

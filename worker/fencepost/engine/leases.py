@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery, Queue, QueueTrouble
+from fencepost_store.events import NewEvent
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +22,7 @@ class Held:
     """A lease of ours. ``renewed_at``: monotonic seconds, taken before the call that granted it was sent.
     ``on_lost(why)``: called once, in whatever thread finds that the lease is gone or the work is not wanted any more.
     ``until``: no renewal beyond this (the step's own deadline). ``unwanted``: a hint said so before anybody watched.
+    ``end``: makes the fact for a body that has gone on beyond ``until``.
     """
 
     delivery: Delivery
@@ -28,6 +30,7 @@ class Held:
     on_lost: Callable[[str], None] | None = None
     until: float | None = None
     unwanted: bool = False
+    end: Callable[[], NewEvent | None] | None = None
 
 
 class LeaseKeeper:
@@ -64,13 +67,20 @@ class LeaseKeeper:
         if older is not None:
             self._tell(older, "lost")
 
-    def watch(self, token: str, on_lost: Callable[[str], None] | None, until: float | None = None) -> None:
+    def watch(
+        self,
+        token: str,
+        on_lost: Callable[[str], None] | None,
+        until: float | None = None,
+        end: Callable[[], NewEvent | None] | None = None,
+    ) -> None:
         """Tell ``on_lost`` when this lease is lost or withdrawn: at once, if a hint has said so already."""
         with self._lock:
             held = self._held.get(token)
             if held is not None:
                 held.on_lost = on_lost
                 held.until = until
+                held.end = end
         if held is not None and held.unwanted:
             self.withdrawn(token)
 
@@ -80,7 +90,7 @@ class LeaseKeeper:
             held = self._held.get(token)
             if held is None:
                 return
-            held.unwanted = True
+            self._unwant(held)
             callback, held.on_lost = held.on_lost, None
         if callback is not None:
             note("lease_withdrawn", key=held.delivery.key)
@@ -98,11 +108,14 @@ class LeaseKeeper:
         held = self._held.get(token)
         return held is not None and self._monotonic() - held.renewed_at < self._lease
 
-    def beyond(self) -> bool:
-        """Whether work goes on under a lease for longer than it was to (``watch``)."""
+    def beyond(self, key: str | None = None) -> Held | None:
+        """A lease under which work goes on for longer than it was to (``watch``). ``key``: of this message only."""
         now = self._monotonic()
         with self._lock:
-            return any(held.until is not None and held.until < now for held in self._held.values())
+            for held in self._held.values():
+                if held.until is not None and held.until < now and key in (None, held.delivery.key):
+                    return held
+        return None
 
     def all(self) -> list[Delivery]:
         """What is held now."""
@@ -154,10 +167,18 @@ class LeaseKeeper:
             del self._tokens[place]
         return held
 
+    def _unwant(self, held: Held) -> None:
+        """What is not wanted has a lease to end. The caller has the lock."""
+        held.unwanted = True
+        leave = self._monotonic() + self._lease
+        if held.on_lost is not None:
+            held.until = leave if held.until is None else min(held.until, leave)
+
     def _tell(self, held: Held, why: str) -> None:
         with self._lock:
+            if why == "withdrawn":
+                self._unwant(held)
             callback, held.on_lost = held.on_lost, None
-            held.unwanted = held.unwanted or why == "withdrawn"
         if callback is not None:
             callback(why)
         if callback is not None or why == "lost":

@@ -70,7 +70,13 @@ class Patience:
         """Whether an attempt ``delay`` seconds from now would begin within the step's time."""
         return self._closes is None or self._loop.time() + delay < self._closes
 
-    def error(self, step: str, attempt: int) -> errors.StepTimeout:
+    def overdue(self, step: str, attempt: int) -> errors.StepTimeout:
+        """For a body that keeps the timer from looking; called by a thread."""
+        ends = self._ends(self._loop.time())
+        self.expired = min(ends, key=lambda name: ends[name])
+        return self.error(step, attempt, "; it blocks the event loop of its worker: make it a `def` step")
+
+    def error(self, step: str, attempt: int, more: str = "") -> errors.StepTimeout:
         """What has expired, in words."""
         which = self.expired
         seconds = getattr(self._policy, which)
@@ -79,7 +85,7 @@ class Patience:
             "schedule_to_close": f"was under way when the step's schedule_to_close of {seconds} s was over",
             "heartbeat_timeout": f"was silent for longer than its heartbeat_timeout of {seconds} s",
         }[which]
-        return errors.StepTimeout(f"attempt {attempt} of step {step!r} {told}", which=which)
+        return errors.StepTimeout(f"attempt {attempt} of step {step!r} {told}{more}", which=which)
 
     def _ends(self, now: float) -> dict[str, float]:
         """When each bound is over, for a body that begins now if it has not begun."""

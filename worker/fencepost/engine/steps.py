@@ -294,7 +294,7 @@ async def _run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: At
     def watch(seconds: float | None) -> None:
         """Until the attempt's time is over, which moves while its body has not begun, and a lease beyond."""
         until = None if seconds is None else shell.ports.monotonic() + seconds + shell.settings.lease_seconds
-        shell.keeper.watch(delivery.token, lambda why: _post(loop, body.stop, why), until)
+        shell.keeper.watch(delivery.token, lambda why: _post(loop, body.stop, why), until, body.end)
 
     timeout, left = attempt.created.policy.timeout, attempt.left
     watch(timeout if left is None else left if timeout is None else min(timeout, left))

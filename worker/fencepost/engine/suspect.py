@@ -15,6 +15,7 @@ import msgspec
 
 from fencepost import payload_codecs
 from fencepost.authoring import registry
+from fencepost.config import Config
 from fencepost.connections import open_store
 from fencepost.engine.alone import ALIVE, Order, Report
 from fencepost.engine.logs import configure_logs, enable_loggers
@@ -23,7 +24,7 @@ from fencepost.engine.ports import real_ports
 from fencepost.engine.shell import Shell
 from fencepost.engine.steps import handle_step
 from fencepost.engine.tick import handle_tick
-from fencepost.engine.turn_watch import EXIT_SPINNING, WATCH_SECONDS, TurnWatch, failing, watch_processor
+from fencepost.engine.turn_watch import WATCH_SECONDS, TurnWatch, end_with_process, failing, watch_processor, writing
 from fencepost.engine.worker import build_shell
 from fencepost.engine.worker_life import WorkerLife
 from fencepost.payload_keys import codecs_of
@@ -102,7 +103,7 @@ async def run(order: Order, alive: Callable[[], None]) -> Report:
     watch_processor(shell.guard, shell.ports.monotonic, shell.settings.replay_budget_seconds)
     watch = TurnWatch(shell.ports.monotonic, shell.guard, shell.settings.replay_budget_seconds, failing(order.config))
     threading.Thread(
-        target=asyncio.run, args=(_watch(watch, shell, alive),), name="fencepost-watch", daemon=True
+        target=asyncio.run, args=(_watch(watch, shell, order.config, alive),), name="fencepost-watch", daemon=True
     ).start()
     if order.delivery.key.startswith("s:"):
         shell.slots.take()
@@ -138,16 +139,18 @@ async def _prepare(order: Order) -> tuple[Shell, Recorder, Callable[[], Awaitabl
     return shell, recorder, close
 
 
-async def _watch(watch: TurnWatch, shell: Shell, alive: Callable[[], None]) -> None:
+async def _watch(watch: TurnWatch, shell: Shell, config: Config, alive: Callable[[], None]) -> None:
     """In a thread: this process's guard against its user code, as a worker's keeper thread is. A body that blocks the
     loop beyond its own time is ended with the process, for its timer is in that loop.
     """
+    write = writing(config)
     while True:
         alive()
         await asyncio.sleep(WATCH_SECONDS)
         await watch.look()
-        if shell.keeper.beyond():
-            os._exit(EXIT_SPINNING)
+        held = shell.keeper.beyond()
+        if held is not None:
+            await end_with_process(held, write, "")
 
 
 def _end_with_parent() -> None:

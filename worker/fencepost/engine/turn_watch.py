@@ -12,13 +12,15 @@ import asyncio
 import os
 import signal
 import time
+import traceback
 from collections.abc import Awaitable, Callable
 from types import FrameType
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from fencepost import errors
 from fencepost.config import Config
 from fencepost.connections import open_store
+from fencepost.engine.leases import Held
 from fencepost.records import Failure, RunFailed, pack
 from fencepost.replay.budget import Overdue, TurnGuard
 from fencepost.telemetry import note
@@ -47,6 +49,8 @@ BEHIND_SECONDS = 1.0
 """... which it ends itself if it is so far beyond its budget: the watching thread has had no chance to."""
 
 Fail: TypeAlias = Callable[[Overdue], Awaitable[None]]
+Write: TypeAlias = Callable[[str, NewEvent], Awaitable[None]]
+"""Of a run's id and a fact."""
 
 
 class TurnWatch:
@@ -117,6 +121,8 @@ def watch_processor(guard: TurnGuard, monotonic: Callable[[], float], budget: fl
 def failing(config: Config) -> Fail:
     """Ends a run over a connection of its own: those of the blocked loop are of no use."""
 
+    write = writing(config)
+
     async def fail(overdue: Overdue) -> None:
         message = (
             f"run {overdue.run_id}: the workflow's code ran longer than the replay budget allows, and could not be"
@@ -125,12 +131,39 @@ def failing(config: Config) -> Fail:
         kind = "fencepost.ReplayBudgetExceeded"
         failure = Failure(type=kind, message=message, code=errors.REPLAY_TIMEOUT, retryable=False)
         event = NewEvent(type=EventType.run_failed, payload=pack(RunFailed(error=failure)))
-        grace = int(config.grace_seconds * 1_000_000)
-        store = await open_store(config)
-        try:
-            await store.append([Batch(run_id=overdue.run_id, fence=None, events=(event,), grace=grace)])
-        finally:
-            await store.close()
+        await write(overdue.run_id, event)
         note("run_failed", run=overdue.run_id, code=failure.code, message=message)
 
     return fail
+
+
+def writing(config: Config) -> Write:
+    """Brings a fact into a run's log over a connection of its own."""
+
+    async def write(run_id: str, event: NewEvent) -> None:
+        grace = int(config.grace_seconds * 1_000_000)
+        store = await open_store(config)
+        try:
+            await store.append([Batch(run_id=run_id, fence=None, events=(event,), grace=grace)])
+        finally:
+            await store.close()
+
+    return write
+
+
+async def end_with_process(held: Held, write: Write, stack: str) -> NoReturn:
+    """A body blocks the loop of this process beyond its time, or though it is not wanted any more. What its attempt
+    came to is written from here, and the process ends, for nothing else ends the body.
+    """
+    note("body_blocks", key=held.delivery.key, unwanted=held.unwanted, stack=stack)
+    try:
+        event = None if held.unwanted or held.end is None else held.end()
+        if event is not None:
+            async with asyncio.timeout(FAIL_SECONDS):
+                await write(held.delivery.key.split(":", 2)[1], event)
+    except (StoreTrouble, TimeoutError) as trouble:
+        note("server_trouble", key=held.delivery.key, error=str(trouble) or "timed out", delay_ms=0)
+    except Exception as error:  # noqa: BLE001 - a bug of ours: the process ends all the same
+        note("handler_failed", key=held.delivery.key, error=repr(error), trace=traceback.format_exc())
+    finally:
+        os._exit(EXIT_SPINNING)

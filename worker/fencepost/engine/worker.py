@@ -29,7 +29,7 @@ from fencepost.engine.shell import Settings, Shell
 from fencepost.engine.slots import Slots
 from fencepost.engine.stopping import listen
 from fencepost.engine.streams import StreamLimits
-from fencepost.engine.turn_watch import failing
+from fencepost.engine.turn_watch import failing, writing
 from fencepost.engine.worker_life import WorkerLife
 from fencepost.log import Limits, RunLog
 from fencepost.payload_keys import codecs_of
@@ -200,6 +200,7 @@ class Worker:
             if config.env == "development"
             else config.lease_seconds,
             fail=failing(config),
+            write=writing(config),
             health_file=config.health_file,
         )
         keeper.start()
