@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from fencepost import payload
+from fencepost import payload, payload_codecs
 from fencepost.records import Failure
 
 
@@ -46,6 +46,27 @@ def sealed(record: Failure) -> Failure:
     except payload.PayloadError:
         return _with(record, message="<left out: the codec did not take it>", traceback="", sealed=None)
     return _with(record, message="", traceback="", sealed=data)
+
+
+def as_recorded(failure: Failure, record: Failure) -> Failure:
+    """Of an error whose class cannot be raised here (SystemExit in another process) only its record is left, which that
+    process has written without a codec.
+    """
+    hides = payload_codecs.current().hides
+    whole = _with(
+        failure,
+        type=record.type,
+        message=record.message,
+        traceback=record.traceback,
+        frames=record.frames,
+        bases=record.bases,
+        args=None if hides else record.args,
+        attributes={} if hides else record.attributes,
+        typed=() if hides else record.typed,
+        left_out=record.left_out,
+        sealed=None,
+    )
+    return sealed(whole) if hides else whole
 
 
 def cut(text: str, room: int) -> str:

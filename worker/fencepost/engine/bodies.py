@@ -33,7 +33,8 @@ from fencepost.engine.patience import Patience
 from fencepost.engine.ports import Ports
 from fencepost.engine.shortage import NotBegun, is_shortage, told
 from fencepost.engine.unfit import Unfit
-from fencepost.failure import RETRY_SECONDS_MAX, exception_of, failure_of, sealed
+from fencepost.failure import RETRY_SECONDS_MAX, exception_of, failure_of
+from fencepost.failure_seals import as_recorded
 from fencepost.records import Failure, StepCreated, StepEnded, pack, unpack
 from fencepost_store.admission import Unstorable
 from fencepost_store.events import EventType, NewEvent
@@ -341,27 +342,6 @@ async def _sent(step: Step[..., Any], args: bytes, patience: Patience, aids: Aid
     return answer
 
 
-def _as_recorded(failure: Failure, record: Failure) -> Failure:
-    """Of an error whose class cannot be raised here (SystemExit in another process) only its record is left, which that
-    process has written without a codec.
-    """
-    hides = payload_codecs.current().hides
-    whole = msgspec.structs.replace(
-        failure,
-        type=record.type,
-        message=record.message,
-        traceback=record.traceback,
-        frames=record.frames,
-        bases=record.bases,
-        args=None if hides else record.args,
-        attributes={} if hides else record.attributes,
-        typed=() if hides else record.typed,
-        left_out=record.left_out,
-        sealed=None,
-    )
-    return sealed(whole) if hides else whole
-
-
 def _error(
     ports: Ports,
     attempt: Attempt,
@@ -377,7 +357,7 @@ def _error(
     aids.raised = error
     failure = failure_of(error, code=code)
     if record is not None and type(error) is errors.StepFailed:
-        failure = _as_recorded(failure, record)
+        failure = as_recorded(failure, record)
     policy = attempt.created.policy
     if is_named(error, failure.type, policy.non_retryable):
         failure = msgspec.structs.replace(failure, retryable=False)
