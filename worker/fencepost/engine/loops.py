@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,6 +23,7 @@ from typing import Any, TypeVar, cast
 from fencepost.authoring.context import current_or_none
 from fencepost.engine.forks import end_if_forked
 from fencepost.engine.tasks import make_task, show_bodies_their_own
+from fencepost.replay.everywhere import stock
 from fencepost.telemetry import note
 
 T = TypeVar("T")
@@ -78,8 +80,11 @@ def _of_the_users(
 def new_loop(base: Any = None) -> asyncio.AbstractEventLoop:
     """A worker's loop. ``base``: its class without what is ours; uvloop's where that is installed."""
     show_bodies_their_own()
+    base = base or _base()
+    # What asyncio asks through two functions, again and again; uvloop has a clock of its own.
+    clock = {"time": staticmethod(stock(time.monotonic))} if base is asyncio.SelectorEventLoop else {}
     # Made by name, for the two bases have other signatures than each other and than their common one.
-    kind: Any = type("WorkerLoop", (EngineParts, base or _base()), {})
+    kind: Any = type("WorkerLoop", (EngineParts, base), clock)
     loop: asyncio.AbstractEventLoop = kind()
     loop.set_task_factory(cast("Any", make_task))
     return loop

@@ -76,9 +76,12 @@ def tell_workflow_time() -> None:
         put_attribute(datetime.datetime, name, classmethod(function))
 
 
+_running = events._get_running_loop
+
+
 def asking_loop(depth: int) -> WorkflowLoop | None:
     """The workflow loop that runs in this thread, if the caller at ``depth`` is to be told the workflow's."""
-    loop = events._get_running_loop()
+    loop = _running()
     if type(loop) is not WorkflowLoop or payload_codecs.coding.get():
         return None
     caller: str = sys._getframe(depth).f_globals.get("__name__", "")  # pyright: ignore[reportPrivateUsage]
@@ -93,6 +96,8 @@ class _Clock(StockFunction):
         self._told = told
 
     def __call__(self, *args: Any) -> Any:
+        if type(_running()) is not WorkflowLoop:  # nearly always, and often
+            return self.stock(*args)
         loop = asking_loop(2)
         return self.stock(*args) if loop is None else self._told(loop)
 

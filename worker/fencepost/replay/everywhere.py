@@ -40,6 +40,11 @@ class StockFunction:
         return repr(self.stock)
 
 
+def stock(function: Function) -> Function:
+    """The function that a StockFunction stands in the place of; any other as it is."""
+    return function.stock if isinstance(function, StockFunction) else function
+
+
 def replace_everywhere(replacements: Mapping[Function, Function], keep: frozenset[str] = OWN) -> None:
     """Put the values in the places of the keys. ``keep``: top-level packages that are left alone."""
     by_id = {id(original): new for original, new in replacements.items()}
