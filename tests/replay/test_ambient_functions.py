@@ -86,6 +86,24 @@ def test_h157_a_module_that_a_run_imports_draws_nothing_from_it(
     assert found[0][2] == START / 1e6 + 0.001
 
 
+def test_h157_a_generator_that_a_library_makes_at_its_first_use_moves_nothing() -> None:
+    """The next run finds it made. Two of the run's own are not alike."""
+    kept: list[random.Random] = []
+    found: list[list[float]] = []
+
+    async def flow(w: W) -> object:
+        first = random.random()
+        if not kept:
+            kept.append(random.Random())
+        found.append([first, random.random()])
+        assert random.Random().random() != random.Random().random()
+        return None
+
+    for _ in range(2):
+        Bench(flow)
+    assert found[0] == found[1]
+
+
 def test_h157_a_worker_puts_them_in_place_before_it_imports_the_users_modules(tmp_path: Path) -> None:
     """So a default argument, a field's default factory or a class attribute of theirs, and of what they import, holds
     them."""

@@ -57,6 +57,12 @@ class AmbientRandom(random.Random):
             generator(loop).setstate(state)
 
 
+class TaskRandom(random.Random):
+    """The generator of a task. ``made``: how many generators the task has seeded without a seed of its own."""
+
+    made = 0
+
+
 def draw_from_the_run() -> None:
     """Put these in the places of the stock ones, once."""
     hidden: Any = random._inst  # pyright: ignore
@@ -74,13 +80,13 @@ def draw_from_the_run() -> None:
     random.Random.seed = _seed_of(random.Random.seed)  # type: ignore[method-assign]
 
 
-def generator(loop: WorkflowLoop) -> random.Random:
+def generator(loop: WorkflowLoop) -> TaskRandom:
     """The generator of the running task."""
     path = _path(loop)
     if path.chance is None:
         seed = loop.fencepost_instance.seed(f"{path.prefix}~random")
-        path.chance = random.Random(int.from_bytes(seed, "big"))
-    found: random.Random = path.chance
+        path.chance = TaskRandom(int.from_bytes(seed, "big"))
+    found: TaskRandom = path.chance
     return found
 
 
@@ -94,7 +100,11 @@ def _seed_of(real: Callable[..., None]) -> Callable[..., None]:
         if a is None:  # from the system: also a generator that is made without a seed comes here
             loop = asking_loop(2)
             if loop is not None:
-                a = generator(loop).getrandbits(256)
+                # From a series apart: one that a library makes at its first use is made in one run of a process only,
+                # and must not move what others draw.
+                own = generator(loop)
+                own.made += 1
+                a = int.from_bytes(loop.fencepost_instance.seed(f"{_path(loop).prefix}~Random#{own.made}"), "big")
         real(self, a, version)
 
     return seed
