@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -225,6 +226,9 @@ def test_h126_arguments_of_a_step_over_the_limit_end_the_run_by_name() -> None:
             with pytest.raises(RunFailed) as caught:
                 await (await world.start(flow)).result(200)
         assert caught.value.code == errors.LIMIT_EXCEEDED
+        line = flow.fn.__code__.co_firstlineno + 2
+        told = rf"step_created takes#1, in bytes: [0-9]+ is over .* \(\S+test_hazards_fitting.py:{line} asks for it\)"
+        assert re.search(told, str(caught.value))
 
     with no_bug():
         run(main)

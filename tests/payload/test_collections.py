@@ -9,7 +9,7 @@ import datetime
 import decimal
 import enum
 import types
-from typing import Any, Literal, NotRequired
+from typing import Any, ForwardRef, Literal, NotRequired
 
 import msgspec
 import pydantic
@@ -224,3 +224,9 @@ def test_a_lock_beside_a_deque_is_the_one_that_is_named() -> None:
     order = Order(Cash(1), more=[Order(Card(1), more=object())])
     with pytest.raises(PayloadError, match=r"^\.more\[0\]\.more: object cannot be encoded"):
         payload.encode(order, Order)
+
+
+def test_an_alias_that_holds_itself_by_a_text_names_the_way_out() -> None:
+    """Nobody knows the module that the text belongs to."""
+    with pytest.raises(PayloadError, match=r"'Texts'.*: write an alias that holds itself as `type X = \.\.\.`"):
+        payload.codec_of(dict[str, ForwardRef("Texts")])  # type: ignore[misc]

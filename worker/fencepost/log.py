@@ -40,11 +40,13 @@ from fencepost_store.protocol import (
 class LimitExceeded(Exception):
     """A log, a payload or the open work of a run is over its bound; nothing was written.
 
-    ``limit`` is the name of the setting, ``value`` what was asked, ``bound`` what is allowed.
+    ``limit`` is the name of the setting, ``value`` what was asked, ``bound`` what is allowed. ``entity``: whose payload
+    it is, if it is one's.
     """
 
-    def __init__(self, limit: str, value: int, bound: int, what: str, way_out: str) -> None:
+    def __init__(self, limit: str, value: int, bound: int, what: str, way_out: str, entity: str = "") -> None:
         super().__init__(f"{what}: {value} is over {limit} = {bound}; {way_out}")
+        self.entity = entity
         self.limit = limit
         self.value = value
         self.bound = bound
@@ -136,7 +138,8 @@ class RunLog:
         """Raise LimitExceeded if the batch would leave the run over a bound. An ending without a value always fits."""
         for event in batch.events:
             if event.type not in _RUN_ENDS or event.type in _CARRY:
-                self._check_payload(f"payload of {event.type.name} {event.entity}".rstrip(), event.payload)
+                what = f"payload of {event.type.name} {event.entity}".rstrip()
+                self._check_payload(what, event.payload, event.entity)
         if any(event.type in _RUN_ENDS for event in batch.events):
             return
         if batch.fence is not None:
@@ -159,7 +162,7 @@ class RunLog:
                     "bound the fan-out, for instance with asyncio.Semaphore",
                 )
 
-    def _check_payload(self, what: str, payload: bytes) -> None:
+    def _check_payload(self, what: str, payload: bytes, entity: str = "") -> None:
         if len(payload) > self.limits.payload_bytes_max:
             raise LimitExceeded(
                 "payload_bytes_max",
@@ -167,6 +170,7 @@ class RunLog:
                 self.limits.payload_bytes_max,
                 f"{what}, in bytes",
                 "pass a reference (a key, a path, a URL) instead of the data",
+                entity,
             )
 
 

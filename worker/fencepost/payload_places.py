@@ -24,6 +24,11 @@ def way_out_of(kind: object) -> str:
     module = str(getattr(kind, "__module__", "")).partition(".")[0]
     if module in _WAYS_OUT:
         return _WAYS_OUT[module]
+    if "ForwardRef(" in str(kind):
+        return (
+            "write an alias that holds itself as `type X = ...` (Python 3.12), make a dataclass of it, or annotate Any,"
+            " which takes plain data of any depth"
+        )
     if module == "collections":
         return "annotate list, dict or deque, and make the other of it where it is used"
     return (

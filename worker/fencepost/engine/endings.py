@@ -36,7 +36,9 @@ async def fail_at_limit(shell: Shell, live: LiveRun, owed: Owed, limit: Exceptio
     """End the run because its log cannot hold what it asks for (LimitExceeded, ReplayLimit, Unstorable)."""
     code = errors.LIMIT_EXCEEDED
     if isinstance(limit, LimitExceeded) and limit.limit == "payload_bytes_max":
-        error = errors.PayloadTooLarge(str(limit), size=limit.value, limit=limit.bound)
+        place = "" if live.instance is None else live.instance.asked_at(limit.entity)
+        words = f"{limit} ({place} asks for it)" if place else str(limit)
+        error = errors.PayloadTooLarge(words, size=limit.value, limit=limit.bound)
         await _fail(shell, live, owed, failure_of(error, code=code))
     else:
         await fail_run(shell, live, owed, code, f"fencepost.{type(limit).__name__}", str(limit))
