@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     class InvalidCachedStatementError(PostgresError):
         """A prepared statement whose tables have changed."""
 
+    class InvalidSQLStatementNameError(PostgresError):
+        """A prepared statement that is not there any more."""
+
     class UniqueViolationError(PostgresError):
         """A unique index refused."""
 
@@ -65,6 +68,7 @@ else:
         InterfaceError,
         InternalClientError,
         InvalidCachedStatementError,
+        InvalidSQLStatementNameError,
         OutdatedSchemaCacheError,
         PostgresError,
         UniqueViolationError,
@@ -81,6 +85,7 @@ __all__ = [
     "InterfaceError",
     "InternalClientError",
     "InvalidCachedStatementError",
+    "InvalidSQLStatementNameError",
     "OutdatedSchemaCacheError",
     "PostgresError",
     "Resource",

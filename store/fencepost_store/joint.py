@@ -19,6 +19,7 @@ from fencepost_store.driver import (
     APPLICATION_NAME,
     Connection,
     InvalidCachedStatementError,
+    InvalidSQLStatementNameError,
     OutdatedSchemaCacheError,
 )
 from fencepost_store.lent import Loan, lend
@@ -26,6 +27,10 @@ from fencepost_store.protocol import Batch, Verdict
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translated
 from fencepost_store.wire import arguments, verdicts
+
+STALE = (InvalidCachedStatementError, InvalidSQLStatementNameError, OutdatedSchemaCacheError)
+"""What comes of a statement that the driver has kept: its tables or types have changed, or somebody has called
+DEALLOCATE ALL, which the server does not tell the driver."""
 
 
 class TransactionEnded(Exception):
@@ -89,7 +94,7 @@ class Joint:
         """
         assert self._held is not None
         assert self._loan is not None
-        stale = self._held.used_before and isinstance(error, (InvalidCachedStatementError, OutdatedSchemaCacheError))
+        stale = self._held.used_before and isinstance(error, STALE)
         self._loan.unfit = self._loan.unfit or stale
         return stale
 

@@ -285,6 +285,33 @@ async def test_h185_what_a_step_tells_the_driver_is_not_there_for_the_next(postg
         assert answers == ["[1]", "[1]", 7, 7, 0, 0]
 
 
+async def test_h185_statements_of_the_driver_that_a_step_deallocates_cost_no_retry(
+    postgres_url: str, valkey_url: str
+) -> None:
+    """Neither the next step's nor its own: the server tells the driver nothing, so the session is out of date."""
+    async with place(postgres_url, valkey_url, transaction_connections=1) as here:
+        insert = f"INSERT INTO {here.table} VALUES ($1, $2)"
+
+        async def writes() -> str:
+            async with transaction() as connection:
+                await connection.execute(insert, 1, "innocent")
+            return "done"
+
+        async def deallocates() -> str:
+            async with transaction() as connection:
+                await connection.execute("DEALLOCATE ALL")
+                await connection.execute(insert, 2, "own")
+            return "done"
+
+        first, second = (flow_of(here, body, name=body.__name__, retries=0) for body in (writes, deallocates))
+        async with here.worker():
+            for flow in (first, second, first):
+                run = await here.client.start(flow)
+                assert await run.result(30) == "done"
+                assert not [one for one in await shape(run) if "failed" in one or "retrying" in one]
+        assert sorted(row["n"] for row in await here.admin.fetch(f"SELECT n FROM {here.table}")) == [1, 1, 2]
+
+
 async def test_a_plain_step_leaves_its_session_and_its_statements_to_the_next(
     postgres_url: str, valkey_url: str
 ) -> None:
