@@ -106,7 +106,8 @@ def admit_run(run: NewRun) -> None:
     if run.start_at is not None and run.start_in is not None:
         raise Unstorable(f"run {run.run_id}: start_at and start_in are two ways to say one thing: give one of them")
     if not run.workflow or not run.queue:
-        raise Unstorable(f"run {run.run_id}: workflow and queue need a name")
+        name = "queue" if run.workflow else "workflow"
+        raise Unstorable(f"{name} = '': a {name}'s name has at least one character")
     if len(run.payload) > PAYLOAD_BYTES_MAX:
         raise Unstorable(
             f"run {run.run_id}: the payload has {len(run.payload)} bytes, at most {PAYLOAD_BYTES_MAX} can be stored"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,7 +177,11 @@ def test_a_schema_that_is_old_or_newer(terminal: Terminal, namespace: str) -> No
         ("lease_seconds = 3\nrenewal_seconds = 2\n", ["renewal_seconds = 2", "less than half"]),
         ("database_url = 'mysql://x'\n", ["database_url", "postgresql://"]),
         ("database_url = 'postgresql://u:hidden@h:port/x'\n", ["database_url", "percent-encode"]),
-        ("namespace = 'Shop'\n", ["'Shop'", "[a-z]"]),
+        ("namespace = 'Shop'\n", ["'Shop'", "lower-case letters"]),
+        ("queues = ['a b']\n", ["'a b'", "letters, digits", "`queues[0]`"]),
+        ("payload_codecs = ['a b']\n", ["'a b'", "MODULE:NAME"]),
+        ("env = 'prod'\n", ["'prod'", "development, production, test"]),
+        ("[worker]\nprocesses = 3\n", ["'worker'", "at the top level"]),
         ("env = 'production'\n", ["FENCEPOST_DATABASE_URL"]),
     ],
 )
@@ -188,6 +195,46 @@ def test_a_broken_configuration(bare: Terminal, flows: str, args: tuple[str, ...
         assert word in told.stderr
     assert "hidden" not in told.stderr
     assert told.stdout == ""
+
+
+def test_a_configuration_in_another_encoding(bare: Terminal) -> None:
+    """A byte order mark is nothing; UTF-16 is said in words."""
+    (bare.folder / "marked.toml").write_bytes(b"\xef\xbb\xbf" + b"concurrency = 3\n")
+    shown = bare("--config", "marked.toml", "config", "show", "--changed", "--json").stdout
+    assert json.loads(shown)["settings"] == {"concurrency": 3}
+    (bare.folder / "wide.toml").write_bytes("concurrency = 3\n".encode("utf-16"))
+    told = bare("--config", "wide.toml", "config", "show")
+    assert (told.exit_code, "no UTF-8 text (at byte 0)" in told.stderr) == (2, True)
+
+
+def test_an_option_of_the_roots_behind_the_command(bare: Terminal) -> None:
+    """It says where it stands."""
+    for args in (("runs", "list", "--namespace", "x"), ("config", "check", "--log-level", "info")):
+        told = bare(*args)
+        assert told.exit_code == 2
+        assert f"It stands before the command: fencepost {args[2]} ..." in told.stderr
+    assert "stands before" not in bare("runs", "list", "--nonsense").stderr
+
+
+def test_a_module_that_is_named_as_a_path(terminal: Terminal) -> None:
+    """What is offered can be imported; the reason is said once, also by a supervisor."""
+    for path, name in (("./flows_x.py", "flows_x"), ("flows_x.py", "flows_x"), ("a/b.py", "a.b"), ("../c", "c")):
+        told = terminal.command("worker", path)
+        assert told.returncode == 2
+        assert told.stderr.count("is a path") == 1
+        assert f"such as '{name}'" in told.stderr
+
+
+def test_what_could_not_be_printed_is_said_without_the_systems_number(terminal: Terminal) -> None:
+    """The run began."""
+    with open("/dev/full", "w") as full:
+        told = subprocess.run(
+            [sys.executable, "-m", "fencepost", "start", "x"],
+            cwd=terminal.folder, env={**os.environ, **terminal.environ}, stdout=full, stderr=subprocess.PIPE,
+            text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert told.returncode == 1
+    assert told.stderr.startswith("fencepost: standard output cannot be written")
 
 
 def test_a_configuration_that_is_not_there(bare: Terminal) -> None:

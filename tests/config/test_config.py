@@ -129,7 +129,7 @@ def test_the_variables_of_a_kubernetes_service_called_fencepost_are_no_settings(
         ("concurrency", "1.5", "Expected `int`"),
         ("event_warn_ratio", "1.1", "<= 1"),
         ("divergence", "ignore", "ignore"),
-        ("namespace", "a-b", "regex"),
+        ("namespace", "a-b", "lower-case letters"),
         ("queues", "a b", "queues[0]"),
         ("queues", ",", ">= 1"),
         ("prepared_statements", "maybe", "bool"),

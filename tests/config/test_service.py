@@ -57,25 +57,25 @@ def test_a_live_worker_touches_its_file_and_feeds_the_watchdog(listener: socket.
     file = tmp_path / "health"
     file.touch()
     os.utime(file, (0, 0))
-    assert report_alive(str(file))
+    assert report_alive(str(file)) == ""
     assert listener.recv(1024) == b"WATCHDOG=1"
     assert file.stat().st_mtime > 0
 
 
 def test_a_file_that_cannot_be_touched_is_told(tmp_path: Path) -> None:
-    """False and no exception: the worker works on, the probe decides."""
-    assert not report_alive(str(tmp_path / "no" / "health"))
-    assert report_alive("")
+    """The reason and no exception: the worker works on, the probe decides."""
+    assert report_alive(str(tmp_path / "no" / "health")) == "No such file or directory"
+    assert report_alive("") == ""
 
 
 def test_remarks_stand_in_the_health_file_and_in_the_status(listener: socket.socket, tmp_path: Path) -> None:
     """And go when there are none."""
     file = tmp_path / "health"
-    assert report_alive(str(file), ["step a#1 of run r (thread) since noon"])
+    assert report_alive(str(file), ["step a#1 of run r (thread) since noon"]) == ""
     assert file.read_text() == "step a#1 of run r (thread) since noon\n"
     assert listener.recv(1024) == (
         b"WATCHDOG=1\nSTATUS=1 bodies go on beyond their time: step a#1 of run r (thread) since noon"
     )
-    assert report_alive(str(file))
+    assert report_alive(str(file)) == ""
     assert file.read_text() == ""
     assert listener.recv(1024) == b"WATCHDOG=1"

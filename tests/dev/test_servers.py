@@ -132,7 +132,7 @@ def test_data_of_another_release_is_refused(folder: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named(folder: Path) -> None:
     """A file stands in the way."""
     (folder / "file").write_text("")
-    with pytest.raises(ServersError, match="choose another state folder"):
+    with pytest.raises(ServersError, match="run this in a folder that you may write"):
         start(folder / "file" / "state")
 
 

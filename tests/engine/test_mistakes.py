@@ -17,7 +17,7 @@ Call = Callable[[Any, Any], Awaitable[Any]]
 
 MISTAKES: dict[str, tuple[Call, list[str]]] = {
     "no workflow": (lambda c, r: c.start(5), ["not 5", "@workflow"]),
-    "an empty name": (lambda c, r: c.start(""), ["workflow and queue need a name"]),
+    "an empty name": (lambda c, r: c.start(""), ["workflow = ''", "at least one character"]),
     "a NUL in a name": (lambda c, r: c.start("a\0"), ["NUL", "workflow"]),
     "a NUL in a key": (lambda c, r: c.start("flow", key="a\0"), ["NUL", "key"]),
     "a long key": (lambda c, r: c.start("flow", key="k" * 2000), ["key", "1024"]),

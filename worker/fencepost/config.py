@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -22,9 +22,9 @@ from fencepost.errors import FencepostError
 
 PREFIX = "FENCEPOST_"
 FILE_NAME = "fencepost.toml"
+"""Read from the working folder if neither FENCEPOST_CONFIG nor the caller names a file."""
 UNNAMED_BUILD = "dev"
 """The build of whoever has not named one, so two that have it may still be of two versions."""
-"""Read from the working folder if neither FENCEPOST_CONFIG nor the caller names a file."""
 
 Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year: infinity is not a limit."""
@@ -35,6 +35,15 @@ CodecName = Annotated[str, Meta(pattern=r"^(zlib|aes-gcm|[A-Za-z_][A-Za-z0-9_.]*
 Ratio = Annotated[float, Meta(gt=0, le=1)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 QueueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,80}$")]
+
+
+_WORDS = {
+    Name: "it must have 1 to 41 characters, lower-case letters, digits and _, and begin with a letter",
+    QueueName: "a queue's name has 1 to 80 characters, letters, digits, _, . and -",
+    CodecName: "a codec is zlib, aes-gcm, or MODULE:NAME of one of your own",
+}
+_PATTERNS = {kind.__metadata__[0].pattern: words for kind, words in _WORDS.items()}
+"""What a pattern asks for, in words."""
 
 
 SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
@@ -200,7 +209,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     ]
     for layer, source in layers:
         for name, value in layer.items():
-            _check_name(name, source)
+            _check_name(name, source, table=isinstance(value, dict))
             values[name] = value
             sources[name] = source
     config = _converted(values, sources)
@@ -235,9 +244,12 @@ def _from_file(file: Path | None) -> list[tuple[dict[str, Any], str]]:
     if file is None:
         return []
     try:
-        return [(tomllib.loads(file.read_text(encoding="utf-8")), f"config file {file}")]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # With or without a byte order mark, which some editors write.
+        return [(tomllib.loads(file.read_text(encoding="utf-8-sig")), f"config file {file}")]
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"config file {file} is not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config file {file} is no UTF-8 text (at byte {error.start}): save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(
             f"config file {file} cannot be read: {error.strerror}; name another one with --config or {PREFIX}CONFIG"
@@ -265,7 +277,7 @@ def _parsed(name: str, text: str) -> Any:
     return text
 
 
-def _check_name(name: str, source: str) -> None:
+def _check_name(name: str, source: str, *, table: bool = False) -> None:
     known = field_names()
     if name in known:
         return
@@ -273,6 +285,8 @@ def _check_name(name: str, source: str) -> None:
     from_environment = source.startswith("environment")
     if near:
         hint = f"did you mean {PREFIX + near[0].upper() if from_environment else near[0]}?"
+    elif table:
+        hint = f"settings stand at the top level, without a table such as [{name}]"
     else:
         hint = "config.example.toml lists all settings"
     raise ConfigError(f"{source}: unknown setting{'' if from_environment else f' {name!r}'}; {hint}")
@@ -289,11 +303,20 @@ def _converted(values: dict[str, Any], sources: dict[str, str]) -> Config:
         except msgspec.ValidationError as error:
             shown = "***" if name in HIDDEN else value
             shown = redacted_url(value) if name.endswith("_url") and isinstance(value, str) else shown
-            problem = str(error).replace(" - at `$", f" - at `{name}")
+            problem = _in_words(str(error).replace(" - at `$", f" - at `{name}"), hints[name])
             raise ConfigError(
                 f"{sources[name]}: {name} = {shown!r}: {problem}; its default is {getattr(Config(), name)!r}"
             ) from error
     return Config(**converted)
+
+
+def _in_words(problem: str, hint: Any) -> str:
+    """What msgspec says, without its patterns, and with the values that there are to choose from."""
+    for pattern, words in _PATTERNS.items():
+        problem = problem.replace(f"Expected `str` matching regex {pattern!r}", words)
+    if problem.startswith("Invalid enum value"):
+        problem = f"it must be one of {', '.join(map(str, get_args(hint)))}"
+    return problem
 
 
 def _refuse_relation(config: Config, relation: Relation, sources: dict[str, str]) -> None:

@@ -32,8 +32,7 @@ TAKEN: dict[Kind, frozenset[str]] = {
         {
             "host", "port", "dbname", "database", "user", "password", "passfile", "sslmode", "sslcert", "sslkey",
             "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation", "ssl_min_protocol_version",
-            "ssl_max_protocol_version", "target_session_attrs", "krbsrvname", "gsslib", "service", "servicefile",
-            "options",
+            "ssl_max_protocol_version", "target_session_attrs", "krbsrvname", "gsslib", "service", "options",
         }
     ),
     "redis": frozenset(
@@ -97,6 +96,7 @@ REFUSED: dict[Kind, dict[str, str]] = {
         "requiressl": "use sslmode=require",
         "sslcertmode": "the driver has none",
         "krbspn": "the driver has none",
+        "servicefile": "the driver takes it from the environment only: set PGSERVICEFILE",
     },
     "redis": {"path": "write unix:///path/to/socket", "host": "write it before the /", "port": "write it before the /"},
 }
@@ -178,7 +178,7 @@ def _parts(url: str, kind: Kind) -> tuple[str, str, str, str, list[tuple[str, st
     for host in hosts.split(",") if kind == "postgres" else [hosts]:
         found = _HOST.fullmatch(host)
         if found is None or "[" in user or "]" in user or int((found[2] or ":0")[1:] or 0) > 65_535:
-            raise UrlError(f"cannot be read as a URL, at its host or port: {ENCODE}")
+            raise UrlError(f"cannot be read as a URL, at its host or port (at most 65535): {ENCODE}")
     path, _, query = behind.partition("?")
     pairs = [part.partition("=") for part in query.split("&") if part]
     if any(not equals for _, equals, _ in pairs):

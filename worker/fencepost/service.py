@@ -37,23 +37,24 @@ def notify(state: str) -> bool:
     return True
 
 
-def report_alive(health_file: str = "", remarks: Sequence[str] = ()) -> bool:
+def report_alive(health_file: str = "", remarks: Sequence[str] = ()) -> str:
     """Say that the process still works: the keeper thread calls this once per renewal, only while the loop it watches
     moves.
 
     Touches the health file, which a liveness probe compares with the clock, and feeds systemd's watchdog. "" means no
     file. ``remarks``: what somebody who looks should know, a line each; they stand in the file, and their number in
-    systemd's status. False if the file could not be touched (the caller logs it; the probe will notice).
+    systemd's status. Answers why the file could not be touched, empty if it could (the caller logs it; the probe will
+    notice).
     """
     status = f"\nSTATUS={len(remarks)} bodies go on beyond their time: {remarks[0]}" if remarks else ""
     notify("WATCHDOG=1" + status)
     if not health_file:
-        return True
+        return ""
     try:
         _write(Path(health_file), "".join(f"{remark}\n" for remark in remarks))
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return ""
 
 
 def _write(file: Path, text: str) -> None:

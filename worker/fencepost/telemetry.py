@@ -167,7 +167,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
         "lines could not be written here: nobody read them, or there was no room; said by the first that could: count,"
         " error",
     ),
-    "health_file_failed": ("warning", "the health file could not be touched: path"),
+    "health_file_failed": ("warning", "the health file could not be touched, told once while it is so: path, error"),
     "hint_failed": ("debug", "a hint to whoever waits could not be published: channel, error"),
     "hints_unheard": ("warning", "hints to stop work cannot be listened for; renewals tell meanwhile: error"),
     "stream_hints_unheard": (

@@ -39,6 +39,10 @@ class Root(LazyGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name in {name for parameter in self.params for name in parameter.opts}:
+                error.message += f" It stands before the command: fencepost {error.option_name} ..."
+            raise
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
             raise
         except KeyboardInterrupt:

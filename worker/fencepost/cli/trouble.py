@@ -62,5 +62,6 @@ def explain(error: BaseException) -> Explained | None:
             inner = explain(error.__cause__)
             if inner is not None:
                 return inner
-        return Explained(getattr(error, "exit_code", code), str(error))
+        said = error.strerror if name == "OutputLost" and isinstance(error, OSError) else None
+        return Explained(getattr(error, "exit_code", code), said or str(error))
     return None

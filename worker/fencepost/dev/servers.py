@@ -205,7 +205,8 @@ def _make_state_dir(state_dir: Path) -> None:
             ignore.write_text("*\n")
     except OSError as error:
         raise ServersError(
-            f"cannot use {state_dir} for the dev servers: {error.strerror}; choose another state folder"
+            f"cannot use {state_dir} for the dev servers: {error.strerror}; run this in a folder that you may write,"
+            " or remove what is in the way"
         ) from error
 
 

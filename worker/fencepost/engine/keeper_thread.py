@@ -58,6 +58,7 @@ class KeeperThread:
         self._main_thread = 0
         self._pong = 0.0
         self._told = False
+        self._untouched = ""
         self._healthy = True
 
     def start(self) -> None:
@@ -87,14 +88,21 @@ class KeeperThread:
                     await self._keeper.renew(queue)
                 except QueueTrouble as trouble:
                     self._keeper.renewal_failed(trouble)
-                if self._healthy and not report_alive(self._health_file, self._ports.lost.lines()):
-                    note("health_file_failed", path=self._health_file)
+                if self._healthy:
+                    self._touch()
                 await self._pause(self._renewal)
         finally:
             watch.cancel()
             if queue is not None:
                 with contextlib.suppress(QueueTrouble):
                     await queue.close()
+
+    def _touch(self) -> None:
+        """The health file. Why it cannot be touched is logged once."""
+        why = report_alive(self._health_file, self._ports.lost.lines())
+        if why and why != self._untouched:
+            note("health_file_failed", path=self._health_file, error=why)
+        self._untouched = why
 
     async def _pause(self, seconds: float) -> None:
         until = self._ports.monotonic() + seconds

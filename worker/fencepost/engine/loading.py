@@ -74,7 +74,7 @@ def changed_at(files: Iterable[str]) -> dict[str, int]:
 
 def _load(name: str, registry: Registry, folder: str) -> None:
     if name.endswith(".py") or os.sep in name:
-        dotted = name.removesuffix(".py").strip(os.sep).replace(os.sep, ".")
+        dotted = os.path.normpath(name.removesuffix(".py")).lstrip(f".{os.sep}").replace(os.sep, ".")
         raise LoadError(f"{name!r} is a path: name the module as an import would, such as {dotted!r}")
     before = len(registry.workflows) + len(registry.steps)
     try:

@@ -187,11 +187,11 @@ class Supervisor:
                 return
             if end.reload:
                 continue
-            if not end.leaving:
-                note("child_died", place=place, ended=told(end.code), error=end.failed.message if end.failed else "")
-            if not self._was_ready:
+            if not self._was_ready:  # the command says why, once
                 self._give_up(end)
                 return
+            if not end.leaving:
+                note("child_died", place=place, ended=told(end.code), error=end.failed.message if end.failed else "")
             failures = 0 if end.seconds > STABLE_SECONDS else failures + 1
             if self._hooks.changed is not None and end.failed is not None:
                 await self._unless_stopping(self._hooks.changed({**files, **end.failed.files}), None)
