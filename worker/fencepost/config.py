@@ -29,20 +29,22 @@ UNNAMED_BUILD = "dev"
 Positive = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Seconds, up to a year: infinity is not a limit."""
 Count = Annotated[int, Meta(ge=1)]
-CodecName = Annotated[str, Meta(pattern=r"^(zlib|aes-gcm|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*)$")]
+_CODEC = r"^(zlib|aes-gcm|[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*)$"
+_NAME = r"^[a-z][a-z0-9_]{0,40}$"
+_QUEUE = r"^[A-Za-z0-9_.-]{1,80}$"
+CodecName = Annotated[str, Meta(pattern=_CODEC)]
 """A codec of fencepost's, or MODULE:NAME of one of your own."""
 
 Ratio = Annotated[float, Meta(gt=0, le=1)]
-Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
-QueueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,80}$")]
+Name = Annotated[str, Meta(pattern=_NAME)]
+QueueName = Annotated[str, Meta(pattern=_QUEUE)]
 
 
-_WORDS = {
-    Name: "it must have 1 to 41 characters, lower-case letters, digits and _, and begin with a letter",
-    QueueName: "a queue's name has 1 to 80 characters, letters, digits, _, . and -",
-    CodecName: "a codec is zlib, aes-gcm, or MODULE:NAME of one of your own",
+_IN_WORDS = {
+    _NAME: "it must have 1 to 41 characters, lower-case letters, digits and _, and begin with a letter",
+    _QUEUE: "a queue's name has 1 to 80 characters, letters, digits, _, . and -",
+    _CODEC: "a codec is zlib, aes-gcm, or MODULE:NAME of one of your own",
 }
-_PATTERNS = {kind.__metadata__[0].pattern: words for kind, words in _WORDS.items()}
 """What a pattern asks for, in words."""
 
 
@@ -312,7 +314,7 @@ def _converted(values: dict[str, Any], sources: dict[str, str]) -> Config:
 
 def _in_words(problem: str, hint: Any) -> str:
     """What msgspec says, without its patterns, and with the values that there are to choose from."""
-    for pattern, words in _PATTERNS.items():
+    for pattern, words in _IN_WORDS.items():
         problem = problem.replace(f"Expected `str` matching regex {pattern!r}", words)
     if problem.startswith("Invalid enum value"):
         problem = f"it must be one of {', '.join(map(str, get_args(hint)))}"

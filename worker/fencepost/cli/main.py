@@ -41,7 +41,8 @@ class Root(LazyGroup):
             return super().invoke(ctx)
         except click.NoSuchOption as error:
             if error.option_name in {name for parameter in self.params for name in parameter.opts}:
-                error.message += f" It stands before the command: fencepost {error.option_name} ..."
+                where = f"{error.message} It stands before the command: fencepost {error.option_name} ..."
+                raise click.NoSuchOption(error.option_name, where, ctx=error.ctx) from None
             raise
         except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
             raise
