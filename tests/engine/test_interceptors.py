@@ -18,6 +18,7 @@ from fencepost import current, errors, step, stream, workflow
 from fencepost.authoring.interceptors import Proceed, StepCall, WorkflowCall
 from fencepost.authoring.registry import Registry
 from fencepost.client.run import Run
+from fencepost.engine.shortage import NotBegun
 from fencepost.records import StepEnded, unpack
 from fencepost_store.events import EventType
 
@@ -237,6 +238,86 @@ def test_steps_of_our_own_have_no_interceptors() -> None:
             steps = [event.entity for event in await world.log(of) if event.type is EventType.step_completed]
         assert steps == ["fencepost.stream_write#1", "fencepost.stream_write#2", "mine#1"]
         assert seen == ["mine"]
+
+    run(main)
+
+
+def test_interceptors_do_not_make_an_attempt_of_a_body_that_was_never_begun() -> None:
+    """There is no thread: they see that it is cancelled, whatever they make of it the message goes back, and the step
+    loses no retry. What the body waits for a thread is no part of its timeout."""
+
+    async def main() -> None:
+        seen: list[Any] = []
+        refused: list[str] = []
+
+        async def swallows(call: StepCall, proceed: Proceed) -> Any:
+            await asyncio.sleep(0.3)
+            try:
+                return await proceed()
+            except asyncio.CancelledError as error:
+                refused.append(str(error))
+                return "a default"
+
+        def define(registry: Registry) -> Any:
+            @step(retries=0, timeout=1, heartbeat_timeout=1, registry=registry)
+            def body() -> str:
+                return "begun"
+
+            @workflow(registry=registry)
+            async def flow() -> str:
+                return await body()
+
+            return flow
+
+        world = World()
+        world.registry.step_interceptors.extend([swallows, tracker(seen)])
+        flow = define(world.registry)
+        async with world.worker("A") as a:
+
+            async def run_thread(call: Callable[[], Any]) -> Any:
+                await asyncio.sleep(5)
+                if not refused:
+                    raise NotBegun("no thread is left")
+                return call()
+
+            object.__setattr__(a.shell.ports, "run_thread", run_thread)
+            of = await world.start(flow)
+            assert await of.result(60) == "begun"
+            log = await world.log(of)
+        assert not {EventType.step_failed, EventType.step_retrying} & {event.type for event in log}
+        assert (seen, refused) == ([], ["no thread is left"])
+
+    run(main)
+
+
+@pytest.mark.parametrize("before", [0.0, 0.6])
+def test_what_interceptors_take_is_part_of_the_attempts_time(before: float) -> None:
+    """Before and around a body that is held to the rest of it, wherever it runs."""
+
+    async def main() -> None:
+        seen: list[Any] = []
+
+        async def takes(call: StepCall, proceed: Proceed) -> Any:
+            await asyncio.sleep(before)
+            return await proceed()
+
+        def define(registry: Registry) -> Any:
+            @step(retries=0, timeout=1, registry=registry)
+            async def body() -> str:
+                await asyncio.sleep(0.6)
+                return "in time"
+
+            @workflow(registry=registry)
+            async def flow() -> str:
+                try:
+                    return await body()
+                except errors.StepTimeout:
+                    return "late"
+
+            return flow
+
+        async with started(define, tracker(seen), takes) as (_, of):
+            assert await of.result(60) == ("late" if before else "in time")
 
     run(main)
 

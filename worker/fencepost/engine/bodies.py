@@ -264,9 +264,11 @@ async def _run(
 
 
 def _as_raised(error: BaseException) -> BaseException:
-    """What an interceptor sees of a body's end that cannot be raised through a coroutine as it is, or was written down
-    elsewhere.
+    """What an interceptor sees of a body's end that cannot be raised through a coroutine as it is, was written down
+    elsewhere, or is the engine's. A body that could not be begun has not ended: for that it is cancelled.
     """
+    if isinstance(error, _Ours):
+        return asyncio.CancelledError(str(error)) if isinstance(error.error, (NotBegun, Unfit)) else error.error
     if isinstance(error, Carried) and isinstance(error.error, Exception) and not isinstance(error.error, _STOPS):
         return error.error
     return exception_of(error.record) if isinstance(error, _Recorded) else error

@@ -47,7 +47,8 @@ class Around:
     ) -> Any:
         """What the outermost interceptor returns or raises. ``shown``: what interceptors see of an error of ``run``; if
         they let it through, the error itself comes out. Of an attempt whose time is over they see its TimeoutError, as
-        around any timeout, not the CancelledError by which the body was stopped.
+        around any timeout, not the CancelledError by which the body was stopped. Where they see a CancelledError and
+        nobody has cancelled anything (``shown``), the attempt is none, whatever they make of that.
         """
         attempt = self._attempt
         call = StepCall(
@@ -64,6 +65,7 @@ class Around:
 
         async def proceed() -> Any:
             nonlocal hidden
+            self._patience.pause()
             try:
                 return await run()
             except BaseException as error:
@@ -74,9 +76,11 @@ class Around:
             raise hidden[0]  # out here it keeps its cause and its context
 
         try:
-            return await interceptors.around(self.interceptors, call, proceed)
+            value = await interceptors.around(self.interceptors, call, proceed)
+            if hidden is None or not _no_attempt(*hidden):
+                return value
         except BaseException as error:
-            if hidden is None or (error is not hidden[0] and not _groups_of_timeout(error, *hidden)):
+            if hidden is None or not (error is hidden[0] or _groups_of_timeout(error, *hidden) or _no_attempt(*hidden)):
                 raise
         raise hidden[1]
 
@@ -86,6 +90,10 @@ class Around:
         timeout = self._patience.error(self._step.name, self._attempt.number)
         timeout.__cause__ = error
         return timeout
+
+
+def _no_attempt(seen: BaseException, hidden: BaseException) -> bool:
+    return isinstance(seen, asyncio.CancelledError) and not isinstance(hidden, asyncio.CancelledError)
 
 
 def _groups_of_timeout(error: BaseException, seen: BaseException, hidden: BaseException) -> bool:

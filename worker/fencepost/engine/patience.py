@@ -31,6 +31,7 @@ class Patience:
         self._ending = policy.timeout is not None or left is not None
         self._bounded = self._ending or policy.heartbeat_timeout is not None
         self._began: float | None = None
+        self._used = 0.0  # by interceptors, before the body began
         self._heard: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._expire: Callable[[], None] = _nothing
@@ -43,9 +44,14 @@ class Patience:
             self._arm()
 
     def begin(self) -> None:
-        """The body's first instruction is next."""
+        """The body's first instruction is next, or that of an interceptor around it."""
         if self._began is None:
-            self._began = self._loop.time()
+            self._began = self._loop.time() - self._used
+
+    def pause(self) -> None:
+        """Interceptors have begun, and the body waits for a thread or a process. Until ``begin`` no time goes by."""
+        if self._began is not None:
+            self._used, self._began = self._loop.time() - self._began, None
 
     def heard(self) -> None:
         """The body has said that it lives."""
@@ -89,7 +95,7 @@ class Patience:
 
     def _ends(self, now: float) -> dict[str, float]:
         """When each bound is over, for a body that begins now if it has not begun."""
-        began = now if self._began is None else self._began
+        began = now - self._used if self._began is None else self._began
         ends: dict[str, float] = {}
         if self._policy.timeout is not None:
             ends["timeout"] = began + self._policy.timeout
