@@ -117,8 +117,6 @@ def difference(before: Any, after: Any, where: str = "", strict: bool = False) -
     if isinstance(after, (set, frozenset)):
         return _in_set(before, cast("frozenset[Any]", after), where, strict)
     if isinstance(after, (list, tuple, deque)):
-        if isinstance(after, deque) and isinstance(before, deque) and after.maxlen != before.maxlen:
-            return where
         return _in_list(before, cast("list[Any]", after), where, strict)
     if marks.is_model(after):
         return _in_model(before, after, where)
