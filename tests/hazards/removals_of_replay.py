@@ -201,6 +201,16 @@ def chance_is_real(patch: pytest.MonkeyPatch) -> None:
 
 
 @removal(
+    "H157",
+    guard="a module that workflow code imports draws nothing from the run",
+    tests=["replay/test_ambient_functions.py::test_h157_a_module_that_a_run_imports_draws_nothing_from_it"],
+)
+def imports_draw(patch: pytest.MonkeyPatch) -> None:
+    """As all else that runs in the workflow's loop."""
+    patch.setattr(ambient_time, "importing", lambda: False)
+
+
+@removal(
     "H158",
     guard="processes are started with one hash seed",
     tests=["engine/test_hash_seed.py::test_h158_processes_are_started_with_one_seed"],
@@ -228,6 +238,25 @@ def waiting_in_vain_looks_like_waiting(patch: pytest.MonkeyPatch) -> None:
 def primitives_are_shared(patch: pytest.MonkeyPatch) -> None:
     """Whoever has one may use it."""
     patch.setattr(shared_primitives, "WorkflowLoop", None)
+
+
+@removal(
+    "H160",
+    guard="another run's loop is refused",
+    tests=["replay/test_shared_primitives.py::test_h160_another_runs_loop_is_refused"],
+)
+def loops_are_shared(patch: pytest.MonkeyPatch) -> None:
+    """Whoever has one may set timers in it."""
+    real = asking.AskingFace.refuse_when_closed
+
+    def refuse_when_closed(self: Any) -> bool:
+        entered, self.loop.entered = self.loop.entered, True
+        try:
+            return real(self)
+        finally:
+            self.loop.entered = entered
+
+    patch.setattr(asking.AskingFace, "refuse_when_closed", refuse_when_closed)
 
 
 @removal(

@@ -81,7 +81,7 @@ def test_h157_a_module_that_a_run_imports_draws_nothing_from_it(
     bench.land(completed("a#1"))
     with opened(flow) as replayed:
         replayed.deliver(bench.log.events)
-    monkeypatch.delitem(sys.modules, "late_chance")
+    del sys.modules["late_chance"]
     assert found[0] == found[1]
     assert found[0][2] == START / 1e6 + 0.001
 

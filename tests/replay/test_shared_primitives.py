@@ -147,7 +147,7 @@ def test_h160_what_a_module_makes_while_a_run_imports_it_is_the_modules(
         return None
 
     assert [Bench(flow).asked(), Bench(flow).asked()] == [["run_completed"]] * 2
-    monkeypatch.delitem(sys.modules, "late_import")
+    del sys.modules["late_import"]
 
 
 def test_h160_guarded_coroutine_functions_are_coroutine_functions() -> None:
