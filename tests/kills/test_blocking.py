@@ -210,6 +210,17 @@ async def test_h149_a_body_that_blocks_the_loop_is_ended_with_its_run(config: Co
         assert mark.read_text() == "began\n"
 
 
+async def test_h149_startup_code_that_blocks_the_loop_leaves_the_watch_alone(config: Config, tmp_path: Path) -> None:
+    """A task of it blocks for longer than a lease: told once, and a body that blocks later is ended all the same."""
+    mark = tmp_path / "mark"
+    async with Client(config) as client, worker(config, module="blocking_startup") as host:
+        while not any("loop_blocked" in line for line in host.lines):  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.02)
+        assert await (await client.start("bystander", 3)).result(30) == 3
+        await client.start("blocked_beyond", str(mark), True)
+        assert await asyncio.wait_for(host.process.wait(), 30) == 70
+
+
 async def test_h150_runs_that_swallow_everything_hold_up_no_drain(config: Config) -> None:
     """Three of them live in the worker: on SIGTERM it ends by itself and well, in no time."""
     async with Client(config) as client, worker(config) as host:

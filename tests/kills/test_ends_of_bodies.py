@@ -17,7 +17,7 @@ from fencepost_store.events import EventType
 CASES = [
     ("async", "argparse", "SystemExit"),
     ("async", "interrupt", "KeyboardInterrupt"),
-    ("async", "cancel all", "RuntimeError"),
+    ("async", "cancel all", "CancelledError"),
     ("async", "cancel itself", "CancelledError"),
     ("async", "stop the loop", "SystemExit"),
     ("async", "leave a task", "GeneratorExit"),

@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable
 
+from fencepost.authoring.context import StepContext
 from fencepost.engine.leases import Held, LeaseKeeper
 from fencepost.engine.ports import Ports
 from fencepost.engine.turn_watch import WATCH_SECONDS, Fail, TurnWatch, Write, end_with_process
@@ -129,7 +130,9 @@ class KeeperThread:
     def _body_beyond(self) -> Held | None:
         """The lease of the body that blocks the loop, if its time is over."""
         owner = getattr(asyncio.current_task(self._main), "owner", None)
-        return None if owner is None else self._keeper.beyond(step_key(owner.run_id, owner.step_id))
+        if not isinstance(owner, StepContext):  # the engine's own task, or one of startup code
+            return None
+        return self._keeper.beyond(step_key(owner.run_id, owner.step_id))
 
     def _ping(self) -> None:
         assert self._main is not None
