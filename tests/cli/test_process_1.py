@@ -93,3 +93,25 @@ def test_h152_as_process_1_of_a_container(terminal: Terminal) -> None:
 
 def _result(terminal: Terminal, run: str) -> str:
     return terminal("runs", "result", run, "--timeout", str(PATIENCE_SECONDS)).stdout.strip()
+
+
+AT_EXIT = """
+import atexit, signal
+from fencepost import step, workflow
+
+@workflow
+async def flow() -> None: ...
+
+atexit.register(lambda: print("timer", signal.getitimer(signal.ITIMER_VIRTUAL), flush=True))
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("--no-supervisor",)])
+def test_no_timer_of_the_workers_runs_while_python_ends(terminal: Terminal, options: tuple[str, ...]) -> None:
+    """Python puts signals' defaults back then, and the default of this one ends the process: a clean stop was none."""
+    module = write_flows(terminal.folder, AT_EXIT)
+    live = terminal.start("worker", module, *options)
+    live.wait_for("ready:")
+    live.send(signal.SIGTERM)
+    assert live.end() == 0, live.text
+    assert "timer (0.0, 0.0)" in live.text

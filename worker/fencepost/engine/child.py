@@ -56,7 +56,11 @@ def serve(
     enable_loggers()
     known = registry.default
     word = Ready("", tuple(sorted(known.workflows)), tuple(sorted(known.steps)), project_files())
-    run_loop(_serve(config, modules, lambda owner: ready(replace(word, owner=owner)), parent, beside))
+    try:
+        run_loop(_serve(config, modules, lambda owner: ready(replace(word, owner=owner)), parent, beside))
+    finally:
+        # Of ``watch_processor``: at its end Python puts the signals' defaults back, and this one's ends the process.
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 async def _serve(
