@@ -34,7 +34,8 @@ rings again, so more tokens than workers would only wake them in vain."""
 
 ITEMS_PER_CALL = 512
 """Entries of one enqueue script and leases of one renewal script: a reconciler's thousand ticks go in two calls of some
-milliseconds each, between which others get their turn. A settle is one step whatever its size."""
+milliseconds each, between which others get their turn; and the follow-ups of one settle, beyond which what needs no
+lease goes before it."""
 
 CLAIM_MAX = 1024
 """Most messages of one claim, for the same reason; no process has more slots than this."""

@@ -17,6 +17,7 @@ import msgspec
 from fencepost_queue.inspection import Held
 from fencepost_queue.lane import Kind, Lane, Message, Settling, State
 from fencepost_queue.limits import CLAIM_MAX, WHY_CHARS_MAX
+from fencepost_queue.parting import parted
 from fencepost_queue.protocol import (
     Claimed,
     Delivery,
@@ -193,7 +194,9 @@ class MemoryQueue:
         for entry in follow_ups:
             if entry.queue != delivery.queue:
                 self._server.lane(entry.queue).enqueue(now, entry)
-        here = [entry for entry in follow_ups if entry.queue == delivery.queue]
+        surplus, here = parted(delivery.key, [entry for entry in follow_ups if entry.queue == delivery.queue])
+        for entry in surplus:
+            self._server.lane(entry.queue).enqueue(now, entry)
         settling = Settling(delivery, lease_ms, recovered, conflicts, self._token)
         return self._rung(self._server.lane(delivery.queue).settle(now, settling, here))
 

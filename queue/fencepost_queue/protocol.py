@@ -186,8 +186,8 @@ class Queue(Protocol):
         recovered: bool = False,
         conflicts: int = 0,
     ) -> Settled:
-        """Section 5, settle. Follow-ups of other lanes are enqueued first. Never repeated by the caller, whatever
-        happens.
+        """Section 5, settle. Follow-ups of other lanes, and surplus ones, are enqueued first. Never repeated by the
+        caller, whatever happens.
         """
         ...
 

@@ -29,6 +29,7 @@ from fencepost_queue.keys import (
     shards_key,
 )
 from fencepost_queue.limits import CLAIM_MAX, WHY_CHARS_MAX
+from fencepost_queue.parting import parted
 from fencepost_queue.pipeline import Pipeline
 from fencepost_queue.protocol import (
     Claimed,
@@ -185,11 +186,12 @@ class ValkeyQueue:
         conflicts: int = 0,
     ) -> Settled:
         lane = self._lane(delivery.queue, delivery.key)
-        elsewhere = [entry for entry in follow_ups if self._lane(entry.queue, entry.key) is not lane]
-        if elsewhere:
+        mine = [entry for entry in follow_ups if self._lane(entry.queue, entry.key) is lane]
+        surplus, here = parted(delivery.key, mine)
+        others = [entry for entry in follow_ups if self._lane(entry.queue, entry.key) is not lane]
+        if first := [*others, *surplus]:
             # Before the settle, not beside it: a crash in between repeats them, the other way round would lose them.
-            await self.enqueue(elsewhere)
-        here = [entry for entry in follow_ups if self._lane(entry.queue, entry.key) is lane]
+            await self.enqueue(first)
         reply = await self._run(
             "settle", lane, lease_ms, delivery.key, delivery.token, int(recovered), conflicts, int(delivery.recover),
             self._token_prefix(), *flat((*placed(entry), int(entry.lease)) for entry in here),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
+from fencepost_queue.connection import Argument, Reply
+from fencepost_queue.keys import LaneKeys
+from fencepost_queue.limits import ITEMS_PER_CALL
 from fencepost_queue.protocol import (
     Delivery,
     EnqueueOutcome,
@@ -14,6 +18,7 @@ from fencepost_queue.protocol import (
     Settled,
     SettleOutcome,
 )
+from fencepost_queue.valkey import ValkeyQueue
 
 if TYPE_CHECKING:
     from .conftest import Server
@@ -301,3 +306,34 @@ async def test_h98_a_frozen_turn_cannot_settle_the_runs_next_tick(server: Server
     assert not await a.release(frozen)
     assert (await a.renew([frozen, current], LEASE_MS)).lost == (frozen.token,)
     assert (await a.settle(current, lease_ms=LEASE_MS)).outcome is SettleOutcome.settled
+
+
+async def test_a_wide_fan_out_is_placed_in_pages_and_its_leases_are_granted(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No script takes more than its bound; what is leased and the message's own next round go with the settle."""
+    sizes: list[tuple[str, int]] = []
+    real = ValkeyQueue._run  # pyright: ignore[reportPrivateUsage] - what a script is given is seen nowhere else
+
+    def run(self: ValkeyQueue, name: str, lane: LaneKeys, *arguments: Argument) -> asyncio.Future[Reply]:
+        sizes.append((name, sum(isinstance(one, str) and one.startswith("s:") for one in arguments)))
+        return real(self, name, lane, *arguments)
+
+    monkeypatch.setattr(ValkeyQueue, "_run", run)
+    a = server.client("a")
+    await place(a, TICK)
+    wide = [Entry("q", f"s:run:w#{n}", b"queued") for n in range(2 * ITEMS_PER_CALL)]
+    leased = [Entry("q", f"s:run:l#{n}", b"leased", lease=True) for n in range(3)]
+    held = await take(a)
+    sizes.clear()
+    answer = await a.settle(held, [*wide, *leased, Entry("q", TICK, delay_ms=700)], lease_ms=LEASE_MS)
+    assert answer.outcome is SettleOutcome.settled
+    assert [granted.key for granted in answer.granted] == [entry.key for entry in leased]
+    states = {key: message.state.value for key, message in (await server.messages("q")).items()}
+    assert states == {
+        **{entry.key: "ready" for entry in wide},
+        **{entry.key: "leased" for entry in leased},
+        TICK: "delayed",
+    }
+    assert all(size <= ITEMS_PER_CALL for _, size in sizes)
+    assert not sizes or ("settle", 3) in sizes
