@@ -50,45 +50,66 @@ class Held:
         self._statements: dict[str, Statement] = {}
 
     async def fetch(self, sql: str, *args: object) -> list[Row]:
-        """The statement's rows, in one round trip but for its first use here."""
+        """The rows of a statement that brings nothing its caller has made: whatever the server has against it is
+        trouble. In one round trip but for its first use here."""
+        with self._translating(writes=False):
+            return await self._rows(sql, *args)
+
+    async def write(self, sql: str, *args: object) -> list[Row]:
+        """As ``fetch``, for a statement that brings a caller's values: Unstorable says that they can never be kept."""
         with self._translating():
-            if self.prepared:
-                statement = self._statements.get(sql)
-                if statement is None:
-                    statement = self._statements[sql] = await self.connection.prepare(sql)
-                return await statement.fetch(*args)
-            if self.connection.is_in_transaction():
-                return await self.connection.fetch(sql, *args)
-            async with self.connection.transaction(isolation="read_committed"):
-                return await self.connection.fetch(sql, *args)
+            return await self._rows(sql, *args)
+
+    async def _rows(self, sql: str, *args: object) -> list[Row]:
+        if self.prepared:
+            statement = self._statements.get(sql)
+            if statement is None:
+                statement = self._statements[sql] = await self.connection.prepare(sql)
+            return await statement.fetch(*args)
+        if self.connection.is_in_transaction():
+            return await self.connection.fetch(sql, *args)
+        await self._begin()
+        try:
+            rows = await self.connection.fetch(sql, *args)
+        except PostgresError:
+            await self._end("rollback")
+            raise
+        await self._end("commit")
+        return rows
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[None]:
         """Commit if the block is left without an exception. What the block raises comes out as it is. A cancelled block
         costs the connection: the server rolls back when it sees it gone, which no further cancellation can prevent."""
-        transaction = self.connection.transaction(isolation="read_committed")
         with self._translating():
-            await transaction.start()
+            await self._begin()
         try:
             yield
         except Exception:
             if not self.connection.is_closed():
                 with self._translating():
-                    await transaction.rollback()
+                    await self._end("rollback")
             raise
         with self._translating():
-            await transaction.commit()
+            await self._end("commit")
+
+    async def _begin(self) -> None:
+        """A transaction under our settings for plans, which a session of ours has once and for all."""
+        await self.connection.execute(of_no_namespace("begin_planned"))
+
+    async def _end(self, how: str) -> None:
+        await self.connection.execute(of_no_namespace(how))
 
     @contextmanager
-    def _translating(self) -> Generator[None]:
+    def _translating(self, *, writes: bool = True) -> Generator[None]:
         try:
             yield
         except PostgresError as error:
             self.healthy = self.healthy and not isinstance(error, InvalidCachedStatementError)
-            raise self._ours(error) from error
+            raise self._ours(error, writes=writes) from error
         except Exception as error:
             self.healthy = False
-            ours = self._ours(error)
+            ours = self._ours(error, writes=writes)
             if ours is error:
                 raise
             raise ours from error
@@ -96,13 +117,14 @@ class Held:
             self.healthy = False
             raise
 
-    def _ours(self, error: Exception) -> Exception:
-        return translated(error, self._dsn) or error
+    def _ours(self, error: Exception, *, writes: bool) -> Exception:
+        return translated(error, self._dsn, writes=writes) or error
 
 
 class Connections:
     """At most ``size`` connections to one database, each of whose statements has ``command_timeout_seconds``. Raises
-    what ``trouble.translated`` makes of a driver's errors."""
+    what ``trouble.translated`` makes of a driver's errors. ``plans`` False: for statements that are not ours, and are
+    left to the planner."""
 
     def __init__(
         self,
@@ -112,10 +134,12 @@ class Connections:
         prepared: bool,
         command_timeout_seconds: float,
         connect_seconds: float = CONNECT_SECONDS,
+        plans: bool = True,
     ) -> None:
         assert size >= 1, f"connections must be at least 1, not {size}"
         self.dsn = dsn
         self._prepared = prepared
+        self._plans = plans
         self._timeout = command_timeout_seconds
         self._connect_seconds = connect_seconds
         self._free = asyncio.Semaphore(size)
@@ -127,6 +151,11 @@ class Connections:
         """Run one statement on a free connection; wait for one if all are in use."""
         async with self.use() as held:
             return await held.fetch(sql, *args)
+
+    async def write(self, sql: str, *args: object) -> list[Row]:
+        """As ``fetch``, for a statement that brings a caller's values."""
+        async with self.use() as held:
+            return await held.write(sql, *args)
 
     @asynccontextmanager
     async def use(self) -> AsyncGenerator[Held]:
@@ -174,6 +203,8 @@ class Connections:
             if passed_on:
                 connection.terminate()  # its driver would prepare by itself
                 return Held(await self._connect(prepared=False), self.dsn, prepared=False, pooled=True)
+            if self._prepared and self._plans and not pooled:  # else it would be the pooler's other clients' as well
+                await connection.execute(of_no_namespace("plans"))
         return Held(connection, self.dsn, prepared=self._prepared, pooled=pooled)
 
     async def _connect(self, *, prepared: bool) -> Connection:

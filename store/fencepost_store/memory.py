@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from fencepost_store.admission import admit, admit_all, admit_run, printable
-from fencepost_store.events import ordinal
+from fencepost_store.events import EventType, ordinal
 from fencepost_store.ledger import Ledger, lowered
 from fencepost_store.lineage import parent_text
 from fencepost_store.memory_beats import Beats
@@ -100,7 +100,7 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
         if ledger is None:
             return None
         found = [
-            event
+            msgspec.structs.replace(event, payload=b"") if event.type is EventType.step_retrying else event
             for event in ledger.events
             if event.entity == entity and ordinal(event.type, event.attempt) is not None
         ]
@@ -210,13 +210,6 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
             for run in self._rows()
             if run.wake_at is not None and (after_run_id is None or run.run_id > after_run_id)
         ]
-        return [DueRun(run.run_id, run.queue, run.wake_at) for run in found[:limit]]
-
-    async def near(self, horizon: int, limit: int) -> list[DueRun]:
-        """See Store.near. By deadline."""
-        now = self._clock()
-        found = [run for run in self._rows() if run.wake_at is not None and now < run.wake_at <= now + horizon]
-        found.sort(key=lambda run: (run.wake_at or 0, run.run_id))
         return [DueRun(run.run_id, run.queue, run.wake_at) for run in found[:limit]]
 
     async def take_parked(self, build: str, limit: int) -> list[DueRun]:

@@ -43,8 +43,11 @@ from fencepost_store.trouble import ServerUnable
 from fencepost_store.wire import arguments, start_arguments, successors, verdicts
 
 PAGE_EVENTS = 1_000
-"""Events per load statement: at the payload limit of 1 MiB a page stays below the gigabyte that one row of Postgres may
-have."""
+"""Events per load statement: more would only make one call long."""
+
+PAGE_BYTES = 33_554_432
+"""Of payloads per load statement, unless one event alone has more: a row of Postgres may have a gigabyte, and both
+sides hold a page several times over."""
 
 OWN_CONNECTIONS = 2
 """For ``locked``: the last resort of a run under a flood must not wait behind the flood."""
@@ -96,19 +99,20 @@ class PostgresStore(PostgresStreams, PostgresPruning):
     ) -> None:
         self._sql = Statements(namespace)
 
-        def pool(size: int) -> Connections:
+        def pool(size: int, *, plans: bool = True) -> Connections:
             return Connections(
                 dsn,
                 size,
                 prepared=prepared_statements,
                 command_timeout_seconds=command_timeout_seconds,
                 connect_seconds=connect_timeout_seconds,
+                plans=plans,
             )
 
         self._shared = pool(connections)
         self._timeout = command_timeout_seconds
         # Bounded as well: a body that waits for an answer that was lost keeps its lease, and nobody takes over (H129).
-        self._joints = pool(joint_connections)
+        self._joints = pool(joint_connections, plans=False)
         self._own = pool(OWN_CONNECTIONS)
         self._for_streams = pool(connections)
         self.warnings: tuple[str, ...] = ()
@@ -124,7 +128,7 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         """See Store.start."""
         admit_run(run)
         admit_id(run.run_id)
-        (row,) = await self._shared.fetch(
+        (row,) = await self._shared.write(
             self._sql["start_run"],
             *start_arguments(run),
         )
@@ -158,7 +162,7 @@ class PostgresStore(PostgresStreams, PostgresPruning):
 
     async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
         """See Store.beat."""
-        return await self._one("beat", run_id, entity, attempt, details) is not None
+        return bool(await self._shared.write(self._sql["beat"], run_id, entity, attempt, details))
 
     async def last_beat(self, run_id: str, entity: str) -> bytes | None:
         """See Store.last_beat."""
@@ -243,16 +247,19 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         return {str(row["run_id"]): details_of(row) for row in rows}
 
     async def take_due(self, limit: int, next_in: int) -> list[DueRun]:
-        """See Store.take_due. Each comes with the deadline that has passed."""
-        return [due_of(row) for row in await self._shared.fetch(self._sql["take_due"], limit, next_in)]
+        """See Store.take_due. Each comes with the deadline that has passed. A statement looks at as many as are wanted
+        still, so that it holds no more rows than that; what it has moved is not looked at again."""
+        found: list[DueRun] = []
+        while wanted := limit - len(found):
+            rows = await self._shared.fetch(self._sql["take_due"], wanted, next_in)
+            found += [due_of(row) for row in rows if row["due"]]
+            if len(rows) < wanted:
+                break
+        return sorted(found, key=lambda run: (run.wake_at or 0, run.run_id))
 
     async def scan_deadlines(self, after_run_id: str | None, limit: int) -> list[DueRun]:
         """See Store.scan_deadlines."""
         return [due_of(row) for row in await self._shared.fetch(self._sql["scan_deadlines"], after_run_id, limit)]
-
-    async def near(self, horizon: int, limit: int) -> list[DueRun]:
-        """See Store.near. By deadline."""
-        return [due_of(row) for row in await self._shared.fetch(self._sql["near"], horizon, limit)]
 
     async def take_parked(self, build: str, limit: int) -> list[DueRun]:
         """See Store.take_parked. Those without a deadline first, so that a few hopeless runs cannot use up the
@@ -284,8 +291,9 @@ class PostgresStore(PostgresStreams, PostgresPruning):
     async def _fenced(self, statement: str, run_id: str, fence: int, *args: object) -> Verdict:
         """An update that asks for the fence; what the run was instead is asked for only if it did not fit."""
         admit_id(run_id)
-        row = await self._one(statement, run_id, fence, *args)
-        if row is not None:
+        rows = await self._shared.write(self._sql[statement], run_id, fence, *args)
+        if rows:
+            row = rows[0]
             return Verdict(Outcome.ok, row["last_seq"], row["fence"], row["now"], RunStatus(row["status"]))
         row = await self._one("get", run_id)
         if row is None:
@@ -331,17 +339,17 @@ async def append_on(held: Held, sql: Statements, batches: Sequence[Batch]) -> li
     statement = sql["append_continued" if going_on else "append"]
     try:
         # Inside a transaction a failed statement would be the end of it, so there the look-ups are made at once.
-        (row,) = await held.fetch(statement, *arguments(batches, careful=inside), *going_on)
+        (row,) = await held.write(statement, *arguments(batches, careful=inside), *going_on)
     except Unstorable as error:
         if inside or not isinstance(error.__cause__, UniqueViolationError):
             raise
-        (row,) = await held.fetch(statement, *arguments(batches, careful=True), *going_on)
+        (row,) = await held.write(statement, *arguments(batches, careful=True), *going_on)
     return verdicts(row, batches)
 
 
 async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> Loaded | None:
     """Load on a connection, page by page."""
-    rows = await held.fetch(sql["load"], run_id, after_seq, after_seq + PAGE_EVENTS)
+    rows = await held.fetch(sql["load"], run_id, after_seq, after_seq + PAGE_EVENTS, PAGE_BYTES)
     if not rows:
         return None
     run, now = run_of(rows[0]), rows[0]["now"]
@@ -350,7 +358,7 @@ async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> L
     events = page_of(rows[0], run_id, after_seq)
     tail = after_seq + len(events)
     while events and tail < run.last_seq:
-        rows = await held.fetch(sql["load"], run_id, tail, min(tail + PAGE_EVENTS, run.last_seq))
+        rows = await held.fetch(sql["load"], run_id, tail, min(tail + PAGE_EVENTS, run.last_seq), PAGE_BYTES)
         if not rows:
             return None  # pruned between two pages
         page = page_of(rows[0], run_id, tail)

@@ -43,7 +43,7 @@ class PostgresStreams:
         """See Streams.write_stream."""
         admit_write(write)
         admit_id(write.run_id)
-        (row,) = await self._stream_connections.fetch(
+        (row,) = await self._stream_connections.write(
             self._stream_sql["write_stream"],
             write.run_id,
             write.name,

@@ -205,7 +205,8 @@ many; nobody sends again what was accepted so many hooks ago."""
 class TokenTrace(msgspec.Struct, frozen=True):
     """What became of a token. The hook is the one that listens on it, or else the newest that did (``live`` False).
 
-    ``at`` and ``payload`` are those of its hook_created (or hook_inherited); ``status`` and ``last_seq`` are its run's.
+    ``at`` and ``payload`` are those of its hook_created (or hook_inherited); ``status`` and ``last_seq`` are its run's,
+    ``received`` the bytes of all payloads that its hooks have received.
     ``taken_by``: the run that has taken the delivery in through one of the token's hooks, live or gone, if any;
     ``taken``: where it stands now, for it may have been handed on since.
     """
@@ -222,6 +223,7 @@ class TokenTrace(msgspec.Struct, frozen=True):
     taken_by: str | None
     last_seq: int
     taken: Taken | None = None
+    received: int = 0
 
 
 class DueRun(msgspec.Struct, frozen=True):
@@ -290,7 +292,7 @@ class Store(Streams, Pruning, Protocol):
 
     async def load_entity(self, run_id: str, entity: str) -> Loaded | None:
         """The run and one entity's events that have an ordinal, by index: an executor's look-up of one step costs the
-        same in a log of 100,000.
+        same in a log of 100,000. Retries come without their payloads.
         """
         ...
 
@@ -365,10 +367,6 @@ class Store(Streams, Pruning, Protocol):
 
     async def scan_deadlines(self, after_run_id: str | None, limit: int) -> list[DueRun]:
         """Every run that has a deadline, due or not, by run id (the full reconcile after a loss of Redis)."""
-        ...
-
-    async def near(self, horizon: int, limit: int) -> list[DueRun]:
-        """Runs with a wake_at within ``horizon`` microseconds from now that has not passed."""
         ...
 
     async def take_parked(self, build: str, limit: int) -> list[DueRun]:

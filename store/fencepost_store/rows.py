@@ -61,6 +61,7 @@ def trace_of(row: Any, token: str) -> TokenTrace:
         live=row["live"],
         taken_by=None if taken_by is None else str(taken_by),
         last_seq=row["last_seq"],
+        received=row["received_bytes"],
         taken=None if taken is None else Taken(str(taken), row["taken_entity"], row["taken_seq"], row["taken_payload"]),
     )
 

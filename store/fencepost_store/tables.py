@@ -157,6 +157,9 @@ class Tables:
             live=bool(live),
             taken_by=min(taken, key=lambda one: one[:3])[2] if taken else None,
             last_seq=run.last_seq,
+            received=sum(
+                len(one.payload) for one in self.ledgers[run_id].events if one.type is EventType.hook_received
+            ),
             taken=None if newest is None else _taken(newest[2], newest[3]),
         )
 

@@ -35,12 +35,13 @@ _TROUBLE = (
 )
 
 
-def translated(error: BaseException, dsn: str) -> Exception | None:
-    """The store's own error for a driver's, None if it is none of ours (a bug, a cancellation)."""
+def translated(error: BaseException, dsn: str, *, writes: bool = True) -> Exception | None:
+    """The store's own error for a driver's, None if it is none of ours (a bug, a cancellation). ``writes``: whether the
+    statement brings a caller's values; one that only reads is nobody's fault, and never Unstorable (H211)."""
     if isinstance(error, PostgresError):
         state = error.sqlstate or ""
         told = f"Postgres at {where(dsn)} says: {error} (SQLSTATE {state})"
-        if state[:2] in _UNSTORABLE_CLASSES:
+        if state[:2] in _UNSTORABLE_CLASSES and writes:
             return Unstorable(told)
         if state in ("42P01", "3F000", "42883"):
             return StoreRefused(f"{told}; the schema is missing or old, run `fencepost db migrate`")

@@ -193,15 +193,18 @@ def _fact(code: int, value: int, *, written: bool) -> FactVerdict:
 
 
 def _hints(batch: Batch) -> list[int]:
-    """Which events an earlier one of the same batch may bear on."""
+    """Which events an earlier one of the same batch may bear on. Where one may, all before it are looked at, so this
+    says no more than is so: what senders deliver without a fence meets only the same delivery, for nothing that opens
+    or closes their hook can stand beside it (H213)."""
     if len(batch.events) == 1:
         return [_HINT_NONE]
     seen: set[str] = set()
     hints: list[int] = []
     for event, is_fresh in zip(batch.events, fresh(batch), strict=True):
         # "e" and "d" keep entity ids and delivery ids apart in one set.
-        marks = {"e" + event.entity}
-        if event.type in DELIVERED and event.dedupe is not None:
+        delivered = event.type in DELIVERED
+        marks = set[str]() if delivered and batch.fence is None else {"e" + event.entity}
+        if delivered and event.dedupe is not None:
             marks.add("d" + event.dedupe)
         hints.append(_HINT_FRESH if is_fresh else _HINT_AGAIN if marks & seen else _HINT_NONE)
         seen |= marks

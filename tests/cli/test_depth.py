@@ -33,7 +33,11 @@ async def _execute(url: str, statement: str) -> None:
 def put_off(url: str, namespace: str, seconds: int) -> None:
     """Every run's deadline passes so long ago."""
     asyncio.run(
-        _execute(url, f"UPDATE {namespace}.runs SET wake_at = {namespace}.clock() - {seconds} * 1000000::bigint")
+        _execute(
+            url,
+            f"UPDATE {namespace}.runs SET wake_after = NULL,"
+            f" wake_at = {namespace}.clock() - {seconds} * 1000000::bigint",
+        )
     )
 
 

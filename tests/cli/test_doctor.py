@@ -49,9 +49,17 @@ DAMAGE: list[tuple[str, str, str]] = [
     ("no_deadline", "nap", "UPDATE {s}.runs SET wake_at = NULL WHERE run_id = $1"),
     ("no_deadline", "step", "UPDATE {s}.runs SET wake_at = NULL WHERE run_id = $1"),
     ("no_deadline", "fresh", "UPDATE {s}.runs SET wake_at = NULL WHERE run_id = $1"),
-    ("overdue_without_message", "nap", "UPDATE {s}.runs SET wake_at = {s}.clock() - 3600000000 WHERE run_id = $1"),
-    ("overdue", "fresh", "UPDATE {s}.runs SET wake_at = {s}.clock() - 3600000000 WHERE run_id = $1"),
-    ("end_not_done", "done", "UPDATE {s}.runs SET wake_at = {s}.clock() - 3600000000 WHERE run_id = $1"),
+    (
+        "overdue_without_message",
+        "nap",
+        "UPDATE {s}.runs SET wake_after = NULL, wake_at = {s}.clock() - 3600000000 WHERE run_id = $1",
+    ),
+    ("overdue", "fresh", "UPDATE {s}.runs SET wake_after = NULL, wake_at = {s}.clock() - 3600000000 WHERE run_id = $1"),
+    (
+        "end_not_done",
+        "done",
+        "UPDATE {s}.runs SET wake_after = NULL, wake_at = {s}.clock() - 3600000000 WHERE run_id = $1",
+    ),
 ]
 
 

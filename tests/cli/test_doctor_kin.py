@@ -95,7 +95,8 @@ DAMAGE: list[tuple[str, str, str]] = [
         " UPDATE {s}.events SET seq = -seq WHERE run_id = '{told}';"
         " UPDATE {s}.events e SET seq = n.place FROM (SELECT seq, row_number() OVER (ORDER BY -seq) AS place"
         " FROM {s}.events WHERE run_id = '{told}') n WHERE e.run_id = '{told}' AND e.seq = n.seq;"
-        " UPDATE {s}.runs SET last_seq = last_seq - 1, fence = fence - 1, wake_at = {s}.clock() + 60000000"
+        " UPDATE {s}.runs SET last_seq = last_seq - 1, fence = fence - 1, wake_after = NULL,"
+        " wake_at = {s}.clock() + 60000000"
         " WHERE run_id = '{told}'",
     ),
     # Given up, a child is made all the same.

@@ -99,7 +99,9 @@ async def test_what_is_over_at_the_second_look_is_no_finding(terminal: Terminal,
 
     async def pause(seconds: float) -> None:
         if heals:
-            await patient.sql("UPDATE {s}.runs SET wake_at = {s}.clock() WHERE run_id = $1", uuid.UUID(run))
+            await patient.sql(
+                "UPDATE {s}.runs SET wake_after = NULL, wake_at = {s}.clock() WHERE run_id = $1", uuid.UUID(run)
+            )
             await queue.withdraw("default", [tick_key(NOBODY)])
 
     report = Report()
@@ -120,7 +122,7 @@ async def test_repair_heals_what_it_can_and_says_so(terminal: Terminal, flows: s
     await queue.withdraw("default", [tick_key(patient.runs[name]) for name in ("lost", "still", "done")])
     await queue.enqueue([Entry("default", tick_key(NOBODY)), Entry("default", "nonsense")])
     await patient.sql("UPDATE {s}.runs SET wake_at = NULL WHERE run_id = $1", uuid.UUID(patient.runs["lost"]))
-    overdue = "UPDATE {s}.runs SET wake_at = {s}.clock() - 3600000000 WHERE run_id = $1"
+    overdue = "UPDATE {s}.runs SET wake_after = NULL, wake_at = {s}.clock() - 3600000000 WHERE run_id = $1"
     await patient.sql(overdue, uuid.UUID(patient.runs["still"]))
     assert (await asyncio.to_thread(terminal, "runs", "terminate", patient.runs["done"])).exit_code == 0
     await queue.withdraw("default", [tick_key(patient.runs["done"])])
@@ -184,7 +186,7 @@ async def test_repair_leaves_alone_what_is_not_its_own(terminal: Terminal, flows
     assert (taken.key, other.key) == (tick_key(run), tick_key(NOBODY))
     assert await done("message_without_run", tick_key(NOBODY)) == "nothing: a worker has it, and will settle it"
     assert (await asyncio.to_thread(terminal, "runs", "terminate", run)).exit_code == 0
-    await patient.sql("UPDATE {s}.runs SET wake_at = 1 WHERE run_id = $1", uuid.UUID(run))
+    await patient.sql("UPDATE {s}.runs SET wake_after = NULL, wake_at = 1 WHERE run_id = $1", uuid.UUID(run))
     assert "still to be done" in await done("message_of_ended_run", tick_key(run))
     for each in (inspection, queue, store):
         await each.close()

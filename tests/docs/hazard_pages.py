@@ -35,6 +35,7 @@ IDS = (
     *(f"H{n}" for n in range(176, 178)),
     *(f"H{n}" for n in range(169, 171)),
     *(f"H{n}" for n in range(178, 181)),
+    *(f"H{n}" for n in range(210, 215)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

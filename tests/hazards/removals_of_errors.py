@@ -135,7 +135,7 @@ def seen_once(patch: pytest.MonkeyPatch) -> None:
 ])  # fmt: skip
 def no_limits(patch: pytest.MonkeyPatch) -> None:
     """A log grows as it likes."""
-    patch.setattr(RunLog, "check", lambda self, batch, open_entities=0: None)
+    patch.setattr(RunLog, "check", lambda self, batch, open_entities=0, log_bytes=0: None)
 
 
 @removal("H86", guard="full jitter", tests=[

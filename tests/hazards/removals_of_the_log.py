@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from tests.hazards.registry import removal, without_sql
+from tests.hazards.registry import removal, without_sql, without_statement
 
 from fencepost import log
 from fencepost.audit import run_checks
 from fencepost.engine.clock import DatabaseClock
-from fencepost_store import coalescer, merging, postgres, wire
+from fencepost_store import coalescer, connections, merging, postgres, statements, wire
 from fencepost_store.ledger import Ledger
 from fencepost_store.protocol import Batch, Loaded, Store, StoreTrouble, Verdict
 from fencepost_store.rows import events_of, run_of
@@ -98,7 +98,7 @@ def no_density(patch: pytest.MonkeyPatch) -> None:
     """A log is taken as it comes."""
 
     async def load(held: Any, sql: Any, run_id: str, after_seq: int) -> Loaded | None:
-        rows = await held.fetch(sql["load"], run_id, after_seq, after_seq + 1_000_000)
+        rows = await held.fetch(sql["load"], run_id, after_seq, after_seq + 1_000_000, 10**9)
         if not rows:
             return None
         row = rows[0]
@@ -313,3 +313,77 @@ def replies_are_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(log, "_check_landed", lambda batch, verdict: None)
     patch.setattr(wire, "verdicts", lambda row, batches: [])
     patch.setattr(postgres, "verdicts", lambda row, batches: [])
+
+
+@removal(
+    "H210",
+    guard="sessions of ours look rows up by index",
+    tests=["store/test_plans.py::test_h210_no_statement_reads_more_of_a_grown_namespace"],
+)  # fmt: skip
+def plans_are_the_planner_s(patch: pytest.MonkeyPatch) -> None:
+    """A table is read from its beginning where that looked cheaper."""
+    without_statement(patch, "plans", "SET enable_seqscan = off;", "")
+
+
+@removal(
+    "H211",
+    guard="a page of a log ends by its bytes",
+    tests=["store/test_log_sizes.py::test_h211_a_page_of_a_log_ends_by_its_bytes"],
+)  # fmt: skip
+def pages_end_by_events(patch: pytest.MonkeyPatch) -> None:
+    """A thousand events come in one row, whatever they weigh."""
+    without_statement(patch, "load", "WHERE q.total <= $4 OR", "WHERE $4 > 0 OR")
+
+
+@removal(
+    "H211",
+    guard="what the server has against a read is trouble",
+    tests=["store/test_log_sizes.py::test_h211_an_error_of_a_read_is_trouble"],
+)  # fmt: skip
+def a_read_can_be_unstorable(patch: pytest.MonkeyPatch) -> None:
+    """A read that fails looks like a value that no store takes."""
+    real = connections.translated
+
+    def translated(error: BaseException, dsn: str, *, writes: bool) -> Exception | None:
+        del writes
+        return real(error, dsn)
+
+    patch.setattr(connections, "translated", translated)
+
+
+@removal(
+    "H213",
+    guard="what a batch opens is met only with what it closes",
+    tests=["store/test_wide_batches.py::test_h213_a_wide_batch_costs_as_much_as_many_small_ones"],
+)  # fmt: skip
+def everything_meets_everything(patch: pytest.MonkeyPatch) -> None:
+    """Each hook that a batch opens is compared with each that it closes."""
+    text = {name: text for _, name, text in statements.migration_files()}["token_changes_linear"]
+    without_sql(patch, ("token_changes_linear", text, "SELECT 1"))
+
+
+@removal(
+    "H214",
+    guard="a deadline that goes is left in the index",
+    tests=["store/test_deadlines_left.py::test_h214_signals_and_their_turns_touch_no_index"],
+)  # fmt: skip
+def deadlines_go_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Each turn takes out of the index what each signal puts in."""
+    without_sql(
+        patch,
+        ("append_leaves_deadlines", "'wake_at = least(r.wake_at, p_wakes[1]),", "'wake_at = p_wakes[1],"),
+    )
+
+
+@removal(
+    "H214",
+    guard="what was left in the index is moved, not taken",
+    tests=[
+        "store/test_deadlines_left.py::test_h214_what_was_left_is_not_due_and_is_moved_when_it_has_passed",
+        "store/test_deadlines_left.py::test_h214_what_was_left_hides_nothing_that_is_due",
+    ],
+)  # fmt: skip
+def what_was_left_is_taken(patch: pytest.MonkeyPatch) -> None:
+    """What stands in the index counts."""
+    ours = "wake_after IS NULL OR (wake_after > 0 AND wake_after <= (SELECT now FROM clock)) AS due"
+    without_statement(patch, "take_due", ours, "true AS due")

@@ -111,6 +111,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     events_max: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     open_entities_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
     hook_backlog_max: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    log_bytes_max: Annotated[int, Meta(ge=1_048_576, le=1_099_511_627_776)] = 268_435_456
     event_warn_ratio: Ratio = 0.8
     stream_bytes_max: Annotated[int, Meta(ge=1024, le=1_099_511_627_776)] = 268_435_456
     stream_buffer_bytes_max: Annotated[int, Meta(ge=1024, le=1_073_741_824)] = 1_048_576

@@ -240,19 +240,17 @@ class HookRunEnded(HookDisposed):
 class HookFull(FencepostError):
     """The run that listens on the token can take nothing more: its log is as long as it may be. Nothing was written.
 
-    ``run_id``: that run's id. ``bound``: how many events its log may have (events_max).
+    ``run_id``: that run's id. ``bound``: how many ``what`` its log may have, by the setting ``limit``.
     """
 
-    def __init__(self, token: str, run_id: str, bound: int) -> None:
-        super().__init__(token, run_id, bound)
-        self.token = token
-        self.run_id = run_id
-        self.bound = bound
+    def __init__(self, token: str, run_id: str, bound: int, what: str = "events", limit: str = "events_max") -> None:
+        super().__init__(token, run_id, bound, what, limit)
+        self.token, self.run_id, self.bound, self.what, self.limit = token, run_id, bound, what, limit
 
     def __str__(self) -> str:
         return (
-            f"run {self.run_id}, which listens on the hook token {self.token!r}, has a log of {self.bound} events"
-            " (events_max) and takes nothing more"
+            f"run {self.run_id}, which listens on the hook token {self.token!r}, may have a log of {self.bound}"
+            f" {self.what} ({self.limit}) and takes nothing more"
         )
 
 

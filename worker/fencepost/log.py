@@ -59,6 +59,7 @@ class Limits(msgspec.Struct, frozen=True):
     events_max: int = 100_000
     open_entities_max: int = 10_000
     hook_backlog_max: int = 10_000
+    log_bytes_max: int = 268_435_456
 
 
 class Landed(msgspec.Struct, frozen=True):
@@ -118,13 +119,15 @@ class RunLog:
         self.check_start(run)
         return await self.store.start(run)
 
-    async def append(self, batch: Batch, *, open_entities: int = 0, via: Append | None = None) -> Written:
-        """Append one batch. ``open_entities``: how many the run has open before it. ``via``: the append of a
-        transaction that holds the run's lock.
+    async def append(
+        self, batch: Batch, *, open_entities: int = 0, log_bytes: int = 0, via: Append | None = None
+    ) -> Written:
+        """Append one batch. ``open_entities``: how many the run has open before it. ``log_bytes``: of the payloads of
+        its log. ``via``: the append of a transaction that holds the run's lock.
         What tells of an error is shortened to its bound. Raises LimitExceeded and Unstorable (nothing written),
         StoreTrouble (unknown)."""
         batch = self._fitted(batch)
-        self.check(batch, open_entities)
+        self.check(batch, open_entities, log_bytes)
         return read_verdict(batch, await (via or self._append)(batch))
 
     def _fitted(self, batch: Batch) -> Batch:
@@ -134,7 +137,7 @@ class RunLog:
             return batch
         return msgspec.structs.replace(batch, events=tuple(fitted(event, bound) for event in batch.events))
 
-    def check(self, batch: Batch, open_entities: int = 0) -> None:
+    def check(self, batch: Batch, open_entities: int = 0, log_bytes: int = 0) -> None:
         """Raise LimitExceeded if the batch would leave the run over a bound. An ending without a value always fits."""
         for event in batch.events:
             if event.type not in _RUN_ENDS or event.type in _CARRY:
@@ -151,6 +154,15 @@ class RunLog:
                     self.limits.events_max,
                     f"events in one run, with {EVENTS_RESERVE} kept for its end",
                     "split the work into several runs",
+                )
+            size = log_bytes + sum([len(event.payload) for event in batch.events])
+            if size > self.limits.log_bytes_max:
+                raise LimitExceeded(
+                    "log_bytes_max",
+                    size,
+                    self.limits.log_bytes_max,
+                    "bytes of all payloads in the log of one run",
+                    "pass references (a key, a path, a URL) instead of the data, or continue as a new run",
                 )
             opened = open_entities + sum((event.type in _OPENS) - (event.type in _CLOSES) for event in batch.events)
             if opened > self.limits.open_entities_max:

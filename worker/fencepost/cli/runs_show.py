@@ -12,6 +12,7 @@ from fencepost.cli.runs_list import COLOURS, attributes_text, check_run_id, run_
 from fencepost.cli.session import Session, json_option
 
 if TYPE_CHECKING:
+    from fencepost.config import Config
     from fencepost_store.protocol import Loaded, RunDetails
 
 CHILDREN_SHOWN = 10
@@ -68,6 +69,7 @@ def show(session: Session, run_id: str, as_json: bool, full: bool) -> None:
             span((last - run.created_at) / 1e6) + ("" if run.status.ended else " later"),
         ),
     ]
+    items.append(("log", log_text(loaded, session.config())))
     if starts_at is not None and starts_at > loaded.now:
         items.append(("starts at", f"{iso(moment(starts_at))} (in {span((starts_at - loaded.now) / 1e6)})"))
     attributes = attributes_text(details)
@@ -85,6 +87,18 @@ def show(session: Session, run_id: str, as_json: bool, full: bool) -> None:
     _show_failures(loaded, full=full)
     if run.status.name in HINTS:
         click.echo("\n" + HINTS[run.status.name].format(id=run.run_id))
+
+
+def log_text(loaded: Loaded, config: Config) -> str:
+    """How much stands in the whole log, and the bounds that are near."""
+    sizes = {"events_max": len(loaded.events), "log_bytes_max": sum(len(event.payload) for event in loaded.events)}
+    near = [
+        f"{name} is {getattr(config, name)}"
+        for name, value in sizes.items()
+        if value > config.event_warn_ratio * getattr(config, name)
+    ]
+    text = f"{sizes['events_max']} events, {sizes['log_bytes_max']} bytes of payloads"
+    return f"{text}; near its end: {', '.join(near)}" if near else text
 
 
 def _show_failures(loaded: Loaded, *, full: bool) -> None:

@@ -111,7 +111,8 @@ class Client:
         async def append(batch: Batch) -> Verdict:
             return (await store.append([batch]))[0]
 
-        limits = Limits(config.payload_bytes_max, config.events_max, config.open_entities_max, config.hook_backlog_max)
+        events, entities, backlog = config.events_max, config.open_entities_max, config.hook_backlog_max
+        limits = Limits(config.payload_bytes_max, events, entities, backlog, config.log_bytes_max)
         self._connected = Connected(store, queue, RunLog(store, append, limits), config, codecs)
         return self
 

@@ -100,9 +100,11 @@ async def deliver(connected: Connected, token: str, data: bytes, delivery: str, 
             return Delivered(trace.taken_by, queue, respond, trace.taken)
         if not trace.live:
             break
-        bound = connected.log.limits.events_max - EVENTS_RESERVE
-        if trace.last_seq >= bound:
-            raise errors.HookFull(token, trace.run_id, connected.log.limits.events_max)
+        limits = connected.log.limits
+        if trace.last_seq >= limits.events_max - EVENTS_RESERVE:
+            raise errors.HookFull(token, trace.run_id, limits.events_max)
+        if trace.received + len(data) > limits.log_bytes_max:
+            raise errors.HookFull(token, trace.run_id, limits.log_bytes_max, "bytes", "log_bytes_max")
         event = NewEvent(EventType.hook_received, trace.entity, dedupe=delivery, payload=data)
         seq = await _append(connected, Batch(trace.run_id, None, (event,), grace=grace))
         if seq is not None:

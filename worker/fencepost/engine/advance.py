@@ -93,7 +93,7 @@ async def _append(
     batch = with_successor(batch, live, work)
     open_entities = open_entities_of(instance)
     shell.ports.fault("append.before")
-    written = await shell.log.append(batch, open_entities=open_entities, via=via)
+    written = await shell.log.append(batch, open_entities=open_entities, log_bytes=work.size, via=via)
     shell.ports.fault("append.after")
     if not isinstance(written, Landed):
         shell.clock.read(written.now)

@@ -45,6 +45,7 @@ def check_backlog(shell: Shell, live: LiveRun, instance: Instance) -> None:
 def warn_early(shell: Shell, live: LiveRun, instance: Instance, landed: Sequence[NewEvent]) -> None:
     """Say once per limit that a run comes near it (H84)."""
     _near(shell, live, "events_max", instance.work.seen)
+    _near(shell, live, "log_bytes_max", instance.work.size)
     _near(shell, live, "open_entities_max", open_entities_of(instance))
     _near(shell, live, "payload_bytes_max", max((len(event.payload) for event in landed), default=0))
 

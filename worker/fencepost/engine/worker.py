@@ -87,6 +87,7 @@ def limits_of(config: Config) -> Limits:
         events_max=config.events_max,
         open_entities_max=config.open_entities_max,
         hook_backlog_max=config.hook_backlog_max,
+        log_bytes_max=config.log_bytes_max,
     )
 
 

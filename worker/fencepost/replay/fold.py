@@ -48,7 +48,8 @@ class ChildState:
 
 @dataclass(slots=True)
 class OpenWork:
-    """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``fence``: that
+    """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``size``: the
+    bytes of all payloads; ``fence``: that
     of the last visible one. ``wait_dues``, ``retry_dues``, ``step_dues``: the same waits, the retries that are waited
     for, and the bounds that open steps come to next, by due time, for questions that must cost the same however many
     are open. ``cancelled_steps``: the creations, by id, of steps that ended while their message was on its way: given
@@ -59,6 +60,7 @@ class OpenWork:
     """
 
     seen: int = 0
+    size: int = 0
     fence: int = 0
     last_at: int = 0
     steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
@@ -84,6 +86,7 @@ class OpenWork:
     def apply(self, event: Event) -> None:
         """Fold one event in. Events come in seq order; density is the store's promise."""
         self.seen = event.seq
+        self.size += len(event.payload)
         self.last_at = event.at
         kind = KINDS[event.type]
         if kind.visible:

@@ -1,5 +1,5 @@
 -- A page of the runs that have rows in run_attributes, and which of them do not exist: one snapshot, so that none is just being made or pruned.
-SELECT h.run_id, NOT EXISTS (SELECT FROM {schema}.runs r WHERE r.run_id = h.run_id) AS stray
+SELECT h.run_id, r.run_id IS NULL AS stray
 FROM (
-    SELECT DISTINCT run_id FROM {schema}.run_attributes WHERE $1::uuid IS NULL OR run_id > $1 ORDER BY run_id LIMIT $2
-) h ORDER BY h.run_id
+    SELECT DISTINCT run_id FROM {schema}.run_attributes WHERE run_id > coalesce($1::uuid, '00000000-0000-0000-0000-000000000000') ORDER BY run_id LIMIT $2
+) h LEFT JOIN LATERAL (SELECT * FROM {schema}.runs k WHERE k.run_id = h.run_id OFFSET 0) r ON true ORDER BY h.run_id

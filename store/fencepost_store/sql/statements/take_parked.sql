@@ -7,7 +7,7 @@ WITH clock AS (
         AND NOT coalesce(r.parked -> 'before', '[]') @> jsonb_build_array(jsonb_build_object('build', $1::text)) AND (r.wake_at IS NULL OR r.wake_at > clock.now)
     ORDER BY r.wake_at NULLS FIRST, r.run_id LIMIT $2 FOR NO KEY UPDATE OF r SKIP LOCKED
 ), taken AS (
-    UPDATE {schema}.runs r SET wake_at = clock.now FROM found, clock WHERE r.run_id = found.run_id
+    UPDATE {schema}.runs r SET wake_at = clock.now, wake_after = NULL FROM found, clock WHERE r.run_id = ANY (ARRAY[found.run_id])
     RETURNING r.run_id, r.queue, r.wake_at, found.before
 )
 SELECT run_id, queue, wake_at FROM taken ORDER BY before NULLS FIRST, run_id

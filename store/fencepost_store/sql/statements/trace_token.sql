@@ -9,12 +9,12 @@ WITH named AS MATERIALIZED (
     UNION ALL
     (SELECT run_id, entity, at, seq, payload, false
     FROM {schema}.events e WHERE token = $1 AND type = 30
-        AND EXISTS (SELECT FROM {schema}.runs p WHERE p.run_id = e.run_id) -- not pruned and still to be swept
+        AND (SELECT p.status FROM {schema}.runs p WHERE p.run_id = e.run_id) IS NOT NULL -- not pruned and still to be swept
     ORDER BY at DESC, run_id DESC, seq DESC LIMIT {traced_hooks})
     UNION ALL
     (SELECT run_id, entity, at, seq, payload, false
     FROM {schema}.events e WHERE token = $1 AND type = 34
-        AND EXISTS (SELECT FROM {schema}.runs p WHERE p.run_id = e.run_id)
+        AND (SELECT p.status FROM {schema}.runs p WHERE p.run_id = e.run_id) IS NOT NULL
     ORDER BY at DESC, run_id DESC, seq DESC LIMIT {traced_hooks})
 ), taken AS MATERIALIZED (
     SELECT d.run_id, d.at, d.entity, d.seq, d.payload
@@ -23,9 +23,9 @@ WITH named AS MATERIALIZED (
     ) d
     WHERE d.entity = c.entity
 )
-SELECT n.run_id, n.entity, n.at, n.payload, n.live, r.workflow, r.queue, r.status, r.last_seq,
+SELECT n.run_id, n.entity, n.at, n.payload, n.live, r.workflow, r.queue, r.status, r.last_seq, r.received_bytes,
     (SELECT t.run_id FROM taken t ORDER BY t.at, starts_with(t.entity, '{inherited}'), t.run_id LIMIT 1) AS taken_by,
     w.run_id AS taken_run, w.entity AS taken_entity, w.seq AS taken_seq, w.payload AS taken_payload
-FROM named n JOIN {schema}.runs r USING (run_id)
+FROM named n CROSS JOIN LATERAL (SELECT * FROM {schema}.runs k WHERE k.run_id = n.run_id OFFSET 0) r
     LEFT JOIN LATERAL (SELECT * FROM taken t ORDER BY t.at DESC, starts_with(t.entity, '{inherited}') DESC, t.run_id DESC LIMIT 1) w ON true
 ORDER BY n.live DESC, n.at DESC, n.run_id DESC, n.seq DESC LIMIT 1

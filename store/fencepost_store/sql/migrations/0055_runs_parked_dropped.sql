@@ -1,0 +1,2 @@
+-- Its place is taken by runs_parked_first.
+DROP INDEX {schema}.runs_parked

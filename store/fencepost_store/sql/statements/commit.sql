@@ -1,0 +1,2 @@
+-- Ends what begin_planned.sql has begun.
+COMMIT

@@ -1,0 +1,2 @@
+-- Takes back what begin_planned.sql has begun.
+ROLLBACK
