@@ -9,6 +9,7 @@ import asyncio
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from tests.simulate.backlogs import TIMED
 from tests.simulate.blocking import BLOCKED_SECONDS
 from tests.simulate.plan import Fault
 from tests.simulate.scheduler import Proc
@@ -50,6 +51,7 @@ class Faults:
         self.hits: Counter[str] = Counter()
         self.blocked_runs: dict[str, list[float]] = defaultdict(list)
         self.busy_until = 0.0
+        self._stillborn = 0
         self._placed: dict[int, dict[int, list[Fault]]] = defaultdict(lambda: defaultdict(list))
         self._beats: Counter[int] = Counter()
         self._beats_of_all = 0
@@ -60,6 +62,9 @@ class Faults:
     def place(self) -> None:
         """Take the plan's faults."""
         for fault in self.world.plan.faults:
+            if fault.kind in TIMED:
+                self.world.loop.call_later(fault.seconds, self._at_its_time, fault, context=SERVER)
+                continue
             self._placed[fault.who][fault.beat].append(fault)
             self._rolls_back |= fault.kind == "rollback"
         if self.world.plan.old:
@@ -116,6 +121,14 @@ class Faults:
                 slot = next((slot for slot in self.slots if slot.worker is worker), None)
                 self._crash(slot, worker, Fault("crash", 0, 0, expired=True, again=0.5), "poison")
 
+    def stillborn(self) -> bool:
+        """Whether a suspect's process that starts now dies before it has come to user code."""
+        if not self._stillborn:
+            return False
+        self._stillborn -= 1
+        self.hit("stillborn")
+        return True
+
     def blocked(self, run_id: str) -> None:
         """The code of a run blocks: it and its process have their time to end."""
         self.blocked_runs[run_id].append(self.world.loop.now)
@@ -169,6 +182,15 @@ class Faults:
                 worker = slot.worker
                 if worker is not None and worker.proc is proc and proc.alive:
                     self._on_process(fault, slot, worker)
+
+    def _at_its_time(self, fault: Fault) -> None:
+        if fault.kind == "stillborn":
+            self._stillborn = fault.hops
+            return
+        there = [slot for slot in self.slots if slot.worker is not None and hasattr(slot.worker, "claims")]
+        slot = max(there, key=lambda slot: len(slot.worker.shell.keeper) if slot.worker else 0)
+        assert slot.worker is not None
+        self._crash(slot, slot.worker, fault, "crash")
 
     def _on_process(self, fault: Fault, slot: Slot, worker: SimWorker) -> None:
         loop = self.world.loop

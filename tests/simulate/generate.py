@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+from tests.simulate.backlogs import backlog, is_backlog
 from tests.simulate.extras import add
 from tests.simulate.faults import CLIENTS
 from tests.simulate.plan import Fault, Node, Plan, Program, Sender, Stop
@@ -18,6 +19,8 @@ def generate(seed: int, *, pointed: bool = False) -> Plan:
     """The plan of a seed. ``pointed``: with one or two faults of those that excuse little, and with slots enough, so
     that whatever is late is noticed: what mutants are hunted with.
     """
+    if is_backlog(seed):
+        return backlog(seed)
     plan = _Maker(seed, pointed).plan()
     if pointed:
         plan.concurrency, plan.near_horizon, plan.latency = 8, 600.0, min(plan.latency, 0.002)

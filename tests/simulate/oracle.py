@@ -20,6 +20,7 @@ from tests.simulate.prefixes import check_prefixes
 from tests.simulate.programs import nodes_of
 from tests.simulate.signals import check_signals
 from tests.simulate.timing import PROMPT_SECONDS, check_timing
+from tests.simulate.turns import check_turns
 from tests.simulate.world import EPOCH, Record
 
 from fencepost import payload
@@ -95,6 +96,7 @@ def _judged(record: Record) -> Generator[str]:
     yield from _blocking(record)
     yield from _spinning(record)
     yield from check_additions(record)
+    yield from check_turns(record)
     if not record.overrun:
         yield from check_timing(record)
 

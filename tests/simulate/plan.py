@@ -63,6 +63,7 @@ class Stop(msgspec.Struct, omit_defaults=True):
 class Fault(msgspec.Struct, omit_defaults=True):
     """What goes wrong: ``kind``, when the process ``who`` has made its ``beat``-th call that counts, and ``hops`` of
     its callbacks later. ``seconds``: how long it lasts. ``op``: of faults on one call, which one (empty: any).
+    Of the kinds that ``backlogs.py`` names, ``seconds`` is when it happens.
     ``expired``: of a crash, the supervisor tells the queue. ``again``: seconds until another process takes its place.
     """
 

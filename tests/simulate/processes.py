@@ -52,6 +52,8 @@ class Servers:
         self.point = point
         self.short: Callable[[], None] = _nothing
         self.blocked: Callable[[str], None] | None = None
+        self.stillborn: Callable[[], bool] = bool
+        self.suspects: list[str] = []
         self.threads: dict[Proc, Thread] = {}
         self.run_ids = 0
         self.shells: list[Shell] = []
@@ -180,6 +182,7 @@ class SimAlone(Alone):
         worker.seed += 1
         proc = Proc(f"{worker.proc.name}/{worker.seed}", worker.proc.epoch, worker.proc.rate)
         worker.children.append(proc)
+        worker.servers.suspects.append(delivery.key)
         ended: asyncio.Future[Report | None] = loop.create_future()
 
         def report(task: asyncio.Future[Any]) -> None:
@@ -207,6 +210,8 @@ async def _suspect(worker: SimWorker, proc: Proc, wire: Wire, order: Order) -> R
     """As ``fencepost.engine.suspect.run`` does."""
     await asyncio.sleep(CHILD_SECONDS)
     servers = worker.servers
+    if servers.stillborn():
+        raise RuntimeError("this process cannot start")
     store = StoreWire(wire, servers.store)
     recorder: Any = Recorder(order.delivery.token.rpartition(".")[0])
     ports = ports_of(servers, proc, worker.seed)

@@ -25,6 +25,7 @@ EXCUSES = {
     "drain": 4.0,
     "blocking": 2.0,  # H149: the budget and the interrupts are in its window
     "blocked": 4.0,  # what it held is expired at once
+    "stillborn": 70.0,  # as a message that no worker can begin: the delay grows
     "expire": 24.0,
     "lost": 24.0,
     "refused": 24.0,

@@ -69,7 +69,8 @@ class Record(msgspec.Struct):
     asked to. ``programs``: of each run, which of the plan's it plays, and how many have gone before it.
     ``attributes``, ``streams``: as the store has them. ``details``: steps whose heartbeats it still keeps.
     ``reads``: what the plan's readers have read.
-    ``table``: what steps' transactions have written. ``blocked``: when the code of a run has blocked a process.
+    ``table``: what steps' transactions have written.
+    ``suspects``: messages that were run alone, one per time. ``blocked``: when the code of a run has blocked a process.
     """
 
     plan: Plan
@@ -98,6 +99,7 @@ class Record(msgspec.Struct):
     details: list[tuple[int, str]]
     reads: list[Read]
     table: list[Booked]
+    suspects: list[str]
     overrun: str = ""
 
 
@@ -122,6 +124,7 @@ class World:
         self.config = _config(plan)
         self.faults = Faults(self)
         self.servers.short = lambda: self.faults.hit("short")
+        self.servers.stillborn = self.faults.stillborn
         self.servers.blocked = self.faults.blocked if plan.blocks() else None
         self.actors = Actors(self)
         self._nodes = [{node.id: node for node in nodes_of(program.root)} for program in plan.programs]
@@ -328,6 +331,7 @@ class World:
             details=[(self._numbers[run_id], entity) for run_id, entity in self.servers.store._details],
             reads=self.actors.reads,
             table=self.servers.table,
+            suspects=self.servers.suspects,
             overrun=overrun,
         )
 
