@@ -33,7 +33,7 @@ def claimed(queue: str, generation: str, row: Reply) -> Delivery:
 
 def settled(reply: Reply, delivery: Delivery, follow_ups: Sequence[Entry], conflicts: int) -> Settled:
     """Settle's answer. What the server was told it does not repeat: bodies of follow-ups, the count of conflicts."""
-    outcome, generation, fresh, granted = reply
+    outcome, generation, fresh, granted, waiting = reply
     at = generation.decode()
     again = None
     if fresh:
@@ -44,7 +44,7 @@ def settled(reply: Reply, delivery: Delivery, follow_ups: Sequence[Entry], confl
         entry = follow_ups[int(position)]
         carried = conflicts if entry.key == delivery.key else 0
         grants.append(Delivery(entry.queue, entry.key, token.decode(), entry.body, 0, 0, carried, recover == 1, at))
-    return Settled(SettleOutcome(outcome.decode()), again, tuple(grants))
+    return Settled(SettleOutcome(outcome.decode()), again, tuple(grants), waiting == 1)
 
 
 def depth_of(lane: LaneKeys, reply: Reply) -> Depth:

@@ -53,13 +53,8 @@ def lane_keys(namespace: str, queue: str, shard: int) -> LaneKeys:
     tag = f"fp:{{{namespace}/{member}}}:"
     bells = (tag + "bell.ticks", tag + "bell.steps")
     sets = tuple(tag + name for name in ("messages", "ticks", "steps", "leases", "delays"))
-    return LaneKeys(
-        queue,
-        shard,
-        member,
-        *bells,
-        (*sets, *bells, tag + "counter", tag + "generation", tag + "sweep", tag + "refused"),
-    )
+    rest = tuple(tag + name for name in ("counter", "generation", "sweep", "refused", "round", "waiting"))
+    return LaneKeys(queue, shard, member, *bells, (*sets, *bells, *rest))
 
 
 def shard_of(key: str, shards: int) -> int:

@@ -1,26 +1,40 @@
 """One lane as plain state and plain transitions: the executable specification that the Lua scripts are held to.
 
 There are no sets here. A message's state says in which set the scripts keep it, and ``at`` by which score: ready by the
-enqueue counter, leased by the lease's deadline, delayed by its due time. Instants are milliseconds of the one clock
-whose ``now`` every call is given.
+enqueue counter (ticks) or by its round (steps), leased by the lease's deadline, delayed by its due time. Instants are
+milliseconds of the one clock whose ``now`` every call is given.
 """
 
 from __future__ import annotations
 
-import enum
+from collections import Counter
 from collections.abc import Callable, Sequence
 
-import msgspec
 from msgspec.structs import replace
 
 from fencepost_queue.limits import (
     BELL_TOKENS_MAX,
+    COMPANY_MAX,
+    FORGIVEN_MAX,
     FRONT,
     REFUSALS_MAX,
     REFUSED_BY_ALL_MS,
     REFUSED_RINGS,
     ROUNDS_MAX,
     WORK_PER_CLAIM,
+)
+from fencepost_queue.message import (
+    Kind,
+    Message,
+    Settling,
+    State,
+    in_turn,
+    is_tick,
+    kind_of,
+    offered_to_all,
+    owner_of,
+    run_of,
+    unleased,
 )
 from fencepost_queue.protocol import (
     Claimed,
@@ -32,76 +46,18 @@ from fencepost_queue.protocol import (
 )
 
 
-class State(enum.Enum):
-    """Where a message stands. Absent is not a state of a message; dirty is a flag of a leased one."""
-
-    delayed = "delayed"
-    ready = "ready"
-    leased = "leased"
-
-
-class Message(msgspec.Struct, frozen=True):
-    """The authority over one key. ``since``: when it became ready. ``rounds``: how often in a row it was handed back.
-    ``refused``: the codes that cannot do it, each fingerprint once, in order; ``why``: what the last of them lacked.
-    ``dirty_recover``: recover as it came with the dirty mark, kept apart because a settle that placed the recovery
-    dispatch answers for what it was handed, not for what came after."""
-
-    state: State
-    at: int
-    since: int = 0
-    token: str = ""
-    body: bytes = b""
-    crashes: int = 0
-    proofs: int = 0
-    conflicts: int = 0
-    rounds: int = 0
-    recover: bool = False
-    dirty: bool = False
-    dirty_recover: bool = False
-    withdrawn: bool = False
-    refused: str = ""
-    why: str = ""
-
-
-class Kind(enum.Enum):
-    """What a message asks for. Each kind has its ready set and its bell, so that a worker without room for a step's
-    body is not woken for one."""
-
-    tick = "tick"
-    step = "step"
-
-
-class Settling(msgspec.Struct, frozen=True):
-    """The arguments of a settle but for its follow-ups. ``tokens`` makes a fresh delivery token."""
-
-    delivery: Delivery
-    lease_ms: int
-    recovered: bool
-    conflicts: int
-    tokens: Callable[[], str]
-
-
-def kind_of(key: str) -> Kind:
-    """Ticks coalesce by the dirty mark, steps do not: a step's body runs once per delivery, whoever asks again."""
-    return Kind.tick if key.startswith("t:") else Kind.step
-
-
-def is_tick(key: str) -> bool:
-    """See ``kind_of``."""
-    return kind_of(key) is Kind.tick
-
-
 class Lane:
     """All of one lane: messages by key, the enqueue counter, the generation, unheard rings, and until when somebody is
-    at the sweep that a new generation calls for (None: it is done).
+    at the sweep that a new generation calls for (None: it is done). ``round``: of the step that was taken last.
     """
 
-    __slots__ = ("bells", "counter", "generation", "messages", "queue", "swept_until")
+    __slots__ = ("bells", "counter", "generation", "messages", "queue", "round", "swept_until")
 
     def __init__(self, queue: str) -> None:
         self.queue: str = queue
         self.messages: dict[str, Message] = {}
         self.counter: int = 0
+        self.round: int | None = None
         self.generation: str | None = None
         self.swept_until: int | None = None
         self.bells: dict[Kind, int] = dict.fromkeys(Kind, 0)
@@ -120,7 +76,7 @@ class Lane:
             return self._enqueue_leased(entry, held)
         held = replace(held, recover=held.recover or entry.recover)
         if held.refused and held.state is State.ready and entry.recover:
-            self._make_ready(now, entry.key, _offered_to_all(held))
+            self._make_ready(now, entry.key, offered_to_all(held))
             return EnqueueOutcome.absorbed
         if held.state is State.delayed and entry.delay_ms <= 0:
             self._make_ready(now, entry.key, held)
@@ -135,14 +91,15 @@ class Lane:
         self,
         now: int,
         limit: int,
-        steps: int,
+        room: dict[Kind, int],
         lease_ms: int,
         tokens: Callable[[], str],
         new_generation: str,
         code: str = "",
     ) -> Claimed:
         """Promote, reclaim, pop. Each of the three is bounded. Who finds the data gone is to sweep, and after a silence
-        of a lease another is. What other codes have refused comes first, unless ``code`` is among them."""
+        of a lease another is. What other codes have refused comes first, unless ``code`` is among them. ``room``: for
+        how many of each kind there is."""
         sweep = self.generation is None or (self.swept_until is not None and self.swept_until <= now)
         if sweep:
             self.swept_until = now + lease_ms
@@ -150,27 +107,30 @@ class Lane:
         self.generation = generation
         for key in self._first(State.delayed, WORK_PER_CLAIM, until=now):
             self._make_ready(now, key, self.messages[key])
-        for key in self._first(State.leased, WORK_PER_CLAIM, until=now):
-            held = self.messages[key]
-            # To the front: it has waited its turn already, and whoever waits for it has waited for the lease as well.
-            self._make_ready(now, key, replace(held, crashes=held.crashes + 1, recover=True), first=True)
+        self._reclaim(now)
+        asked = {kind for kind in Kind if room[kind] > 0}
+        room = {kind: min(count, limit) for kind, count in room.items()}
         chosen: list[str] = []
-        room = {Kind.tick: limit, Kind.step: min(steps, limit)}
-        for key in [*self.refused_in_order(code), *self.in_order(State.ready)]:
+        for key in [*self.refused_in_order(code), *in_turn(self.in_order(State.ready), room, limit)]:
             if len(chosen) < limit and room[kind_of(key)] > 0:
                 chosen.append(key)
                 room[kind_of(key)] -= 1
+        for key in chosen:
+            held = self.messages[key]
+            if not is_tick(key) and not held.refused and held.at >= 0:
+                self.round = held.at
         taken = tuple(self._lease(now, key, lease_ms, tokens()) for key in chosen)
         if limit > 0:
-            self._hand_on_the_watch(filled=len(taken) == limit, steps=steps, room=room)
+            self._hand_on_the_watch(filled=len(taken) == limit, asked=asked, room=room)
         ends = [m.at for m in self.messages.values() if m.state is not State.ready]
-        return Claimed(taken, max(0, min(ends) - now) if ends else None, generation, sweep)
+        due = max(0, min(ends) - now) if ends else None
+        return Claimed(taken, due, generation, sweep, self.steps_wait())
 
     def renew(self, now: int, delivery: Delivery, lease_ms: int) -> tuple[bool, bool]:
         """(still the caller's, withdrawn). What a loss of the server's data took from its owner is taken back."""
         held = self.messages.get(delivery.key)
         if held is not None and held.state is State.leased and held.token == delivery.token:
-            self.messages[delivery.key] = replace(held, at=now + lease_ms)
+            self.messages[delivery.key] = replace(held, at=now + lease_ms, begun=True)
             return True, held.withdrawn
         taken_back = (held is None or held.state is State.ready) and delivery.generation != (self.generation or "")
         if not taken_back:
@@ -188,6 +148,7 @@ class Lane:
             dirty_recover=held is not None and is_tick(delivery.key) and held.recover,
             refused="" if held is None else held.refused,
             why="" if held is None else held.why,
+            forgiven=0 if held is None else held.forgiven,
         )
         return True, False
 
@@ -218,7 +179,7 @@ class Lane:
                 self.enqueue(now, entry, conflicts=conflicts)
         if again is not None:
             again = replace(again, recover=self.messages[again.key].recover)
-        return Settled(outcome, again, tuple(granted))
+        return Settled(outcome, again, tuple(granted), self.steps_wait())
 
     def release(self, now: int, delivery: Delivery, delay_ms: int, proof: bool) -> bool:
         """Hand back. A dirty message becomes ready whatever the delay, for somebody waits for its turn."""
@@ -291,9 +252,24 @@ class Lane:
         kept = [one for one in found if code not in one[0].split(",")]
         return [key for _, key in sorted(kept, key=lambda one: f"{one[0]}|{one[1]}")]
 
+    def steps_wait(self) -> bool:
+        """Whether a step is ready that no code has refused."""
+        return any(m.state is State.ready and not m.refused and not is_tick(key) for key, m in self.messages.items())
+
     def ring(self, kind: Kind = Kind.tick) -> None:
         """One more unheard ring, up to the cap. The ticks' bell is the one that every waiting worker hears."""
         self.bells[kind] = min(self.bells[kind] + 1, BELL_TOKENS_MAX)
+
+    def _reclaim(self, now: int) -> None:
+        """Leases that have ended. Where an owner loses many that were lost before, that is taken for its fault."""
+        lost = {key: self.messages[key] for key in self._first(State.leased, WORK_PER_CLAIM, until=now)}
+        company = Counter(owner_of(held) for held in lost.values() if held.begun and held.crashes)
+        for key, held in lost.items():
+            many = held.crashes > 0 and company[owner_of(held)] > COMPANY_MAX and held.forgiven < FORGIVEN_MAX
+            crashed, forgiven = held.begun and not many, held.begun and many
+            counts = {"crashes": held.crashes + crashed, "forgiven": held.forgiven + forgiven}
+            # To the front: it has waited its turn already, and whoever waits for it has waited for the lease as well.
+            self._make_ready(now, key, replace(held, recover=True, **counts), first=True)
 
     def _enqueue_leased(self, entry: Entry, held: Message) -> EnqueueOutcome:
         if not is_tick(entry.key):
@@ -308,7 +284,8 @@ class Lane:
             del self.messages[key]
             return SettleOutcome.settled, None
         recover = (held.recover and not settling.recovered) or held.dirty_recover
-        clean = replace(_offered_to_all(held), crashes=0, proofs=0, conflicts=settling.conflicts, recover=recover)
+        clean = replace(offered_to_all(held), crashes=0, proofs=0, conflicts=settling.conflicts, forgiven=0)
+        clean = replace(clean, recover=recover)
         if held.rounds >= ROUNDS_MAX:
             self._make_ready(now, key, clean)
             return SettleOutcome.requeued, None
@@ -337,6 +314,7 @@ class Lane:
             dirty=False,
             dirty_recover=False,
             withdrawn=False,
+            begun=held.crashes == 0,
         )
         return Delivery(
             self.queue,
@@ -356,27 +334,38 @@ class Lane:
         place = self.counter - FRONT if first else self.counter
         if held.refused:
             place = 0  # a set of its own, in the order of its members
-        self.messages[key] = replace(_unleased(held), state=State.ready, at=place, since=now)
+        elif not first and not is_tick(key):
+            self.round = place if self.round is None else self.round
+            place = self.round + 1 + self._waiting(key)
+        self.messages[key] = replace(unleased(held), state=State.ready, at=place, since=now)
         self.ring(kind_of(key))
+
+    def _waiting(self, key: str) -> int:
+        """How many other steps of the run are ready."""
+        run = run_of(key)
+        return sum(
+            m.state is State.ready and not m.refused and other != key and not is_tick(other) and run_of(other) == run
+            for other, m in self.messages.items()
+        )
 
     def _make_delayed(self, now: int, key: str, held: Message, delay_ms: int) -> None:
         """Rings if it is the next to come due: whoever blocks must learn of it, or a short delay would wait for the end
         of their block."""
-        self.messages[key] = replace(_unleased(held), state=State.delayed, at=now + delay_ms)
+        self.messages[key] = replace(unleased(held), state=State.delayed, at=now + delay_ms)
         if self._first(State.delayed, 1) == [key]:
             self.ring()
 
-    def _hand_on_the_watch(self, *, filled: bool, steps: int, room: dict[Kind, int]) -> None:
+    def _hand_on_the_watch(self, *, filled: bool, asked: set[Kind], room: dict[Kind, int]) -> None:
         """After a claim. A caller that still has room for a kind and left none ready knows when to come back: unheard
         rings are moot. A caller that took its fill has another of the idle look for what is left or comes due. A
-        caller without room for steps says nothing about them, or it would wake itself for ever. What somebody has
+        caller without room for a kind says nothing about it, or it would wake itself for ever. What somebody has
         refused may be what the unheard rings are for, so they stay."""
         waiting = [(kind_of(key), m) for key, m in self.messages.items() if m.state is State.ready]
         ready = {kind for kind, m in waiting if not m.refused}
         refused = any(m.refused for _, m in waiting)
         delayed = any(m.state is State.delayed for m in self.messages.values())
         for kind in Kind:
-            if kind is Kind.step and steps <= 0:
+            if kind not in asked:
                 continue
             if kind not in ready and not refused and not filled and room[kind] > 0:
                 self.bells[kind] = 0
@@ -386,12 +375,3 @@ class Lane:
     def _first(self, state: State, count: int, *, until: int | None = None) -> list[str]:
         chosen = ((m.at, k) for k, m in self.messages.items() if m.state is state and (until is None or m.at <= until))
         return [key for _, key in sorted(chosen)[:count]]
-
-
-def _offered_to_all(held: Message) -> Message:
-    return replace(held, refused="", why="")
-
-
-def _unleased(held: Message) -> Message:
-    """Every mark that belonged to a lease goes with it."""
-    return replace(held, since=0, token="", rounds=0, dirty=False, dirty_recover=False, withdrawn=False)

@@ -8,12 +8,21 @@ covers the wake that came while a turn ran, a second the wake that its own appen
 and the messages behind this one have waited long enough."""
 
 WORK_PER_CLAIM = 128
-"""How many due delays, expired leases and stale entries one claim takes up, each. A script stops the whole server while
+"""How many due delays, expired leases and stale entries one claim takes up, and how many waiting steps one look at a
+lane's depth reads, each. A script stops the whole server while
 it runs: 128 of each take well below a millisecond, and the claim tells by ``next_due_ms`` 0 that there is more."""
 
 FRONT = 2**52
 """What is taken off the enqueue counter of a message that goes to the front of ready: more than a counter will ever
 reach, and still exact in the doubles that scores are."""
+
+COMPANY_MAX = 8
+"""Of the messages that one owner lost, so many may be blamed that had been lost once before. Where there are more, the
+owner is more likely to be at fault than any of them, and to run them all alone would hold them up."""
+
+FORGIVEN_MAX = 2
+"""How often a message is not blamed for that reason. Then it is: what kills each process that it is in may always be in
+large company."""
 
 REFUSALS_MAX = 8
 """How many codes a message remembers to have refused it. More kinds of code than this on one queue are a mistake, and

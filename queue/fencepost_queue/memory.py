@@ -15,8 +15,9 @@ from typing import TypeAlias, TypeVar
 import msgspec
 
 from fencepost_queue.inspection import Held
-from fencepost_queue.lane import Kind, Lane, Message, Settling, State
+from fencepost_queue.lane import Lane
 from fencepost_queue.limits import CLAIM_MAX, WHY_CHARS_MAX
+from fencepost_queue.message import Kind, Message, Settling, State
 from fencepost_queue.parting import parted
 from fencepost_queue.protocol import (
     Claimed,
@@ -38,6 +39,7 @@ class LaneSnapshot(msgspec.Struct, frozen=True):
 
     messages: dict[str, Message]
     counter: int
+    round: int | None
     generation: str | None
     swept_until: int | None
     bells: dict[Kind, int]
@@ -68,7 +70,9 @@ class MemoryServer:
     def snapshot(self) -> dict[str, LaneSnapshot]:
         """The whole state; messages are immutable, so this copies no more than the tables."""
         return {
-            name: LaneSnapshot(dict(lane.messages), lane.counter, lane.generation, lane.swept_until, dict(lane.bells))
+            name: LaneSnapshot(
+                dict(lane.messages), lane.counter, lane.round, lane.generation, lane.swept_until, dict(lane.bells)
+            )
             for name, lane in self.lanes.items()
         }
 
@@ -78,7 +82,7 @@ class MemoryServer:
         for name, kept in state.items():
             lane = self.lane(name)
             lane.messages = dict(kept.messages)
-            lane.counter, lane.bells = kept.counter, dict(kept.bells)
+            lane.counter, lane.round, lane.bells = kept.counter, kept.round, dict(kept.bells)
             lane.generation, lane.swept_until = kept.generation, kept.swept_until
 
     def lane(self, queue: str) -> Lane:
@@ -139,13 +143,20 @@ class MemoryQueue:
         return self._rung([self._server.lane(entry.queue).enqueue(now, entry) for entry in entries])
 
     async def claim(
-        self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None, code: str = ""
+        self,
+        queue: str,
+        limit: int,
+        lease_ms: int,
+        *,
+        steps: int | None = None,
+        ticks: int | None = None,
+        code: str = "",
     ) -> Claimed:
         lane = self._server.lane(queue)
         now = self._server.clock_ms()
         limit = min(limit, CLAIM_MAX)
-        bound = limit if steps is None else steps
-        return self._rung(lane.claim(now, limit, bound, lease_ms, self._token, self._token(), code))
+        room = {Kind.step: limit if steps is None else steps, Kind.tick: limit if ticks is None else ticks}
+        return self._rung(lane.claim(now, limit, room, lease_ms, self._token, self._token(), code))
 
     async def wait(self, queues: Sequence[str], timeout_ms: int, *, steps: bool = True) -> bool:
         bells = [(name, kind) for kind in (Kind if steps else (Kind.tick,)) for name in queues]

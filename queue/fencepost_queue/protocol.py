@@ -64,13 +64,14 @@ class Claimed(msgspec.Struct, frozen=True):
     """``next_due_ms``: until the earliest delayed message or lease end of the lane, None if there is none.
     ``generation``: the lane's generation. ``sweep``: the caller is to run the one full reconcile, and says with
     ``Queue.sweep`` that it is at it: this call found no generation and set it anew, or whoever was to do it has been
-    silent for a lease.
+    silent for a lease. ``waiting``: steps that some code can do are still ready in the lane.
     """
 
     deliveries: tuple[Delivery, ...]
     next_due_ms: int | None
     generation: str
     sweep: bool
+    waiting: bool = False
 
 
 class EnqueueOutcome(enum.Enum):
@@ -95,11 +96,14 @@ class SettleOutcome(enum.Enum):
 
 
 class Settled(msgspec.Struct, frozen=True):
-    """``again``: the fresh delivery. ``granted``: the follow-ups that are now leased to the caller."""
+    """``again``: the fresh delivery. ``granted``: the follow-ups that are now leased to the caller. ``waiting``: steps
+    are ready in the lane, behind all that this settle has placed.
+    """
 
     outcome: SettleOutcome
     again: Delivery | None = None
     granted: tuple[Delivery, ...] = ()
+    waiting: bool = False
 
 
 class Renewal(msgspec.Struct, frozen=True):
@@ -157,11 +161,20 @@ class Queue(Protocol):
         ...
 
     async def claim(
-        self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None, code: str = ""
+        self,
+        queue: str,
+        limit: int,
+        lease_ms: int,
+        *,
+        steps: int | None = None,
+        ticks: int | None = None,
+        code: str = "",
     ) -> Claimed:
-        """Promote what is due, reclaim expired leases (crashes + 1, recover), pop up to ``limit``, of which at most
-        ``steps`` are step messages (None: no such bound; ticks and steps are ready in two sets, so that a worker
-        whose body slots are full still turns runs). Bounded work per call. ``code``: the fingerprint of the caller's
+        """Promote what is due, reclaim expired leases (crashes + 1 where they were begun, recover), pop up to
+        ``limit``, of which at most ``steps`` are step messages and at most ``ticks`` are ticks (None: no such bound;
+        they are ready in two sets, so that a worker whose body slots are full still turns runs). Steps come round
+        robin over their runs. What was lost before is begun when it is renewed, all else by this call. Bounded work
+        per call. ``code``: the fingerprint of the caller's
         code; what that has refused is left to others, and what others have refused comes first.
         """
         ...
@@ -174,7 +187,9 @@ class Queue(Protocol):
         ...
 
     async def renew(self, deliveries: Sequence[Delivery], lease_ms: int) -> Renewal:
-        """Owner and token must match. Takes back what is absent or merely ready, so that a flush cancels nothing."""
+        """Owner and token must match. Takes back what is absent or merely ready, so that a flush cancels nothing. What
+        is renewed has been begun: only then is the end of its lease a crash.
+        """
         ...
 
     async def settle(

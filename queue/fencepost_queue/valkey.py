@@ -139,24 +139,35 @@ class ValkeyQueue:
         return [outcomes[i] for i in range(len(entries))]
 
     async def claim(
-        self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None, code: str = ""
+        self,
+        queue: str,
+        limit: int,
+        lease_ms: int,
+        *,
+        steps: int | None = None,
+        ticks: int | None = None,
+        code: str = "",
     ) -> Claimed:
         limit = min(limit, CLAIM_MAX)
         room = limit if steps is None else steps
+        turns = limit if ticks is None else ticks
         first = self._next_shard = (self._next_shard + 1) % self._shards
         parts: list[Claimed] = []
         for offset in range(self._shards):
             lane = lane_keys(self._namespace, queue, (first + offset) % self._shards)
-            part = await self._claim(lane, limit, room, lease_ms, code)
+            part = await self._claim(lane, limit, room, turns, lease_ms, code)
             parts.append(part)
+            taken = sum(delivery.key.startswith("t:") for delivery in part.deliveries)
             limit -= len(part.deliveries)
-            room -= sum(not delivery.key.startswith("t:") for delivery in part.deliveries)
+            room -= len(part.deliveries) - taken
+            turns -= taken
         dues = [part.next_due_ms for part in parts if part.next_due_ms is not None]
         return Claimed(
             tuple(delivery for part in parts for delivery in part.deliveries),
             min(dues) if dues else None,
             ",".join(sorted(part.generation for part in parts)),
             any(part.sweep for part in parts),
+            any(part.waiting for part in parts),
         )
 
     async def wait(self, queues: Sequence[str], timeout_ms: int, *, steps: bool = True) -> bool:
@@ -296,17 +307,19 @@ class ValkeyQueue:
             return []
         return (await asyncio.gather(self._register([lane for lane, _ in groups]), *calls))[1:]
 
-    async def _claim(self, lane: LaneKeys, limit: int, steps: int, lease_ms: int, code: str) -> Claimed:
-        reply = await self._run("claim", lane, limit, steps, lease_ms, secrets.token_hex(8), self._token_prefix(), code)
+    async def _claim(self, lane: LaneKeys, limit: int, steps: int, ticks: int, lease_ms: int, code: str) -> Claimed:
+        fresh = secrets.token_hex(8), self._token_prefix()
+        reply = await self._run("claim", lane, limit, steps, lease_ms, *fresh, code, ticks)
         generation = reply[0].decode()
         if self._generations.get(lane.member) != generation:
             await asyncio.gather(self._register([lane]), self._record_shards())
             self._generations[lane.member] = generation
         return Claimed(
-            tuple(claimed(lane.queue, generation, row) for row in reply[3:]),
+            tuple(claimed(lane.queue, generation, row) for row in reply[4:]),
             None if reply[2] < 0 else reply[2],
             generation,
             reply[1] == 1,
+            reply[3] == 1,
         )
 
     def _register(self, lanes: Sequence[LaneKeys]) -> asyncio.Future[Reply]:

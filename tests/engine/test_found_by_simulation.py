@@ -12,7 +12,7 @@ from tests.log_lines import captured
 
 from fencepost import current, errors, hook, step, workflow
 from fencepost.records import Failure, StepEnded, pack
-from fencepost_queue.lane import Kind
+from fencepost_queue.message import Kind
 from fencepost_queue.protocol import step_key
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch

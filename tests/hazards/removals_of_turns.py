@@ -19,8 +19,9 @@ from fencepost.engine.owed import Owed
 from fencepost.engine.reconciler import Reconciler
 from fencepost.engine.shell import Shell
 from fencepost.engine.slots import Slots
-from fencepost_queue.lane import Lane, Message, is_tick
+from fencepost_queue.lane import Lane
 from fencepost_queue.memory import MemoryQueue
+from fencepost_queue.message import Message, is_tick
 from fencepost_queue.protocol import Delivery, EnqueueOutcome, Entry, Settled, step_key, tick_key
 from fencepost_store.events import NewEvent
 from fencepost_store.memory import MemoryStore

@@ -12,8 +12,9 @@ from typing import Any, Protocol, cast
 import pytest
 from redis.asyncio import Redis
 
-from fencepost_queue.lane import Kind, Lane, Message, State
+from fencepost_queue.lane import Lane
 from fencepost_queue.memory import MemoryServer
+from fencepost_queue.message import Kind, Message, State
 from fencepost_queue.protocol import Queue
 from fencepost_queue.valkey import ValkeyQueue
 
@@ -148,10 +149,13 @@ def _message(row: list[Any]) -> Message:
         body,
         refused,
         why,
+        forgiven,
+        begun,
     ) = row[1:]
     counts = (crashes, proofs, conflicts, rounds)
     marks = (recover == 1, dirty == 1, dirty_recover == 1, withdrawn == 1)
-    return Message(state, at, since, token.decode(), body, *counts, *marks, refused.decode(), why.decode())
+    told = (refused.decode(), why.decode())
+    return Message(state, at, since, token.decode(), body, *counts, *marks, *told, forgiven, begun == 1)
 
 
 @pytest.fixture(scope="session")

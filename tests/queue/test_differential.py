@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from fencepost_queue.lane import Lane, Message, State
+from fencepost_queue.lane import Lane
 from fencepost_queue.limits import REFUSALS_MAX
 from fencepost_queue.memory import MemoryServer
+from fencepost_queue.message import Message, State
 from fencepost_queue.protocol import Claimed, Delivery, EnqueueOutcome, Entry, Queue, Renewal, Settled, SettleOutcome
 from fencepost_queue.states import TRANSITIONS, Operation, Standing
 
@@ -33,6 +34,7 @@ OUTCOMES: set[object] = {
     *EnqueueOutcome,
     *SettleOutcome,
     *((name, True) for name in ("sweep", "swept", "withdrawn", "begun", "lost", "expired", "recover", "released")),
+    *(("steps wait", True), ("steps wait", False)),
     *(("released", False), ("swept", False), ("crashes", 0), ("crashes", 2)),
     *(("refused", True), ("refused", False), "refused by all", "refused and taken"),
 }
@@ -98,9 +100,12 @@ class Differential:
         lane, lease = self.random.choice(LANES), self.random.choice(LEASES_MS)
         limit = self.random.choice((0, 1, 1, 2, 9))
         steps = self.random.choice((None, None, 0, 1))
+        ticks = self.random.choice((None, None, None, 0, 1))
         code = self.random.choice(("", *CODES[:2]))
-        expected: Claimed = await model.claim(lane, limit, lease, steps=steps, code=code)
-        found: Claimed = await real.claim(lane, limit, lease, steps=steps, code=code)
+        expected: Claimed = await model.claim(lane, limit, lease, steps=steps, ticks=ticks, code=code)
+        found: Claimed = await real.claim(lane, limit, lease, steps=steps, ticks=ticks, code=code)
+        self.outcomes.add(("steps wait", expected.waiting))
+        assert expected.waiting is found.waiting
         assert self.names.same(expected.generation, found.generation)
         assert (expected.sweep, expected.next_due_ms) == (found.sweep, found.next_due_ms)
         assert len(expected.deliveries) == len(found.deliveries)
@@ -150,6 +155,7 @@ class Differential:
             pair.real, follow_ups, lease_ms=lease, recovered=recovered, conflicts=conflicts
         )
         assert expected.outcome is found.outcome
+        assert expected.waiting is found.waiting
         assert (expected.again is None) == (found.again is None)
         if expected.again is not None and found.again is not None:
             self.handed(expected.again, found.again, pair.owner)

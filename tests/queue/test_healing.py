@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fencepost_queue.lane import Kind
+from fencepost_queue.message import Kind
 from fencepost_queue.protocol import EnqueueOutcome, Entry
 from fencepost_queue.states import TRANSITIONS, Standing, mermaid
 from fencepost_queue.valkey import connect

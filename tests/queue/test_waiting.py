@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fencepost_queue.lane import Kind
 from fencepost_queue.limits import BELL_TOKENS_MAX
 from fencepost_queue.memory import MemoryServer
+from fencepost_queue.message import Kind
 from fencepost_queue.protocol import Entry, Queue
 
 if TYPE_CHECKING:

@@ -93,7 +93,7 @@ class _Maker:
     def crowd(self, plan: Plan) -> None:
         """More runs than a worker can turn at once, begun together, and slow servers; those who have them are lost,
         twice."""
-        plan.workers, plan.latency = 2, self.chance.choice((0.2, 0.3))
+        plan.workers, plan.concurrency, plan.latency = 2, 7, self.chance.choice((0.2, 0.3))
         for _ in range(self.chance.choice((100, 140))):
             self.add(plan, self.step(0.0))
         for at in (0.8, 1.6):

@@ -184,6 +184,7 @@ class SimAlone(Alone):
         worker.children.append(proc)
         worker.servers.suspects.append(delivery.key)
         ended: asyncio.Future[Report | None] = loop.create_future()
+        begun: list[bool] = []
 
         def report(task: asyncio.Future[Any]) -> None:
             if not ended.done():
@@ -192,7 +193,7 @@ class SimAlone(Alone):
 
         wire = Wire(loop, proc, worker.wire.latency, lambda: None)
         wire.branches, wire.landed, wire.sent = worker.wire.branches, worker.wire.landed, worker.wire.sent
-        task = loop.start(proc, _suspect(worker, proc, wire, Order(worker.config, (), delivery)), "suspect")
+        task = loop.start(proc, _suspect(worker, proc, wire, Order(worker.config, (), delivery), begun), "suspect")
         task.add_done_callback(report)
         stop = asyncio.ensure_future(stopped.wait())
         try:
@@ -203,10 +204,13 @@ class SimAlone(Alone):
             loop.kill(proc)
             if (thread := worker.servers.threads.get(proc)) is not None:
                 loop.kill(thread.proc)
-        return ended.result() if ended.done() else None
+        report = ended.result() if ended.done() else None
+        if report is None and not begun:
+            raise NotBegun("a process")
+        return report
 
 
-async def _suspect(worker: SimWorker, proc: Proc, wire: Wire, order: Order) -> Report:
+async def _suspect(worker: SimWorker, proc: Proc, wire: Wire, order: Order, begun: list[bool]) -> Report:
     """As ``fencepost.engine.suspect.run`` does."""
     await asyncio.sleep(CHILD_SECONDS)
     servers = worker.servers
@@ -217,6 +221,7 @@ async def _suspect(worker: SimWorker, proc: Proc, wire: Wire, order: Order) -> R
     ports = ports_of(servers, proc, worker.seed)
     shell, _ = build_shell(order.config, worker.registry, store, recorder, ports, servers.join(wire))  # type: ignore[arg-type]
     shell.alone = True
+    shell.begins = lambda: begun.append(True)
     servers.shells.append(shell)
     shell.clock.read(await store.now())
     shell.keeper.hold(order.delivery, float("inf"))

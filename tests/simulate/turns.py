@@ -23,6 +23,9 @@ SLACK = 2
 COMPANY = 8
 """Of the messages that were lost with their worker twice, so many may be taken for what killed it."""
 
+CALLS = 10
+"""Calls that a step takes which goes through the queue, each of one way and another."""
+
 CALM_SECONDS = 20.0
 """By then after the last fault of a plan under pressure all has ended that does not take its time by itself."""
 
@@ -56,10 +59,10 @@ def _at_once(record: Record) -> Generator[str]:
 
 
 def _overtaken(record: Record) -> Generator[str]:
-    """While a step waits that is the n-th of its run, any other run begins a bounded number of its own per turn."""
+    """While a step waits of whose run n others begin, any other run begins a bounded number of its own per turn."""
     slots = record.plan.workers * record.plan.concurrency
     begun: dict[int, list[float]] = defaultdict(list)
-    waits: list[tuple[int, str, float, float, int]] = []
+    waits: list[tuple[int, str, float, float]] = []
     for index, (_, log) in record.runs.items():
         asked: dict[str, float] = {}
         for event in log:
@@ -69,10 +72,9 @@ def _overtaken(record: Record) -> Generator[str]:
             elif event.type is T.step_started and event.attempt == 1:
                 begun[index].append(at)
                 if event.entity in asked:
-                    since = asked.pop(event.entity)
-                    ahead = sum(one <= since for one in asked.values())
-                    waits.append((index, event.entity, since, at, ahead))
-    for index, entity, since, until, ahead in waits:
+                    waits.append((index, event.entity, asked[event.entity], at))
+    for index, entity, since, until in waits:
+        ahead = sum(since < at < until for at in begun[index])
         bound = ((ahead + 1) * (INLINE + 1) + SLACK) * slots
         for other, starts in begun.items():
             passed = sum(since < at < until for at in starts)
@@ -96,11 +98,13 @@ def _suspected(record: Record) -> Generator[str]:
 
 
 def _slow(record: Record) -> Generator[str]:
+    plan = record.plan
     faults = max((until for _, until, _ in record.windows), default=record.began)
+    trips = CALLS * plan.latency * len(record.bodies) / (plan.workers * plan.concurrency)
     for index, (run, log) in record.runs.items():
         own = sum(node.seconds * max(1, node.count) for node in nodes_of(record.trees[index]))
         count = sum(event.type is T.step_started for event in log)
         ended = (run.updated_at - EPOCH) / 1e6
-        bound = max(faults, (log[0].at - EPOCH) / 1e6) + CALM_SECONDS + 3 * own + count * 0.2
+        bound = max(faults, (log[0].at - EPOCH) / 1e6) + CALM_SECONDS + 3 * own + count * 0.2 + trips
         if ended > bound:
             yield f"slow: run {index} ended at {ended:.1f}, {ended - bound:.1f} s after it should"

@@ -345,12 +345,20 @@ class QueueWire:
         return through
 
     async def claim(
-        self, queue: str, limit: int, lease_ms: int, *, steps: int | None = None, code: str = ""
+        self,
+        queue: str,
+        limit: int,
+        lease_ms: int,
+        *,
+        steps: int | None = None,
+        ticks: int | None = None,
+        code: str = "",
     ) -> Claimed:
         """As the queue's; counted when it brings something."""
         wire = self._wire
+        rooms: dict[str, Any] = {"steps": steps, "ticks": ticks}
         claimed: Claimed = await wire.call(
-            "queue", "claim", lambda: self._client.claim(queue, limit, lease_ms, steps=steps, code=code), QueueTrouble
+            "queue", "claim", lambda: self._client.claim(queue, limit, lease_ms, **rooms, code=code), QueueTrouble
         )
         if claimed.deliveries:
             wire.on_beat()

@@ -30,8 +30,8 @@ from tests.simulate.wires import Wire
 from fencepost import payload
 from fencepost.config import Config
 from fencepost.records import RunCreated, unpack
-from fencepost_queue.lane import State
 from fencepost_queue.memory import MemoryServer
+from fencepost_queue.message import State
 from fencepost_store.events import TERMINAL_ORDINAL, Event
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Run

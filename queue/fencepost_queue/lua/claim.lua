@@ -1,7 +1,7 @@
 -- Why: a hand-over must leave no moment in which a message is in nobody's hands, and only the server knows what is due.
--- ARGV: now, limit, steps, lease, new generation, token prefix, the caller's code (empty: it says nothing of it).
--- Answers generation, sweep, next due (-1: none), then one array per delivery.
-local limit, steps, lease = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+-- ARGV: now, limit, steps, lease, new generation, token prefix, the caller's code (empty: it says nothing of it), ticks.
+-- Answers generation, sweep, next due (-1: none), whether steps wait, then one array per delivery.
+local limit, steps, lease, turns = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[8])
 
 -- Who finds the data gone is to sweep. That is leased as a message is: if it dies, or never heard of it, another is (H127).
 local generation, swept_until = unpack(redis.call('MGET', GENERATION, SWEEP))
@@ -29,14 +29,29 @@ local function due(set, state, act)
 end
 
 due(DELAYS, 'd', make_ready)
+-- Of each owner: how many messages are lost with it that it had begun, and that had been lost once before.
+local lost, company = {}, {}
 due(LEASES, 'l', function(key, message)
-  message[CRASHES], message[RECOVER] = message[CRASHES] + 1, 1
+  lost[#lost + 1] = {key, message}
+  if message[BEGUN] == 1 and message[CRASHES] > 0 then
+    local owner = owner_of(message[TOKEN])
+    company[owner] = (company[owner] or 0) + 1
+  end
+end)
+for _, pair in ipairs(lost) do
+  local key, message = pair[1], pair[2]
+  message[RECOVER] = 1
+  if message[BEGUN] == 1 then
+    local many = message[CRASHES] > 0 and company[owner_of(message[TOKEN])] > COMPANY_MAX
+    local field = many and message[FORGIVEN] < FORGIVEN_MAX and FORGIVEN or CRASHES
+    message[field] = message[field] + 1
+  end
   -- To the front: it has waited its turn already, and whoever waits for it has waited for the lease as well.
   make_ready_first(key, message)
-end)
+end
 
-local answer = {generation, sweep, -1}
-local taken, room, stale = 0, {[TICKS] = limit, [STEPS] = math.min(steps, limit)}, 0
+local answer = {generation, sweep, -1, 0}
+local taken, room, stale = 0, {[TICKS] = math.min(turns, limit), [STEPS] = math.min(steps, limit)}, 0
 
 -- Leases the message of a ready entry; false if there is none, and the entry is gone (F13).
 local function take(set, key, from, member)
@@ -49,6 +64,7 @@ local function take(set, key, from, member)
     return false
   end
   local token = ARGV[6] .. taken
+  if home == STEPS and message[AT] >= 0 then redis.call('SET', ROUND, message[AT]) end
   make_leased(key, message, lease, token, 0)
   taken, room[set] = taken + 1, room[set] - 1
   answer[#answer + 1] = {
@@ -57,20 +73,21 @@ local function take(set, key, from, member)
   return true
 end
 
--- One pass over the heads of both sets, merged by the enqueue counter; true if it met nothing stale.
+local function heads(set)
+  local wanted = math.min(room[set], limit - taken)
+  return wanted > 0 and redis.call('ZRANGE', set, 0, wanted - 1) or {}
+end
+
+-- One pass over the heads of both sets, one of each in turn; true if it met nothing stale.
 local function pass()
-  local clean = true
-  local ticks = redis.call('ZRANGE', TICKS, 0, math.min(room[TICKS], limit - taken) - 1, 'WITHSCORES')
-  local wanted = math.min(room[STEPS], limit - taken)
-  local works = wanted > 0 and redis.call('ZRANGE', STEPS, 0, wanted - 1, 'WITHSCORES') or {}
-  local i, j = 1, 1
+  local clean, ticks, works, i, j = true, heads(TICKS), heads(STEPS), 1, 1
   while taken < limit and (ticks[i] or works[j]) do
-    if not works[j] or (ticks[i] and tonumber(ticks[i + 1]) < tonumber(works[j + 1])) then
+    if ticks[i] and (i <= j or not works[j]) then
       clean = take(TICKS, ticks[i]) and clean
-      i = i + 2
+      i = i + 1
     else
       clean = take(STEPS, works[j]) and clean
-      j = j + 2
+      j = j + 1
     end
   end
   return clean
@@ -113,8 +130,8 @@ end
 local refused = redis.call('EXISTS', REFUSED) == 1
 
 -- A caller that still has room for a kind and left none ready knows when to come back: unheard rings are moot. A caller
--- that took its fill has another of the idle look for what is left or comes due. A caller without room for steps says
--- nothing about them, or it would wake itself for ever. What somebody has refused may be what unheard rings are for.
+-- that took its fill has another of the idle look for what is left or comes due. A caller without room for a kind says
+-- nothing about it, or it would wake itself for ever. What somebody has refused may be what unheard rings are for.
 local function hand_on(set, bell, also)
   local ready = redis.call('EXISTS', set) == 1
   if not ready and not refused and taken < limit and room[set] > 0 then
@@ -126,9 +143,13 @@ end
 
 local delayed = redis.call('ZRANGE', DELAYS, 0, 0, 'WITHSCORES')
 if limit > 0 then
-  hand_on(TICKS, TICK_BELL, delayed[1])
+  if turns > 0 then hand_on(TICKS, TICK_BELL, delayed[1]) end
   if steps > 0 then hand_on(STEPS, STEP_BELL, false) end
 end
+
+answer[4] = redis.call('EXISTS', STEPS)
+-- Counts that were left by steps whose entries were lost.
+if answer[4] == 0 then redis.call('DEL', WAITING) end
 
 local leased = redis.call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')
 for _, head in ipairs({delayed[2] or false, leased[2] or false}) do

@@ -4,12 +4,14 @@
 -- would look like no work: so a delay that is over and a lease that has ended count as ready, since then.
 local oldest = -1
 for _, set in ipairs({TICKS, STEPS}) do
-  -- What was put first is in the order of its coming back, what was enqueued in that of its coming: the oldest is the
-  -- head of one of the two.
+  -- What was put first is in the order of its coming back, what was enqueued in that of its coming: the oldest tick is
+  -- the head of one of the two. A round of steps is in no such order, so more than its head is read.
   for _, from in ipairs({'-inf', 0}) do
-    local head = redis.call('ZRANGEBYSCORE', set, from, '+inf', 'LIMIT', 0, 1)[1]
-    local message = head and load(head)
-    if message and message[STATE] == 'r' then oldest = math.max(oldest, now - message[SINCE]) end
+    local count = set == STEPS and WORK_PER_CLAIM or 1
+    for _, key in ipairs(redis.call('ZRANGEBYSCORE', set, from, '+inf', 'LIMIT', 0, count)) do
+      local message = load(key)
+      if message and message[STATE] == 'r' then oldest = math.max(oldest, now - message[SINCE]) end
+    end
   end
 end
 local over = 0

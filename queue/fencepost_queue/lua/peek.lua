@@ -22,7 +22,7 @@ for _, set in ipairs({TICKS, STEPS}) do
   local entries = redis.call('ZRANGE', set, 0, limit - 1, 'WITHSCORES')
   for i = 1, #entries, 2 do ready[#ready + 1] = {tonumber(entries[i + 1]), entries[i]} end
 end
-table.sort(ready, function(a, b) return a[1] < b[1] end)
+table.sort(ready, function(a, b) return a[1] < b[1] or (a[1] == b[1] and a[2] < b[2]) end)
 for _, entry in ipairs(ready) do show(entry[2], 'r') end
 for _, member in ipairs(redis.call('ZRANGE', REFUSED, 0, limit - 1)) do show(string.match(member, '|(.*)$'), 'r') end
 for _, key in ipairs(redis.call('ZRANGE', DELAYS, 0, limit - 1)) do show(key, 'd') end

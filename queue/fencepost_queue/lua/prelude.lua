@@ -1,9 +1,11 @@
 -- Why: every script of a lane must see its messages the same way; this text stands in front of each of them.
 -- The hash of messages is the authority, one packed value per key. The sorted sets only say in which order to look:
 -- an entry whose message does not call for it is discarded, a message whose entry is lost gets it back.
-local MESSAGES, TICKS, STEPS, LEASES, DELAYS, TICK_BELL, STEP_BELL, COUNTER, GENERATION, SWEEP, REFUSED = unpack(KEYS)
+local MESSAGES, TICKS, STEPS, LEASES, DELAYS, TICK_BELL, STEP_BELL, COUNTER, GENERATION, SWEEP, REFUSED, ROUND, WAITING =
+  unpack(KEYS)
 local STATE, AT, SINCE, TOKEN, CRASHES, PROOFS, CONFLICTS, ROUNDS = 1, 2, 3, 4, 5, 6, 7, 8
 local RECOVER, DIRTY, DIRTY_RECOVER, WITHDRAWN, BODY, CODES, WHY = 9, 10, 11, 12, 13, 14, 15
+local FORGIVEN, BEGUN = 16, 17
 
 -- ARGV[1] is empty in production: the server's clock is the only one. Tests put milliseconds there.
 local now = tonumber(ARGV[1])
@@ -14,8 +16,9 @@ end
 
 local function unpacked(packed)
   local message = cmsgpack.unpack(packed)
-  -- Written by a version that knew of no refusals.
+  -- Written by a version that knew of none of these.
   message[CODES], message[WHY] = message[CODES] or '', message[WHY] or ''
+  message[FORGIVEN], message[BEGUN] = message[FORGIVEN] or 0, message[BEGUN] or 1
   return message
 end
 
@@ -29,7 +32,7 @@ local function save(key, message)
 end
 
 local function create(body, recover, conflicts)
-  return {'', 0, 0, '', 0, 0, conflicts, 0, recover, 0, 0, 0, body, '', ''}
+  return {'', 0, 0, '', 0, 0, conflicts, 0, recover, 0, 0, 0, body, '', '', 0, 1}
 end
 
 local function is_tick(key)
@@ -44,8 +47,24 @@ local function set_of(state, key, message)
   return state == 'l' and LEASES or DELAYS, key
 end
 
+-- Steps are ready in rounds: each run has one in each, so that none waits for more than one of every other run, however
+-- many those have. A run's next goes into the round after the last that it has a step in. ROUND is that of the step
+-- which was taken last; WAITING is how many each run has in the set.
+local function run_of(key)
+  return string.match(key, '^s:([^:]*)') or key
+end
+
+local function counted(key, change)
+  local count = redis.call('HINCRBY', WAITING, run_of(key), change)
+  if count <= 0 then redis.call('HDEL', WAITING, run_of(key)) end
+  return count
+end
+
 local function leave(key, message)
-  if message[STATE] ~= '' then redis.call('ZREM', set_of(message[STATE], key, message)) end
+  if message[STATE] == '' then return end
+  local set, member = set_of(message[STATE], key, message)
+  redis.call('ZREM', set, member)
+  if set == STEPS then counted(key, -1) end
 end
 
 local function ring(bell)
@@ -60,6 +79,15 @@ local function enter(key, message, state, at, since)
   if message[STATE] ~= state then leave(key, message) end
   local set, member = set_of(state, key, message)
   if set == REFUSED then at = 0 end
+  if set == STEPS then
+    local count = counted(key, 1)
+    -- What goes to the front comes in no round. The first one is beyond all that a version placed which knew of none.
+    if at >= 0 then
+      local round = redis.call('GET', ROUND)
+      if not round then redis.call('SET', ROUND, at) end
+      at = tonumber(round or at) + count
+    end
+  end
   message[STATE], message[AT], message[SINCE] = state, at, since
   redis.call('ZADD', set, at, member)
   save(key, message)
@@ -102,6 +130,8 @@ end
 local function make_leased(key, message, lease, token, rounds)
   unmark(message)
   message[TOKEN], message[ROUNDS] = token, rounds
+  -- What was lost before counts as begun when it is renewed: a hand-over that nobody heard of is no crash.
+  message[BEGUN] = message[CRASHES] == 0 and 1 or 0
   enter(key, message, 'l', now + lease, 0)
 end
 

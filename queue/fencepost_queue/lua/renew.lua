@@ -9,6 +9,7 @@ for i = 3, #ARGV, 8 do
   local message = load(key)
   local verdict = 0
   if message and message[STATE] == 'l' and message[TOKEN] == token then
+    message[BEGUN] = 1
     enter(key, message, 'l', now + lease, 0)
     verdict = 1 + message[WITHDRAWN]
   elseif (not message or message[STATE] == 'r') and ARGV[i + 2] ~= generation then
@@ -21,7 +22,7 @@ for i = 3, #ARGV, 8 do
     end
     message[RECOVER], message[BODY] = either(message[RECOVER], tonumber(ARGV[i + 6])), ARGV[i + 7]
     unmark(message)
-    message[TOKEN], message[DIRTY], message[DIRTY_RECOVER] = token, dirty, dirty * waiting
+    message[TOKEN], message[DIRTY], message[DIRTY_RECOVER], message[BEGUN] = token, dirty, dirty * waiting, 1
     enter(key, message, 'l', now + lease, 0)
     verdict = 1
   end

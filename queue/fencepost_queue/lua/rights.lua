@@ -36,6 +36,7 @@ if there then -- these would make the key
     try(name, key, 'x')
   end
   try('HSET', key, 'x', 'x')
+  try('HINCRBY', key, 'x', 1)
   try('ZADD', key, 0, 'x')
 end
 try('DEL', key)

@@ -1,7 +1,8 @@
 -- Why: the end of a message and the start of all that follows from it are one act, or a crash between them stalls a run.
 -- ARGV: now, lease, key, token, recovered, conflicts, recover as delivered, token prefix,
 -- then per follow-up: key, body, delay, recover, lease.
--- Answers outcome, generation, the fresh delivery (empty: none), one array (position, token, recover) per granted one.
+-- Answers outcome, generation, the fresh delivery (empty: none), one array (position, token, recover) per granted one,
+-- whether steps wait.
 local lease, key, token = tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local recovered, conflicts, delivered_recover = ARGV[5] == '1', tonumber(ARGV[6]), tonumber(ARGV[7])
 local tokens = 0
@@ -25,6 +26,7 @@ if message then
     offer_to_all(key, message)
     message[RECOVER] = either(carried, message[DIRTY_RECOVER])
     message[CRASHES], message[PROOFS], message[CONFLICTS] = 0, 0, conflicts
+    message[FORGIVEN] = 0
     if message[ROUNDS] >= ROUNDS_MAX then
       outcome = 'requeued'
       make_ready(key, message)
@@ -58,4 +60,4 @@ end
 
 local again = {}
 if outcome == 'again' then again = {message[TOKEN], message[BODY], message[RECOVER]} end
-return {outcome, redis.call('GET', GENERATION) or '', again, granted}
+return {outcome, redis.call('GET', GENERATION) or '', again, granted, redis.call('EXISTS', STEPS)}

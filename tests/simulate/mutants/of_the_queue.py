@@ -13,8 +13,9 @@ from typing import Any
 from msgspec.structs import replace
 from tests.simulate.mutants.switches import Patch, mutant
 
-from fencepost_queue.lane import Lane, Message, Settling, State, is_tick
+from fencepost_queue.lane import Lane
 from fencepost_queue.memory import MemoryQueue
+from fencepost_queue.message import Message, Settling, State, is_tick
 from fencepost_queue.protocol import Claimed, Delivery, EnqueueOutcome, Entry, Settled
 
 

@@ -3,7 +3,8 @@
 
 The child has no queue connection: it does the message's work against the store and tells, over a pipe, how its message
 is to be settled; the parent holds and
-renews the lease and settles. If the child dies instead, that is a proof, and only that is.
+renews the lease and settles. If the child dies instead, and has said that user code begins, that is a proof, and only
+that is.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ class Report(msgspec.Struct, frozen=True):
 ALIVE = b"\n"
 """A suspect's word that it is alive, on the pipe that its report comes through."""
 
+BEGUN = b"begun\n"
+"""A suspect's word that what is the user's begins to run."""
+
 REPORT_BYTES_MAX = 1 << 26
 """More than any report has: it names messages, and a run has some thousands at most."""
 
@@ -63,11 +67,12 @@ SEATS = 2
 """Suspects of a kind at a time: each costs an interpreter. Runs' ticks and steps have seats apart, as a body may take
 hours and a turn is bounded by its budget."""
 
-SEAT_WAIT_SECONDS = 5.0
-"""How long a message waits here for a seat; then it is handed back, for another worker may have one."""
+SEAT_DELAY_MS = 2_000
+"""Upper end of the jittered delay of who finds no seat: it is handed back at once, for another worker may have one."""
 
-SEAT_DELAY_MS = 5_000
-"""Upper end of the jittered delay of what was handed back so."""
+PROOF_DELAY_MS = 5_000
+"""Upper end of the delay after a proof, and twice its lower end: whatever else was wrong with the machine at that time
+should not be the second one as well."""
 
 SEAT_SECONDS = 60.0
 """Who has lived for so long proves nothing any more: its seat is free for the next one, and it goes on ..."""
@@ -96,7 +101,7 @@ class Seat:
         if self._seats.long < LONG_MAX:
             self._seats.long += 1
             self._lapsed = True
-            self._seats.free.release()
+            self._seats.free += 1
 
     def give(self) -> None:
         """The suspect has ended."""
@@ -107,23 +112,21 @@ class Seat:
         if self._lapsed:
             self._seats.long -= 1
         else:
-            self._seats.free.release()
+            self._seats.free += 1
 
 
 class Seats:
     """Seats of one kind. ``long``: suspects that go on without one."""
 
     def __init__(self) -> None:
-        self.free: asyncio.Semaphore = asyncio.Semaphore(SEATS)
+        self.free: int = SEATS
         self.long: int = 0
 
-    async def take(self) -> Seat | None:
-        """A seat, or None if none became free in time."""
-        try:
-            async with asyncio.timeout(SEAT_WAIT_SECONDS):
-                await self.free.acquire()
-        except TimeoutError:
+    def take(self) -> Seat | None:
+        """A seat, or None if none is free."""
+        if self.free == 0:
             return None
+        self.free -= 1
         return Seat(self)
 
 
@@ -140,7 +143,7 @@ class Alone:
 
     async def __call__(self, delivery: Delivery) -> None:
         shell = self._shell
-        seat = await self._seats[delivery.key[0]].take()
+        seat = self._seats[delivery.key[0]].take()
         if seat is None:
             await release(shell, delivery, shell.jitter_ms(SEAT_DELAY_MS))
             return
@@ -151,7 +154,7 @@ class Alone:
 
     async def _seated(self, delivery: Delivery) -> None:
         shell = self._shell
-        if not shell.keeper.fresh(delivery.token):  # lost while it waited: it is another worker's
+        if not shell.keeper.fresh(delivery.token):  # it is another worker's by now
             shell.keeper.drop(delivery.token)
             return
         note("suspect_alone", key=delivery.key, crashes=delivery.crashes, proofs=delivery.proofs)
@@ -164,20 +167,24 @@ class Alone:
             loop.call_soon_threadsafe(stopped.set)
 
         shell.keeper.watch(delivery.token, stop)
+        report, missing = None, ""
         try:
             report = await self._child(delivery, stopped)
-        except NotBegun as missing:  # no proof: nothing of the message has been begun
-            await hand_back_unbegun(shell, delivery, str(missing))
-            return
+        except NotBegun as unbegun:
+            missing = str(unbegun)
         if "withdrawn" in reasons:
             await settle(shell, delivery)  # the log has the step's end, nothing more is owed
             return
         if stopped.is_set():
             shell.keeper.drop(delivery.token)
             return
+        if missing:
+            await hand_back_unbegun(shell, delivery, missing)
+            return
         if report is None:
             note("suspect_crashed", key=delivery.key, proofs=delivery.proofs + 1)
-            await release(shell, delivery, proof=True)
+            delay = PROOF_DELAY_MS // 2 + shell.jitter_ms(PROOF_DELAY_MS // 2)
+            await release(shell, delivery, delay, proof=True)
             return
         await self._carry_out(delivery, report)
 
@@ -197,7 +204,7 @@ class Alone:
             await release(shell, settled.again)
 
     async def _child(self, delivery: Delivery, stopped: asyncio.Event) -> Report | None:
-        """The child's report; None if it died before it could make one. Raises NotBegun if there is no child."""
+        """The child's report; None if it died in user code. Raises NotBegun if there is none, or it died before that."""
         order = msgspec.json.encode(Order(self._config, self._modules, delivery, configured_logs()))
         try:
             child, reader, pipe = await _spawned()
@@ -230,19 +237,27 @@ class Alone:
             child.stdin.close()
             pipe.close()
         data = reading.result() if reading.done() and not reading.cancelled() else b""
-        return msgspec.json.decode(data, type=Report) if code == 0 and data.endswith(b"\n") else None
+        if data.endswith(b"\n"):
+            return msgspec.json.decode(data, type=Report)
+        if not words.begun:
+            raise NotBegun(f"a process to run it alone: that ended with code {code} before user code began")
+        return None
 
 
 class Words:
-    """What a suspect's process says: ALIVE again and again, from when it begins to work, and at its end its report."""
+    """What a suspect's process says: ALIVE again and again, from when it begins to work, BEGUN before user code, and at
+    its end its report.
+    """
 
     def __init__(self) -> None:
+        self.begun: bool = False
         self._count = 0
         self._first = asyncio.Event()
 
     async def report(self, reader: asyncio.StreamReader) -> bytes:
         """The report's line; empty if there is none."""
-        while (line := await reader.readline()) == ALIVE:
+        while (line := await reader.readline()) in (ALIVE, BEGUN):
+            self.begun |= line == BEGUN
             self._count += 1
             self._first.set()
         return line

@@ -7,17 +7,26 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias
 
-from fencepost.engine.handback import hand_back, release
+from fencepost.engine.handback import begin, hand_back, release
 from fencepost.engine.live import LiveRun
 from fencepost.engine.shell import Shell
+from fencepost.engine.slots import Slots
 from fencepost.engine.steps import handle_granted, handle_step
 from fencepost.engine.tick import handle_tick
 from fencepost.records import StepCreated
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Claimed, Delivery, QueueTrouble
 
-CLAIM_MAX = 64
-"""Messages per claim: enough to amortise the call, few enough that other workers get their share."""
+TICKS_MAX = 64
+"""Ticks in hand, of all queues together: a turn waits for servers most of its time, and with so many under way their
+appends share commits. What is not in hand others can take, and an autoscaler sees it."""
+
+TICKS_LEAST = 16
+"""A claim asks for so many at least while others are at work, or each turn that ends would cost a claim of its own,
+..."""
+
+REFILL_SECONDS = 0.05
+"""... unless they have not become free for so long: turns that hang must not keep the others' places empty."""
 
 Handler: TypeAlias = Callable[[], Awaitable[None]]
 
@@ -37,6 +46,7 @@ class Claims:
         self._alone = alone
         self._reconcile = reconcile
         self._stopping = False
+        self._turns = Slots(TICKS_MAX)
         self.handlers: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -46,21 +56,30 @@ class Claims:
     async def loop(self, queue: str) -> None:
         """Claim until stopped, and nothing while a server is away (H188); the loop never ends by trouble."""
         shell = self._shell
+        least = TICKS_LEAST
         while not self._stopping:
             await shell.gates.opened()
             try:
-                claimed = await self._claim(queue)
-                if not claimed.deliveries and not self._stopping:
-                    await self._idle(queue, claimed.next_due_ms)
+                with shell.slots.reserved() as steps, self._turns.reserved(least) as ticks:
+                    claimed = await self._claim(queue, steps, ticks) if steps or ticks else None
+                least = TICKS_LEAST if ticks else 1
+                if self._stopping or (claimed is not None and claimed.deliveries):
+                    continue
+                await self._idle(queue, None if claimed is None else claimed.next_due_ms, steps, ticks)
             except QueueTrouble as trouble:
                 if shell.gates.trouble(trouble):
                     note("claim_failed", queue=queue, error=str(trouble))
 
-    async def _claim(self, queue: str) -> Claimed:
+    async def _claim(self, queue: str, steps: int, ticks: int) -> Claimed:
         shell = self._shell
         since = shell.ports.monotonic()
-        room = max(0, shell.slots.free)
-        claimed = await shell.queue.claim(queue, CLAIM_MAX, shell.keeper.lease_ms, steps=room, code=shell.code)
+        claimed = await shell.queue.claim(
+            queue, steps + ticks, shell.keeper.lease_ms, steps=steps, ticks=ticks, code=shell.code
+        )
+        if claimed.waiting:
+            shell.slots.wanted.add(queue)
+        else:
+            shell.slots.wanted.discard(queue)
         if claimed.sweep:
             self._start(self._reconcile(queue, claimed.generation), "full reconcile")
         for delivery in claimed.deliveries:
@@ -70,15 +89,19 @@ class Claims:
             self._dispatch(delivery)
         return claimed
 
-    async def _idle(self, queue: str, next_due_ms: int | None) -> None:
+    async def _idle(self, queue: str, next_due_ms: int | None, steps: int, ticks: int) -> None:
+        """Wait for what a claim that had room for so many ``steps`` and ``ticks`` has not found."""
         shell = self._shell
+        if ticks == 0:  # or another queue's claim was promised what there is: it is soon told how many it takes
+            await self._refilled(queue)
+            return
         block = int(shell.settings.idle_block_seconds * 1000)
         if next_due_ms is not None:
             block = min(block, max(1, next_due_ms))
-        if shell.slots.free > 0:
+        if steps > 0:
             await shell.queue.wait([queue], block)
             return
-        # No body slot is free: rings for steps are left to others; look again when a slot is given back.
+        # No body slot was free: rings for steps are left to others; look again when a slot is given back.
         freed = shell.ports.spawn(shell.slots.freed(), f"slot for {queue}")
         bell = shell.ports.spawn(shell.queue.wait([queue], block, steps=False), f"bell of {queue}")
         try:
@@ -88,18 +111,36 @@ class Claims:
                 task.cancel()
             await asyncio.gather(freed, bell, return_exceptions=True)
 
+    async def _refilled(self, queue: str) -> None:
+        refilled = self._shell.ports.spawn(self._turns.freed(TICKS_LEAST), f"turns for {queue}")
+        try:
+            await asyncio.wait({refilled}, timeout=REFILL_SECONDS)
+        finally:
+            refilled.cancel()
+            await asyncio.gather(refilled, return_exceptions=True)
+
     def _dispatch(self, delivery: Delivery) -> None:
         shell = self._shell
         is_step = delivery.key.startswith("s:")
-        if is_step:
-            shell.slots.take()
+        if is_step and not shell.slots.room:  # a turn has taken the slot that this claim was promised
+            self._start(release(shell, delivery), delivery.key)
+            return
+        slots = shell.slots if is_step else self._turns
+        slots.take()
         if delivery.crashes >= shell.settings.suspect_crashes and delivery.proofs < shell.settings.poison_proofs:
             handler: Handler = partial(self._alone, delivery)
         elif is_step:
             handler = partial(handle_step, shell, delivery)
         else:
             handler = partial(handle_tick, shell, delivery)
-        self._start(self._guarded(handler, delivery, is_step), delivery.key)
+        if delivery.crashes:
+            handler = partial(self._again, delivery, handler)
+        self._start(self._guarded(handler, delivery, slots), delivery.key)
+
+    async def _again(self, delivery: Delivery, handler: Handler) -> None:
+        """What was lost before is not blamed for the loss of who has not said that it begins."""
+        if await begin(self._shell, delivery):
+            await handler()
 
     def start_granted(self, delivery: Delivery, live: LiveRun, entity: str, created: StepCreated) -> None:
         """Start the body of a step whose message a settle leased to us; its slot is reserved. The caller's entry of
@@ -107,7 +148,7 @@ class Claims:
         """
         self._shell.runs.keep(live)
         handler = partial(handle_granted, self._shell, live, delivery, entity, created)
-        task = self._shell.ports.spawn(self._guarded(handler, delivery, True), delivery.key)
+        task = self._shell.ports.spawn(self._guarded(handler, delivery, self._shell.slots), delivery.key)
         self.handlers.add(task)
         task.add_done_callback(partial(self._left, live))  # also of a task that is ended before it has begun
 
@@ -115,7 +156,7 @@ class Claims:
         self.handlers.discard(task)
         self._shell.runs.leave(live)
 
-    async def _guarded(self, handler: Handler, delivery: Delivery, is_step: bool) -> None:
+    async def _guarded(self, handler: Handler, delivery: Delivery, slots: Slots) -> None:
         """``handler`` is called here, so a task that is ended before it has begun leaves no coroutine behind."""
         try:
             await handler()
@@ -125,8 +166,7 @@ class Claims:
         except BaseException as error:  # noqa: BLE001 - whatever it is: a codec of the user's may raise SystemExit
             await hand_back(self._shell, delivery, error)
         finally:
-            if is_step:
-                self._shell.slots.give()
+            slots.give()
 
     def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = self._shell.ports.spawn(coroutine, name)

@@ -52,9 +52,24 @@ async def settle(
     shell.ports.fault("settle.after")
     for granted in settled.granted:
         shell.keeper.hold(granted, since)
+    if settled.waiting:
+        shell.slots.wanted.add(delivery.queue)
+    elif shell.slots.wanted:
+        shell.slots.wanted.discard(delivery.queue)
     if settled.outcome is SettleOutcome.again and settled.again is not None:
         shell.keeper.hold(settled.again, since)
     return settled
+
+
+async def begin(shell: Shell, delivery: Delivery) -> bool:
+    """Say that a message which was lost before is begun: from then on its loss is a crash. False: it is another's by
+    now. Raises QueueTrouble.
+    """
+    renewal = await shell.queue.renew([delivery], shell.keeper.lease_ms)
+    if renewal.lost:
+        note("lease_lost", key=delivery.key)
+        shell.keeper.drop(delivery.token)
+    return not renewal.lost
 
 
 async def release(shell: Shell, delivery: Delivery, delay_ms: int = 0, *, proof: bool = False) -> None:

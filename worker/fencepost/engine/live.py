@@ -40,7 +40,8 @@ class LiveRun:
     the run already, once each. ``wake_at``: the deadline as this worker last set or read it. ``terminate_at``,
     ``terminate_for``: the end of the cancellation's grace, and its reason, as far as loads have shown (the instance may
     stop short of it). ``swallowers``: the worker's runs whose code has refused to leave, whatever was raised in it:
-    the next time none of it is run (H150).
+    the next time none of it is run (H150). ``inline``: steps in a row that had the slot of the one before although
+    others wait for one, since ``inline_since`` (monotonic).
     """
 
     run_id: str
@@ -56,6 +57,8 @@ class LiveRun:
     stuck: int = 0
     told: set[str] = field(default_factory=set[str])
     users: int = 0
+    inline: int = 0
+    inline_since: float = 0.0
     swallowers: dict[str, None] = field(default_factory=dict[str, None])
 
     def drop(self) -> None:

@@ -74,7 +74,8 @@ def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepC
 @dataclass(slots=True, eq=False)
 class Shell:
     """See the module. ``start_granted``: starts the body of a step whose message was leased to us. ``alone``: this
-    process runs one suspect and nothing else: no step is run inline. ``join``: begins a transaction for a step's body
+    process runs one suspect and nothing else: no step is run inline. ``begins``: told there when what is the user's may
+    begin to run: the code, or a codec. ``join``: begins a transaction for a step's body
     (None: the store has none). ``bugs``: how often in a row a message has met a bug of ours here, by key.
     ``lacks``: how many messages were refused for want of a workflow or step, by its name.
     ``failures``: how a step last failed here, if it is tried again (``failing.py``). ``raised``: what attempts have
@@ -94,6 +95,7 @@ class Shell:
     guard: TurnGuard
     stream_limits: StreamLimits = field(default_factory=StreamLimits)
     alone: bool = False
+    begins: Callable[[], None] | None = None
     join: Join | None = None
     bugs: dict[str, int] = field(default_factory=dict[str, int])
     lacks: dict[str, int] = field(default_factory=dict[str, int])

@@ -56,6 +56,7 @@ async def handle_step(shell: Shell, delivery: Delivery) -> None:
     """
     run_id, _, entity = delivery.key[2:].partition(":")
     live = shell.runs.enter(run_id)
+    live.inline = 0
     try:
         attempt = await _start(shell, live, delivery, entity)
         if attempt is not None:
@@ -137,6 +138,8 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
         if isinstance(state, Gone):
             await _settle_gone(shell, live, delivery)
             return None
+        if shell.begins is not None:
+            shell.begins()
         number = state.started + 1
         created = unpack(state.created.payload, StepCreated)
         missing = lacking(created.args, current())

@@ -5,6 +5,7 @@ report goes to FD.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import sys
@@ -17,7 +18,7 @@ from fencepost import payload_codecs
 from fencepost.authoring import registry
 from fencepost.config import Config
 from fencepost.connections import open_store
-from fencepost.engine.alone import ALIVE, Order, Report
+from fencepost.engine.alone import ALIVE, BEGUN, Order, Report
 from fencepost.engine.logs import configure_logs, enable_loggers
 from fencepost.engine.loops import run_loop
 from fencepost.engine.ports import real_ports
@@ -91,27 +92,33 @@ class Recorder:
         return msgspec.structs.replace(report, published=tuple(self._published))
 
 
-async def run(order: Order, alive: Callable[[], None]) -> Report:
-    """Deal with the one message. ``alive``: called again and again while that is done."""
+async def run(order: Order, say: Callable[[bytes], None]) -> tuple[Report, Callable[[], Awaitable[None]]]:
+    """Deal with the one message: the report, and what is to be closed behind it. ``say``: ALIVE, again and again while
+    that is done, and BEGUN before user code.
+    """
     if order.logs is not None:
         configure_logs(order.logs.form, order.logs.level)
     try:
         shell, recorder, close = await _prepare(order)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the message has not been touched
         note("suspect_not_begun", key=order.delivery.key, error=f"{type(error).__name__}: {error}")
-        return Report(False, delay_ms=NOT_BEGUN_DELAY_MS)
+        return Report(False, delay_ms=NOT_BEGUN_DELAY_MS), _nothing
+    shell.begins = lambda: say(BEGUN)
     watch_processor(shell.guard, shell.ports.monotonic, shell.settings.replay_budget_seconds)
     watch = TurnWatch(shell.ports.monotonic, shell.guard, shell.settings.replay_budget_seconds, failing(order.config))
     threading.Thread(
-        target=asyncio.run, args=(_watch(watch, shell, order.config, alive),), name="fencepost-watch", daemon=True
+        target=asyncio.run, args=(_watch(watch, shell, order.config, say),), name="fencepost-watch", daemon=True
     ).start()
     if order.delivery.key.startswith("s:"):
         shell.slots.take()
         await handle_step(shell, order.delivery)
     else:
         await handle_tick(shell, order.delivery)
-    await close()
-    return recorder.final()
+    return recorder.final(), close
+
+
+async def _nothing() -> None:
+    """Nothing was opened."""
 
 
 async def _prepare(order: Order) -> tuple[Shell, Recorder, Callable[[], Awaitable[None]]]:
@@ -139,13 +146,13 @@ async def _prepare(order: Order) -> tuple[Shell, Recorder, Callable[[], Awaitabl
     return shell, recorder, close
 
 
-async def _watch(watch: TurnWatch, shell: Shell, config: Config, alive: Callable[[], None]) -> None:
+async def _watch(watch: TurnWatch, shell: Shell, config: Config, say: Callable[[bytes], None]) -> None:
     """In a thread: this process's guard against its user code, as a worker's keeper thread is. A body that blocks the
     loop beyond its own time is ended with the process, for its timer is in that loop.
     """
     write = writing(config)
     while True:
-        alive()
+        say(ALIVE)
         await asyncio.sleep(WATCH_SECONDS)
         await watch.look()
         held = shell.keeper.beyond()
@@ -172,14 +179,17 @@ async def _report(order: Order, fd: int) -> None:
     """Say it, and end at once: a body that was left behind in a thread would hold up an ordinary end for ever."""
     talking = threading.Lock()
 
-    def alive() -> None:
+    def say(word: bytes) -> None:
         with talking:
-            os.write(fd, ALIVE)
+            os.write(fd, word)
 
-    report = await run(order, alive)
+    report, close = await run(order, say)
     talking.acquire()  # for good: nothing comes between or behind
     with os.fdopen(fd, "wb") as pipe:
         pipe.write(msgspec.json.encode(report) + b"\n")
+    # Shutdown code of the user's may do anything: the message has been dealt with.
+    with contextlib.suppress(Exception):
+        await close()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

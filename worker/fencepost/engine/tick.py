@@ -198,6 +198,8 @@ async def _with_loaded(
     if starts_at is not None:
         waits = await wait_for_start(shell, live, owed, loaded, starts_at, via)
         return Progress.quiet if waits else Progress.conflict
+    if shell.begins is not None:
+        shell.begins()
     missing = next(filter(None, (lacking(event.payload, current()) for event in loaded.events)), None)
     if missing is not None:
         note_lacking(missing, live.run_id)
