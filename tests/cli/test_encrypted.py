@@ -152,7 +152,7 @@ def test_a_suspects_child_has_the_keys(terminal: Terminal, tmp_path: Path) -> No
     child.stdin.write(msgspec.json.encode(order) + b"\n")
     child.stdin.flush()
     with os.fdopen(read, "rb") as pipe:
-        report = msgspec.json.decode(pipe.read(), type=Report)
+        report = msgspec.json.decode(pipe.read().splitlines()[-1], type=Report)
     assert child.wait(60) == 0
     child.stdin.close()  # not before: its end tells the child that its parent is gone
     assert report.settled

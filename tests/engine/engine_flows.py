@@ -71,5 +71,7 @@ class Flow:
 async def claim_one(world: World, name: str, key: str, seconds: float = 0.0) -> Delivery:
     """Take one message by hand, as a worker of that name would."""
     await asyncio.sleep(seconds)
-    claimed = await world.server.client(name).claim("default", 10, 10_000)
+    client = world.server.client(name)
+    claimed = await client.claim("default", 10, 10_000)
+    await client.renew(claimed.deliveries, 10_000)  # as a worker does that begins
     return next(delivery for delivery in claimed.deliveries if delivery.key == key)

@@ -28,9 +28,9 @@ def _descriptors() -> set[tuple[str, str]]:
     return found
 
 
-def _alone() -> Alone:
+def _alone(*modules: str) -> Alone:
     world = World()
-    return Alone(Member(world, "A").shell, world.config, ())
+    return Alone(Member(world, "A").shell, world.config, modules)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="the system does not list descriptors")
@@ -94,3 +94,13 @@ async def test_h142_a_suspect_whose_process_cannot_be_had_is_handed_back(
     said = [record.getMessage() for record in caplog.records]
     assert sum("body_not_begun" in line and os.strerror(missing) in line for line in said) == 6
     assert not any("handler_failed" in line for line in said)
+
+
+async def test_h205_a_process_that_ends_before_user_code_begins_is_no_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here in the import of a module: nobody knows whose fault that is. It is said what became of it."""
+    (tmp_path / "deadly.py").write_text("import os\nos._exit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotBegun, match="ended with code 9 before user code began"):
+        await _alone("deadly")._child(DELIVERY, asyncio.Event())  # pyright: ignore[reportPrivateUsage]

@@ -113,6 +113,7 @@ def test_h66_a_step_that_kills_its_worker_before_it_is_started_fails_too() -> No
             await asyncio.sleep(1)
         for name in ("B", "C"):
             (taken,) = (await world.server.client(name).claim("deadly", 1, 10_000)).deliveries
+            await world.server.client(name).renew([taken], 10_000)
             assert taken.key == step_key(started.id, "deadly#1")
             await world.server.client("supervisor").expire(name)
         world.config = World(queues=("default", "deadly")).config

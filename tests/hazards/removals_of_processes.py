@@ -11,7 +11,7 @@ import pytest
 from tests.hazards.registry import removal
 
 from fencepost.engine import forks, signals
-from fencepost.engine.alone import Seats
+from fencepost.engine.alone import Seat
 from fencepost.engine.live import LiveRun, LiveRuns
 from fencepost.engine.turn_watch import TurnWatch
 from fencepost.replay import asking, eviction
@@ -57,17 +57,13 @@ def what_blocks_is_not_failed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(TurnWatch, "__init__", lambda self, *args: real(self, *args[:3], fail))
 
 
-@removal("H149", guard="a suspect waits for a seat for so long, and a seat lapses", tests=[
+@removal("H149", guard="a seat lapses", tests=[
     "engine/test_quarantine.py::test_h149_suspects_that_do_not_end_hold_no_others_up",
 ])  # fmt: skip
 def seats_are_kept(patch: pytest.MonkeyPatch) -> None:
     """By whoever sits there."""
 
-    async def take(self: Seats) -> object:
-        await self.free.acquire()
-        return None
-
-    patch.setattr(Seats, "take", take)
+    patch.setattr(Seat, "_lapse", lambda self: None)
 
 
 @removal("H150", guard="what asks again and again comes to rest", tests=[

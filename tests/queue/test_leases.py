@@ -12,6 +12,7 @@ from fencepost_queue.protocol import (
     EnqueueOutcome,
     Entry,
     Queue,
+    Renewal,
     SettleOutcome,
 )
 
@@ -66,6 +67,7 @@ async def test_h70_the_message_of_a_silent_owner_is_reclaimed_as_a_crash(server:
         server.clock.pass_ms(LEASE_MS)
         delivery = await take(b)
         assert (delivery.key, delivery.crashes, delivery.recover) == (TICK, crashes, True)
+        assert await b.renew([delivery], LEASE_MS) == Renewal()  # it is begun
 
 
 async def test_h42_a_dirty_tick_whose_owner_died_is_one_tick(server: Server) -> None:

@@ -50,7 +50,7 @@ async def test_h132_thousands_that_nobody_can_do_are_in_no_one_s_way(server: Ser
 async def test_refused_steps_need_room_and_refused_ticks_do_not(server: Server) -> None:
     """As any other."""
     queue = server.client("a")
-    await refused(queue, OLD, "s:1:a", "t:1")
+    await refused(queue, OLD, "t:1", "s:1:a")
     assert await keys(queue, NEW, steps=0) == ["t:1"]
     assert await keys(queue, NEW) == ["s:1:a"]
 
