@@ -107,6 +107,13 @@ def test_h203_concurrency_is_a_bound_over_all_queues(queues: int) -> None:
 
         started = await world.start(fan)
         async with world.worker("A") as a:
+            claim = a.shell.queue.claim
+
+            async def slow(*args: Any, **options: Any) -> Any:
+                await asyncio.sleep(0.01)  # so that claims are under way together
+                return await claim(*args, **options)
+
+            a.queue.claim = slow  # type: ignore[attr-defined]
             assert await started.result(600) == 1
             await world.settle()
             assert (most, a.shell.slots.taken) == (2, 0)
@@ -216,11 +223,9 @@ def test_h201_who_takes_what_was_lost_says_that_it_begins() -> None:
         async def nothing() -> int:
             return 1
 
-        started = await world.start(nothing)
         lost = world.server.client("lost")
-        await lost.claim("default", 1, 10_000)
-        await lost.expire("lost")
         async with world.worker("A") as a:
+            await world.settle()  # what renews leases has looked, and looks again in 3 s
             renew, load = a.shell.queue.renew, a.shell.store.load
 
             async def told(deliveries: list[Delivery], lease_ms: int) -> Any:
@@ -232,6 +237,9 @@ def test_h201_who_takes_what_was_lost_says_that_it_begins() -> None:
                 return await load(*args)
 
             a.queue.renew, a.store.load = told, loaded  # type: ignore[attr-defined]
+            started = await world.start(nothing)
+            await lost.claim("default", 1, 10_000)
+            await lost.expire("lost")
             assert await started.result(10) == 1
         assert [event.type for event in await world.log(started)][-1] is EventType.run_completed
 

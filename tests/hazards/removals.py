@@ -15,6 +15,7 @@ from tests.hazards import (
     removals_of_streams_and_steps,
     removals_of_the_log,
     removals_of_the_queue,
+    removals_of_ticks,
     removals_of_turns,
     removals_of_values,
 )
@@ -27,6 +28,7 @@ MODULES = (
     removals_of_skew,
     removals_of_the_log,
     removals_of_the_queue,
+    removals_of_ticks,
     removals_of_replay,
     removals_of_turns,
     removals_of_leases,
