@@ -204,10 +204,10 @@ class SimAlone(Alone):
             loop.kill(proc)
             if (thread := worker.servers.threads.get(proc)) is not None:
                 loop.kill(thread.proc)
-        report = ended.result() if ended.done() else None
-        if report is None and not begun:
+        said = ended.result() if ended.done() else None
+        if said is None and not begun:
             raise NotBegun("a process")
-        return report
+        return said
 
 
 async def _suspect(worker: SimWorker, proc: Proc, wire: Wire, order: Order, begun: list[bool]) -> Report:
