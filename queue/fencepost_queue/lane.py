@@ -126,11 +126,11 @@ class Lane:
         due = max(0, min(ends) - now) if ends else None
         return Claimed(taken, due, generation, sweep, self.steps_wait())
 
-    def renew(self, now: int, delivery: Delivery, lease_ms: int) -> tuple[bool, bool]:
+    def renew(self, now: int, delivery: Delivery, lease_ms: int, *, begin: bool) -> tuple[bool, bool]:
         """(still the caller's, withdrawn). What a loss of the server's data took from its owner is taken back."""
         held = self.messages.get(delivery.key)
         if held is not None and held.state is State.leased and held.token == delivery.token:
-            self.messages[delivery.key] = replace(held, at=now + lease_ms, begun=True)
+            self.messages[delivery.key] = replace(held, at=now + lease_ms, begun=held.begun or begin)
             return True, held.withdrawn
         taken_back = (held is None or held.state is State.ready) and delivery.generation != (self.generation or "")
         if not taken_back:

@@ -180,12 +180,12 @@ class MemoryQueue:
             self._server.unblock(bells, heard)
         return heard.done()
 
-    async def renew(self, deliveries: Sequence[Delivery], lease_ms: int) -> Renewal:
+    async def renew(self, deliveries: Sequence[Delivery], lease_ms: int, *, begin: bool = False) -> Renewal:
         now = self._server.clock_ms()
         lost: list[str] = []
         withdrawn: list[str] = []
         for delivery in deliveries:
-            held, unwanted = self._server.lane(delivery.queue).renew(now, delivery, lease_ms)
+            held, unwanted = self._server.lane(delivery.queue).renew(now, delivery, lease_ms, begin=begin)
             if not held:
                 lost.append(delivery.token)
             elif unwanted:

@@ -173,7 +173,7 @@ class Queue(Protocol):
         """Promote what is due, reclaim expired leases (crashes + 1 where they were begun, recover), pop up to
         ``limit``, of which at most ``steps`` are step messages and at most ``ticks`` are ticks (None: no such bound;
         they are ready in two sets, so that a worker whose body slots are full still turns runs). Steps come round
-        robin over their runs. What was lost before is begun when it is renewed, all else by this call. Bounded work
+        robin over their runs. What was lost before begins with ``renew(begin=True)``, all else with this call. Bounded work
         per call. ``code``: the fingerprint of the caller's
         code; what that has refused is left to others, and what others have refused comes first.
         """
@@ -186,9 +186,10 @@ class Queue(Protocol):
         """
         ...
 
-    async def renew(self, deliveries: Sequence[Delivery], lease_ms: int) -> Renewal:
-        """Owner and token must match. Takes back what is absent or merely ready, so that a flush cancels nothing. What
-        is renewed has been begun: only then is the end of its lease a crash.
+    async def renew(self, deliveries: Sequence[Delivery], lease_ms: int, *, begin: bool = False) -> Renewal:
+        """Owner and token must match. Takes back what is absent or merely ready, so that a flush cancels nothing.
+        ``begin``: it begins now, and from then on the end of its lease is a crash, which it is from the claim on if the
+        message has none yet.
         """
         ...
 

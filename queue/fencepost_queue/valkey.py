@@ -177,11 +177,14 @@ class ValkeyQueue:
         lanes = [lane for name in names for lane in self._lanes(name)]
         return await self._ears[names].wait(bells(lanes, steps=steps), timeout_ms)
 
-    async def renew(self, deliveries: Sequence[Delivery], lease_ms: int) -> Renewal:
+    async def renew(self, deliveries: Sequence[Delivery], lease_ms: int, *, begin: bool = False) -> Renewal:
         lost: list[str] = []
         withdrawn: list[str] = []
         groups = grouped(deliveries, lambda delivery: self._lane(delivery.queue, delivery.key))
-        calls = [self._run("renew", lane, lease_ms, *flat(renewed(held) for held in mine)) for lane, mine in groups]
+        calls = [
+            self._run("renew", lane, lease_ms, int(begin), *flat(renewed(held) for held in mine))
+            for lane, mine in groups
+        ]
         for (_, held), verdicts in zip(groups, await self._registered(groups, calls), strict=True):
             lost += [d.token for d, verdict in zip(held, verdicts, strict=True) if verdict == 0]
             withdrawn += [d.token for d, verdict in zip(held, verdicts, strict=True) if verdict == 2]

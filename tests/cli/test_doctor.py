@@ -122,6 +122,7 @@ async def test_messages_that_should_not_be_are_found(patient: Patient) -> None:
     for _ in range(2):
         (taken,) = (await queue.claim("default", 1, 60_000)).deliveries
         assert taken.key == tick_key(patient.runs["fresh"])
+        await queue.renew([taken], 60_000, begin=True)
         assert await queue.expire(queue.owner) == 1
     (taken,) = (await queue.claim("default", 1, 60_000)).deliveries
     assert await asyncio.to_thread(patient.found) == {("suspect", "fresh")}

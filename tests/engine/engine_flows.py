@@ -73,5 +73,5 @@ async def claim_one(world: World, name: str, key: str, seconds: float = 0.0) -> 
     await asyncio.sleep(seconds)
     client = world.server.client(name)
     claimed = await client.claim("default", 10, 10_000)
-    await client.renew(claimed.deliveries, 10_000)  # as a worker does that begins
+    await client.renew(claimed.deliveries, 10_000, begin=True)
     return next(delivery for delivery in claimed.deliveries if delivery.key == key)

@@ -8,14 +8,15 @@ import msgspec
 import pytest
 from engine_flows import Flow, claim_one
 from engine_virtual import run
-from engine_world import World
+from engine_world import Member, World
 from oracle import check
 
 from fencepost import errors, step, workflow
 from fencepost.engine.alone import Alone, Report
 from fencepost.engine.bodies import Attempt, crashed
+from fencepost.engine.shortage import NotBegun
 from fencepost.records import StepCreated, StepEnded
-from fencepost_queue.protocol import Delivery, step_key, tick_key
+from fencepost_queue.protocol import Delivery, Entry, step_key, tick_key
 from fencepost_store.events import EventType
 
 
@@ -90,6 +91,66 @@ def test_h66_a_death_in_solitude_is_a_proof() -> None:
     run(main)
 
 
+class CannotStart(Alone):
+    """Its children die before they come to user code, but for the fourth."""
+
+    asked: list[float]
+
+    async def _child(self, delivery: Delivery, stopped: asyncio.Event) -> Report | None:
+        self.asked.append(asyncio.get_running_loop().time())
+        if len(self.asked) < 4:
+            raise NotBegun("a process to run it alone")
+        return Report(True)
+
+
+def test_h205_a_process_that_cannot_start_is_no_proof() -> None:
+    """However often: the message is handed back, for longer each time, and keeps no seat."""
+
+    async def main() -> None:
+        world = World()
+        member = Member(world, "A")
+        alone = CannotStart(member.shell, world.config, ())
+        alone.asked = []
+        loop, queue = asyncio.get_running_loop(), world.server.client("A")
+        await queue.enqueue([Entry("default", step_key("run", "a#1"))])
+        gaps: list[float] = []
+        while len(alone.asked) < 4:
+            claimed = (await queue.claim("default", 1, 60_000)).deliveries
+            for delivery in claimed:
+                assert delivery.proofs == 0
+                member.shell.keeper.hold(delivery, loop.time())
+                gaps += [loop.time() - alone.asked[-1]] if alone.asked else []
+                await alone(delivery)
+            await asyncio.sleep(0.1)
+        assert 1 <= gaps[0] <= 2.2
+        assert 2 <= gaps[1] <= 4.2
+        assert 4 <= gaps[2] <= 8.2
+        assert await queue.peek("default", 1) == []
+        await member.end()
+
+    run(main)
+
+
+def test_h205_the_second_proof_waits() -> None:
+    """So that what else was wrong with the machine is not the second one as well."""
+
+    async def main() -> None:
+        world = World()
+        member = Member(world, "A")
+        loop, queue = asyncio.get_running_loop(), world.server.client("A")
+        await queue.enqueue([Entry("default", step_key("run", "a#1"))])
+        (delivery,) = (await queue.claim("default", 1, 60_000)).deliveries
+        member.shell.keeper.hold(delivery, loop.time())
+        await Dies(member.shell, world.config, ())(delivery)
+        (message,) = await queue.peek("default", 1)
+        assert (message.state, message.proofs) == ("delayed", 1)
+        assert message.due_ms is not None
+        assert 2_500 <= message.due_ms <= 5_000
+        await member.end()
+
+    run(main)
+
+
 def test_h66_a_step_that_kills_its_worker_before_it_is_started_fails_too() -> None:
     """The process dies on the way to the body, so the log has no start: the step fails as its attempt 0."""
 
@@ -113,7 +174,7 @@ def test_h66_a_step_that_kills_its_worker_before_it_is_started_fails_too() -> No
             await asyncio.sleep(1)
         for name in ("B", "C"):
             (taken,) = (await world.server.client(name).claim("deadly", 1, 10_000)).deliveries
-            await world.server.client(name).renew([taken], 10_000)
+            await world.server.client(name).renew([taken], 10_000, begin=True)
             assert taken.key == step_key(started.id, "deadly#1")
             await world.server.client("supervisor").expire(name)
         world.config = World(queues=("default", "deadly")).config

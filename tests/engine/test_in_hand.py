@@ -12,6 +12,8 @@ from engine_world import World
 from fencepost import step, workflow
 from fencepost.engine.advance import INLINE_MAX
 from fencepost.engine.claims import TICKS_MAX
+from fencepost.engine.redelivered import YOUNG_SECONDS
+from fencepost_queue.limits import COMPANY_MAX
 from fencepost_queue.protocol import Delivery, Entry, step_key
 from fencepost_store.events import EventType
 
@@ -228,9 +230,9 @@ def test_h201_who_takes_what_was_lost_says_that_it_begins() -> None:
             await world.settle()  # what renews leases has looked, and looks again in 3 s
             renew, load = a.shell.queue.renew, a.shell.store.load
 
-            async def told(deliveries: list[Delivery], lease_ms: int) -> Any:
-                began.extend(delivery.key for delivery in deliveries)
-                return await renew(deliveries, lease_ms)
+            async def told(deliveries: list[Delivery], lease_ms: int, *, begin: bool = False) -> Any:
+                began.extend(delivery.key for delivery in deliveries if begin)
+                return await renew(deliveries, lease_ms, begin=begin)
 
             async def loaded(*args: Any) -> Any:
                 assert f"t:{started.id}" in began
@@ -242,5 +244,39 @@ def test_h201_who_takes_what_was_lost_says_that_it_begins() -> None:
             await lost.expire("lost")
             assert await started.result(10) == 1
         assert [event.type for event in await world.log(started)][-1] is EventType.run_completed
+
+    run(main)
+
+
+def test_h202_what_was_lost_begins_few_at_a_time() -> None:
+    """So that few are in the company of one that kills its worker. Who lives makes room for the next."""
+
+    async def main() -> None:
+        world = World()
+        began: list[int] = []
+
+        @step(registry=world.registry)
+        async def body(n: int) -> int:
+            began.append(n)
+            await asyncio.sleep(60)
+            return n
+
+        @workflow(registry=world.registry)
+        async def flow(n: int) -> int:
+            return await body(n)
+
+        runs = [await world.start(flow, n) for n in range(30)]
+        async with world.worker("A"):
+            await asyncio.sleep(1)
+            assert len(began) == 30
+        await world.server.client("supervisor").expire("A")
+        began.clear()
+        async with world.worker("B"):
+            counts: list[int] = []
+            for _ in range(5):
+                await asyncio.sleep(YOUNG_SECONDS * 0.9 if not counts else YOUNG_SECONDS)
+                counts.append(len(began))
+            assert counts == [COMPANY_MAX, 2 * COMPANY_MAX, 3 * COMPANY_MAX, 30, 30]
+            assert [await one.result(600) for one in runs] == list(range(30))
 
     run(main)

@@ -72,10 +72,10 @@ def no_suspects(patch: pytest.MonkeyPatch) -> None:
 
     def dispatch(self: Any, delivery: Delivery) -> None:
         is_step = delivery.key.startswith("s:")
-        if is_step:
-            self._shell.slots.take()
+        slots = self._shell.slots if is_step else self._turns
+        slots.take()
         handler = partial(handle_step if is_step else handle_tick, self._shell, delivery)
-        self._start(self._guarded(handler, delivery, is_step), delivery.key)
+        self._start(self._guarded(handler, delivery, slots), delivery.key)
 
     patch.setattr(Claims, "_dispatch", dispatch)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from tests.hazards.registry import removal, without_lua
 
-from fencepost.engine import advance, alone, claims
+from fencepost.engine import advance, alone, claims, redelivered
 from fencepost.engine.shell import Shell
 from fencepost.engine.slots import Slots
 from fencepost_queue.protocol import Delivery
@@ -44,7 +44,7 @@ def rounds_stand_still(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-@removal("H201", guard="what was lost before has begun when it is renewed", tests=[
+@removal("H201", guard="what was lost before begins when its taker says so", tests=[
     f"{TURNS}::test_h201_what_nobody_began_is_no_crash",
 ])  # fmt: skip
 def every_claim_has_begun(patch: pytest.MonkeyPatch) -> None:
@@ -70,6 +70,14 @@ def nobody_says_that_it_begins(patch: pytest.MonkeyPatch) -> None:
 def all_who_are_lost_are_blamed(patch: pytest.MonkeyPatch) -> None:
     """Two losses of a host make suspects of all that it had."""
     without_lua(patch, "claim", "local many = message[CRASHES] > 0 and", "local many = false and")
+
+
+@removal("H202", guard="what was lost before begins few at a time", tests=[
+    f"{IN_HAND}::test_h202_what_was_lost_begins_few_at_a_time",
+])  # fmt: skip
+def all_that_was_lost_begins_at_once(patch: pytest.MonkeyPatch) -> None:
+    """In the company of each other."""
+    patch.setattr(redelivered, "COMPANY_MAX", 1_000)
 
 
 @removal("H202", guard="nobody is forgiven for ever", tests=[
@@ -145,6 +153,14 @@ def any_death_is_a_proof(patch: pytest.MonkeyPatch) -> None:
         self.begun = True
 
     patch.setattr(alone.Words, "__init__", init)
+
+
+@removal("H205", guard="the second proof waits", tests=[
+    "engine/test_hazards_poison.py::test_h205_the_second_proof_waits",
+])  # fmt: skip
+def proofs_come_at_once(patch: pytest.MonkeyPatch) -> None:
+    """One after the other, whatever is wrong with the machine."""
+    patch.setattr(alone, "PROOF_DELAY_MS", 0)
 
 
 @removal("H206", guard="ticks in hand are bounded", tests=[

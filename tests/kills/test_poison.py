@@ -50,6 +50,7 @@ async def test_a_suspect_does_not_outlive_its_worker(postgres_url: str, valkey_u
         await queue.expire(queue.owner)
         claimed = await queue.claim("default", 1, 60_000)
         assert claimed.deliveries[0].crashes == 1
+        await queue.renew(claimed.deliveries, 60_000, begin=True)
         await queue.expire(queue.owner)
         async with worker(config) as host:
             # its tick is a suspect and is run alone; the step then runs in the worker itself

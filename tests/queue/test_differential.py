@@ -176,8 +176,9 @@ class Differential:
         chosen = self.random.sample(self.pairs, min(len(self.pairs), self.random.choice((1, 1, 4))))
         lease = self.random.choice(LEASES_MS)
         model, real = self.client()
-        expected: Renewal = await model.renew([pair.model for pair in chosen], lease)
-        found: Renewal = await real.renew([pair.real for pair in chosen], lease)
+        begin = self.random.random() < 0.5
+        expected: Renewal = await model.renew([pair.model for pair in chosen], lease, begin=begin)
+        found: Renewal = await real.renew([pair.real for pair in chosen], lease, begin=begin)
         for mine, theirs in ((expected.lost, found.lost), (expected.withdrawn, found.withdrawn)):
             assert [p for p in chosen if p.model.token in mine] == [p for p in chosen if p.real.token in theirs]
         self.outcomes.add(("withdrawn", bool(expected.withdrawn)))

@@ -67,7 +67,7 @@ async def test_h70_the_message_of_a_silent_owner_is_reclaimed_as_a_crash(server:
         server.clock.pass_ms(LEASE_MS)
         delivery = await take(b)
         assert (delivery.key, delivery.crashes, delivery.recover) == (TICK, crashes, True)
-        assert await b.renew([delivery], LEASE_MS) == Renewal()  # it is begun
+        assert await b.renew([delivery], LEASE_MS, begin=True) == Renewal()
 
 
 async def test_h42_a_dirty_tick_whose_owner_died_is_one_tick(server: Server) -> None:

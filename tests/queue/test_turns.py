@@ -135,6 +135,10 @@ async def test_h201_what_nobody_began_is_no_crash(server: Server) -> None:
         assert [(one.crashes, one.recover) for one in held] == [(1, True)]
     await b.renew(held, LEASE_MS)
     server.clock.pass_ms(LEASE_MS)
+    held = await take(b, 1)
+    assert [one.crashes for one in held] == [1], "it was kept, and not begun"
+    await b.renew(held, LEASE_MS, begin=True)
+    server.clock.pass_ms(LEASE_MS)
     (delivery,) = await take(b, 1)
     assert delivery.crashes == 2
 
@@ -142,7 +146,7 @@ async def test_h201_what_nobody_began_is_no_crash(server: Server) -> None:
 async def lose(server: Server, count: int) -> list[int]:
     """An owner that has begun so many messages is lost: the crashes of each, as the next one is told."""
     a, b = server.client("a"), server.client("b")
-    await a.renew(await take(a, count), LEASE_MS)
+    await a.renew(await take(a, count), LEASE_MS, begin=True)
     server.clock.pass_ms(LEASE_MS)
     held = await take(b, 99)
     for delivery in held:
@@ -175,6 +179,6 @@ async def test_h202_each_owner_has_its_own_company(server: Server) -> None:
     await place(a, *(f"t:{n}" for n in range(2 * COMPANY_MAX)))
     await lose(server, 2 * COMPANY_MAX)
     for owner in (a, b):
-        await owner.renew(await take(owner, COMPANY_MAX), LEASE_MS)
+        await owner.renew(await take(owner, COMPANY_MAX), LEASE_MS, begin=True)
     server.clock.pass_ms(LEASE_MS)
     assert [delivery.crashes for delivery in await take(c, 99)] == [2] * (2 * COMPANY_MAX)

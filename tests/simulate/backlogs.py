@@ -41,7 +41,7 @@ class _Maker:
     def plan(self) -> Plan:
         chance = self.chance
         workers, concurrency = chance.choice((1, 2)), chance.choice((1, 2))
-        shapes: list[Callable[[Plan], None]] = [self.fan, self.chains, self.both, self.crowd, self.child]
+        shapes: list[Callable[[Plan], None]] = [self.fan, self.chains, self.both, self.crowd, self.child, self.poison]
         plan = Plan(
             seed=self.seed,
             programs=[],
@@ -106,3 +106,14 @@ class _Maker:
         for at in (1.0, 2.0):
             plan.faults.append(Fault("busiest", 0, 0, seconds=at, expired=True, again=0.5))
         plan.faults.append(Fault("stillborn", 0, 0, seconds=0.5, hops=self.chance.choice((2, 3, 5))))
+
+    def poison(self, plan: Plan) -> None:
+        """Among many bodies that are begun together, one that ends its process each time."""
+        plan.concurrency = 40
+        count = self.chance.choice((20, 39))
+        deadly = self.chance.randrange(count)
+        for index in range(count):
+            step = self.step(self.chance.choice((0.5, 4.0)))
+            if index == deadly:
+                step = self.node("catch", self.node("step", flavour="work", fails=-1), self.step(0.0))
+            self.add(plan, step)

@@ -26,6 +26,8 @@ PER_THOUSAND = {
     "rollbacks": 25,
     "drains": 40,
     "suspects": 30,
+    "backlogs": 20,
+    "suspects' processes that cannot start": 8,
 }
 """Least figures for a thousand seeds: a calm simulation proves nothing."""
 
@@ -132,6 +134,8 @@ def figures(totals: Totals) -> dict[str, int]:
         "rollbacks": faults.get("rollback", 0),
         "drains": faults.get("drain", 0),
         "suspects": branches.get("note suspect_alone", 0),
+        "backlogs": faults.get("backlog", 0),
+        "suspects' processes that cannot start": faults.get("stillborn", 0),
     }
 
 

@@ -23,6 +23,9 @@ SLACK = 2
 COMPANY = 8
 """Of the messages that were lost with their worker twice, so many may be taken for what killed it."""
 
+POISONED_MAX = 2
+"""Workers that a body may cost which ends its process at once, among however many others."""
+
 CALLS = 10
 """Calls that a step takes which goes through the queue, each of one way and another."""
 
@@ -91,8 +94,11 @@ def _suspected(record: Record) -> Generator[str]:
     nodes = {index: nodes_of(tree) for index, tree in record.trees.items()}
     guilty = {record.runs[index][0].run_id for index, parts in nodes.items() if any(one.fails < 0 for one in parts)}
     innocent = {key for key in record.suspects if key.split(":")[1] not in guilty}
-    if len(innocent) > COMPANY * (record.hits["crash"] // 2):
-        yield f"suspects: {len(innocent)} innocent messages were run alone after {record.hits['crash']} losses"
+    losses = record.hits["crash"] + record.hits["poison"]
+    if len(innocent) > COMPANY * (losses // 2):
+        yield f"suspects: {len(innocent)} innocent messages were run alone after {losses} losses"
+    if record.hits["poison"] > POISONED_MAX:
+        yield f"poison: a body has cost {record.hits['poison']} workers"
     if record.notes["run_parked"]:
         yield "parked: a run that its code fits"
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 from tests.simulate.actors import Accepted, Actors, Read
+from tests.simulate.backlogs import is_backlog
 from tests.simulate.bodies import BRIEF_SECONDS, Body, beat, cancel_itself, ending, write
 from tests.simulate.durable import Stage, code
 from tests.simulate.faults import Faults, Slot
@@ -149,6 +150,8 @@ class World:
                 self.actors.start()
                 self.faults.place()
                 began = loop.now
+                if is_backlog(plan.seed):
+                    self.faults.hits["backlog"] += 1
                 try:
                     self._to_the_end()
                 except Overrun as spun:

@@ -1,15 +1,15 @@
 -- Why: a lease may be prolonged only by the delivery that holds it, or a late renewal would steal it back (H63).
--- ARGV: now, lease, then per delivery: key, token, generation, crashes, proofs, conflicts, recover, body.
+-- ARGV: now, lease, whether they begin now, then per delivery: key, token, generation, crashes, proofs, conflicts, recover, body.
 -- Answers per delivery: 0 lost, 1 held, 2 held and withdrawn.
 local lease = tonumber(ARGV[2])
 local generation = redis.call('GET', GENERATION) or ''
 local answer = {}
-for i = 3, #ARGV, 8 do
+for i = 4, #ARGV, 8 do
   local key, token = ARGV[i], ARGV[i + 1]
   local message = load(key)
   local verdict = 0
   if message and message[STATE] == 'l' and message[TOKEN] == token then
-    message[BEGUN] = 1
+    message[BEGUN] = either(message[BEGUN], tonumber(ARGV[3]))
     enter(key, message, 'l', now + lease, 0)
     verdict = 1 + message[WITHDRAWN]
   elseif (not message or message[STATE] == 'r') and ARGV[i + 2] ~= generation then

@@ -9,6 +9,7 @@ from tests.simulate.mutants import (
     of_the_rest,
     of_the_servers,
     of_the_store,
+    of_ticks,
 )
 from tests.simulate.mutants.switches import MUTANTS, Mutant, Patch
 
@@ -24,4 +25,5 @@ __all__ = [
     "of_the_rest",
     "of_the_servers",
     "of_the_store",
+    "of_ticks",
 ]

@@ -65,4 +65,14 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "withdrawal": ("cancelling_withdraws_no_step", "the_end_withdraws_nothing", "withdrawn_work_is_not_told"),
     "drain": ("a_drain_hands_nothing_back",),
     "n retries are n + 1 errors": ("retries_are_off_by_one", "errors_are_counted_before_the_start"),
+    "round robin over runs": ("steps_come_in_the_order_of_their_enqueues",),
+    "a slot is yielded": ("chains_never_let_go",),
+    "slots and ticks are bounded": ("each_claim_is_promised_all", "all_ticks_are_taken"),
+    "who is blamed for a loss": (
+        "all_who_are_lost_are_blamed",
+        "all_that_was_lost_begins_at_once",
+        "every_claim_has_begun",
+        "nobody_says_that_it_begins",
+    ),
+    "a suspect's process says that it begins": ("any_death_is_a_proof",),
 }

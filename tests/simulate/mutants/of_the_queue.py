@@ -102,11 +102,11 @@ def renewal_takes_any_lease(patch: Patch) -> None:
     """H63: a renewal without an owner check takes the message back from its new owner."""
     real = Lane.renew
 
-    def renew(self: Lane, now: int, delivery: Delivery, lease_ms: int) -> tuple[bool, bool]:
+    def renew(self: Lane, now: int, delivery: Delivery, lease_ms: int, *, begin: bool) -> tuple[bool, bool]:
         held = self.messages.get(delivery.key)
         if held is not None and held.state is State.leased:
             self.messages[delivery.key] = replace(held, token=delivery.token)
-        return real(self, now, delivery, lease_ms)
+        return real(self, now, delivery, lease_ms, begin=begin)
 
     patch.set(Lane, "renew", renew)
 
@@ -231,8 +231,8 @@ def leases_are_not_taken_back(patch: Patch) -> None:
     """H104: after a flush every running body has lost its lease."""
     real = Lane.renew
 
-    def renew(self: Lane, now: int, delivery: Delivery, lease_ms: int) -> tuple[bool, bool]:
-        return real(self, now, replace(delivery, generation=self.generation or ""), lease_ms)
+    def renew(self: Lane, now: int, delivery: Delivery, lease_ms: int, *, begin: bool) -> tuple[bool, bool]:
+        return real(self, now, replace(delivery, generation=self.generation or ""), lease_ms, begin=begin)
 
     patch.set(Lane, "renew", renew)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from fencepost.engine.handback import begin, hand_back, release
 from fencepost.engine.live import LiveRun
+from fencepost.engine.redelivered import Redelivered
 from fencepost.engine.shell import Shell
 from fencepost.engine.slots import Slots
 from fencepost.engine.steps import handle_granted, handle_step
@@ -47,6 +48,7 @@ class Claims:
         self._reconcile = reconcile
         self._stopping = False
         self._turns = Slots(TICKS_MAX)
+        self._redelivered = Redelivered()
         self.handlers: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -128,14 +130,18 @@ class Claims:
         slots = shell.slots if is_step else self._turns
         slots.take()
         if delivery.crashes >= shell.settings.suspect_crashes and delivery.proofs < shell.settings.poison_proofs:
-            handler: Handler = partial(self._alone, delivery)
+            handler: Handler = partial(self._again, delivery, partial(self._alone, delivery))
         elif is_step:
             handler = partial(handle_step, shell, delivery)
         else:
             handler = partial(handle_tick, shell, delivery)
-        if delivery.crashes:
-            handler = partial(self._again, delivery, handler)
+        if 0 < delivery.crashes < shell.settings.suspect_crashes:
+            handler = partial(self._among_few, delivery, handler)
         self._start(self._guarded(handler, delivery, slots), delivery.key)
+
+    async def _among_few(self, delivery: Delivery, handler: Handler) -> None:
+        async with self._redelivered.place():
+            await self._again(delivery, handler)
 
     async def _again(self, delivery: Delivery, handler: Handler) -> None:
         """What was lost before is not blamed for the loss of who has not said that it begins."""

@@ -65,7 +65,7 @@ async def begin(shell: Shell, delivery: Delivery) -> bool:
     """Say that a message which was lost before is begun: from then on its loss is a crash. False: it is another's by
     now. Raises QueueTrouble.
     """
-    renewal = await shell.queue.renew([delivery], shell.keeper.lease_ms)
+    renewal = await shell.queue.renew([delivery], shell.keeper.lease_ms, begin=True)
     if renewal.lost:
         note("lease_lost", key=delivery.key)
         shell.keeper.drop(delivery.token)
