@@ -7,15 +7,12 @@ milliseconds of the one clock whose ``now`` every call is given.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from fencepost_queue.limits import (
     BELL_TOKENS_MAX,
-    COMPANY_MAX,
-    FORGIVEN_MAX,
     FRONT,
     REFUSALS_MAX,
     REFUSED_BY_ALL_MS,
@@ -24,6 +21,7 @@ from fencepost_queue.limits import (
     WORK_PER_CLAIM,
 )
 from fencepost_queue.message import (
+    Company,
     Kind,
     Message,
     Settling,
@@ -32,7 +30,6 @@ from fencepost_queue.message import (
     is_tick,
     kind_of,
     offered_to_all,
-    owner_of,
     run_of,
     unleased,
 )
@@ -130,7 +127,7 @@ class Lane:
         """(still the caller's, withdrawn). What a loss of the server's data took from its owner is taken back."""
         held = self.messages.get(delivery.key)
         if held is not None and held.state is State.leased and held.token == delivery.token:
-            self.messages[delivery.key] = replace(held, at=now + lease_ms, begun=held.begun or begin)
+            self.messages[delivery.key] = replace(held, at=now + lease_ms, begun=held.begun or (now if begin else 0))
             return True, held.withdrawn
         taken_back = (held is None or held.state is State.ready) and delivery.generation != (self.generation or "")
         if not taken_back:
@@ -149,6 +146,7 @@ class Lane:
             refused="" if held is None else held.refused,
             why="" if held is None else held.why,
             forgiven=0 if held is None else held.forgiven,
+            begun=now,
         )
         return True, False
 
@@ -263,11 +261,10 @@ class Lane:
     def _reclaim(self, now: int) -> None:
         """Leases that have ended. Where an owner loses many that were lost before, that is taken for its fault."""
         lost = {key: self.messages[key] for key in self._first(State.leased, WORK_PER_CLAIM, until=now)}
-        company = Counter(owner_of(held) for held in lost.values() if held.begun and held.crashes)
+        company = Company(lost.values())
         for key, held in lost.items():
-            many = held.crashes > 0 and company[owner_of(held)] > COMPANY_MAX and held.forgiven < FORGIVEN_MAX
-            crashed, forgiven = held.begun and not many, held.begun and many
-            counts = {"crashes": held.crashes + crashed, "forgiven": held.forgiven + forgiven}
+            spared = held.begun > 0 and company.spares(held)
+            counts = {"crashes": held.crashes + (held.begun > 0 and not spared), "forgiven": held.forgiven + spared}
             # To the front: it has waited its turn already, and whoever waits for it has waited for the lease as well.
             self._make_ready(now, key, replace(held, recover=True, **counts), first=True)
 
@@ -314,7 +311,7 @@ class Lane:
             dirty=False,
             dirty_recover=False,
             withdrawn=False,
-            begun=held.crashes == 0,
+            begun=now if held.crashes == 0 else 0,
         )
         return Delivery(
             self.queue,

@@ -20,6 +20,10 @@ COMPANY_MAX = 8
 """Of the messages that one owner lost, so many may be blamed that had been lost once before. Where there are more, the
 owner is more likely to be at fault than any of them, and to run them all alone would hold them up."""
 
+YOUNG_MS = 250
+"""What kills its owner mostly does so at once: of many that are lost together, those are blamed that began within so
+long of the last one. A worker begins no more than ``COMPANY_MAX`` in that time of what was lost before."""
+
 FORGIVEN_MAX = 2
 """How often a message is not blamed for that reason. Then it is: what kills each process that it is in may always be in
 large company."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
+from fencepost_queue.limits import COMPANY_MAX, FORGIVEN_MAX, YOUNG_MS
 from fencepost_queue.protocol import Delivery
 
 
@@ -24,7 +25,7 @@ class Message(msgspec.Struct, frozen=True):
     ``refused``: the codes that cannot do it, each fingerprint once, in order; ``why``: what the last of them lacked.
     ``dirty_recover``: recover as it came with the dirty mark, kept apart because a settle that placed the recovery
     dispatch answers for what it was handed, not for what came after. ``forgiven``: crashes that it was not blamed for,
-    as too many were lost together. ``begun``: the end of its lease is a crash."""
+    as too many were lost together. ``begun``: since when the end of its lease is a crash (0: it is none)."""
 
     state: State
     at: int
@@ -42,7 +43,7 @@ class Message(msgspec.Struct, frozen=True):
     refused: str = ""
     why: str = ""
     forgiven: int = 0
-    begun: bool = True
+    begun: int = 1
 
 
 class Kind(enum.Enum):
@@ -81,6 +82,26 @@ def is_tick(key: str) -> bool:
 def owner_of(held: Message) -> str:
     """Who has or had the lease."""
     return held.token.rpartition(".")[0]
+
+
+class Company:
+    """What owners lose together: how many messages each had begun that had been lost before, and how many of those
+    began with the last one.
+    """
+
+    def __init__(self, lost: Iterable[Message]) -> None:
+        self._begun: dict[str, list[int]] = {}
+        for held in lost:
+            if held.begun and held.crashes:
+                self._begun.setdefault(owner_of(held), []).append(held.begun)
+
+    def spares(self, held: Message) -> bool:
+        """Whether a message that was lost with its owner is not blamed for it."""
+        begun = self._begun.get(owner_of(held), []) if held.crashes else []
+        if len(begun) <= COMPANY_MAX:
+            return False
+        young = [one for one in begun if one > max(begun) - YOUNG_MS]
+        return held.forgiven < FORGIVEN_MAX and (len(young) > COMPANY_MAX or held.begun not in young)
 
 
 def in_turn(ready: Sequence[str], room: dict[Kind, int], limit: int) -> list[str]:

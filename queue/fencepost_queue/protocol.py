@@ -173,9 +173,9 @@ class Queue(Protocol):
         """Promote what is due, reclaim expired leases (crashes + 1 where they were begun, recover), pop up to
         ``limit``, of which at most ``steps`` are step messages and at most ``ticks`` are ticks (None: no such bound;
         they are ready in two sets, so that a worker whose body slots are full still turns runs). Steps come round
-        robin over their runs. What was lost before begins with ``renew(begin=True)``, all else with this call. Bounded work
-        per call. ``code``: the fingerprint of the caller's
-        code; what that has refused is left to others, and what others have refused comes first.
+        robin over their runs. What was lost before begins with ``renew(begin=True)``, all else with this call. Bounded
+        work per call. ``code``: the fingerprint of the caller's code; what that has refused is left to others, and what
+        others have refused comes first.
         """
         ...
 

@@ -49,7 +49,9 @@ def rounds_stand_still(patch: pytest.MonkeyPatch) -> None:
 ])  # fmt: skip
 def every_claim_has_begun(patch: pytest.MonkeyPatch) -> None:
     """Also one that nobody heard the answer of."""
-    without_lua(patch, "", "message[BEGUN] = message[CRASHES] == 0 and 1 or 0", "message[BEGUN] = 1", everywhere=True)
+    without_lua(
+        patch, "", "message[BEGUN] = message[CRASHES] == 0 and now or 0", "message[BEGUN] = now", everywhere=True
+    )
 
 
 @removal("H201", guard="who takes what was lost before says that it begins", tests=[
@@ -69,7 +71,15 @@ def nobody_says_that_it_begins(patch: pytest.MonkeyPatch) -> None:
 ])  # fmt: skip
 def all_who_are_lost_are_blamed(patch: pytest.MonkeyPatch) -> None:
     """Two losses of a host make suspects of all that it had."""
-    without_lua(patch, "claim", "local many = message[CRASHES] > 0 and", "local many = false and")
+    without_lua(patch, "claim", "local spared = mine and", "local spared = false and")
+
+
+@removal("H202", guard="of many those are blamed that began last", tests=[
+    f"{TURNS}::test_h202_of_many_those_are_blamed_that_began_last",
+])  # fmt: skip
+def the_youngest_are_spared_too(patch: pytest.MonkeyPatch) -> None:
+    """What kills its worker among long bodies kills the next one as well."""
+    without_lua(patch, "claim", "(mine.young > COMPANY_MAX or not is_young(message, mine))", "true")
 
 
 @removal("H202", guard="what was lost before begins few at a time", tests=[
@@ -85,7 +95,7 @@ def all_that_was_lost_begins_at_once(patch: pytest.MonkeyPatch) -> None:
 ])  # fmt: skip
 def all_is_forgiven(patch: pytest.MonkeyPatch) -> None:
     """What kills its worker in company kills each that comes."""
-    without_lua(patch, "claim", "many and message[FORGIVEN] < FORGIVEN_MAX and", "many and")
+    without_lua(patch, "claim", "spared and message[FORGIVEN] < FORGIVEN_MAX and", "spared and")
 
 
 @removal("H203", guard="slots are reserved before the claim", tests=[

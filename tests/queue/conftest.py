@@ -155,7 +155,7 @@ def _message(row: list[Any]) -> Message:
     counts = (crashes, proofs, conflicts, rounds)
     marks = (recover == 1, dirty == 1, dirty_recover == 1, withdrawn == 1)
     told = (refused.decode(), why.decode())
-    return Message(state, at, since, token.decode(), body, *counts, *marks, *told, forgiven, begun == 1)
+    return Message(state, at, since, token.decode(), body, *counts, *marks, *told, forgiven, begun)
 
 
 @pytest.fixture(scope="session")

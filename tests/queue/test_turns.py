@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fencepost_queue.limits import COMPANY_MAX, FORGIVEN_MAX
+from fencepost_queue.limits import COMPANY_MAX, FORGIVEN_MAX, YOUNG_MS
 from fencepost_queue.protocol import Delivery, Entry, Queue
 
 if TYPE_CHECKING:
@@ -182,3 +182,25 @@ async def test_h202_each_owner_has_its_own_company(server: Server) -> None:
         await owner.renew(await take(owner, COMPANY_MAX), LEASE_MS, begin=True)
     server.clock.pass_ms(LEASE_MS)
     assert [delivery.crashes for delivery in await take(c, 99)] == [2] * (2 * COMPANY_MAX)
+
+
+async def test_h202_of_many_those_are_blamed_that_began_last(server: Server) -> None:
+    """What has lived for a while has not killed its owner now. Those that were spared are blamed in the end."""
+    a, b = server.client("a"), server.client("b")
+    many = COMPANY_MAX + 5
+    keys = [f"t:{n:02}" for n in range(many)]
+    await place(a, *keys)
+    await lose(server, many)
+    for spared in range(1, FORGIVEN_MAX + 2):
+        held = sorted(await take(a, many), key=lambda delivery: delivery.key)
+        assert len(held) == many
+        await a.renew(held[:-2], LEASE_MS, begin=True)
+        server.clock.pass_ms(YOUNG_MS)
+        await a.renew(held[-2:], LEASE_MS, begin=True)
+        await a.expire("a")
+        lost = {delivery.key: delivery for delivery in await take(b, many)}
+        crashes = [lost[key].crashes for key in keys]
+        older = 1 if spared <= FORGIVEN_MAX else 2
+        assert crashes == [older] * (many - 2) + [1 + spared] * 2
+        for delivery in lost.values():
+            await b.release(delivery)

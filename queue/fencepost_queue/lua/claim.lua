@@ -29,21 +29,35 @@ local function due(set, state, act)
 end
 
 due(DELAYS, 'd', make_ready)
--- Of each owner: how many messages are lost with it that it had begun, and that had been lost once before.
+-- Of each owner: how many messages are lost with it that it had begun and that had been lost once before, when the last
+-- of them began, and how many began then.
 local lost, company = {}, {}
 due(LEASES, 'l', function(key, message)
   lost[#lost + 1] = {key, message}
-  if message[BEGUN] == 1 and message[CRASHES] > 0 then
+  if message[BEGUN] > 0 and message[CRASHES] > 0 then
     local owner = owner_of(message[TOKEN])
-    company[owner] = (company[owner] or 0) + 1
+    local mine = company[owner] or {count = 0, last = 0, young = 0}
+    mine.count, mine.last = mine.count + 1, math.max(mine.last, message[BEGUN])
+    company[owner] = mine
   end
 end)
+
+local function is_young(message, mine)
+  return message[BEGUN] > mine.last - YOUNG_MS
+end
+
+for _, pair in ipairs(lost) do
+  local message = pair[2]
+  local mine = message[BEGUN] > 0 and message[CRASHES] > 0 and company[owner_of(message[TOKEN])]
+  if mine and is_young(message, mine) then mine.young = mine.young + 1 end
+end
 for _, pair in ipairs(lost) do
   local key, message = pair[1], pair[2]
   message[RECOVER] = 1
-  if message[BEGUN] == 1 then
-    local many = message[CRASHES] > 0 and company[owner_of(message[TOKEN])] > COMPANY_MAX
-    local field = many and message[FORGIVEN] < FORGIVEN_MAX and FORGIVEN or CRASHES
+  if message[BEGUN] > 0 then
+    local mine = message[CRASHES] > 0 and company[owner_of(message[TOKEN])]
+    local spared = mine and mine.count > COMPANY_MAX and (mine.young > COMPANY_MAX or not is_young(message, mine))
+    local field = spared and message[FORGIVEN] < FORGIVEN_MAX and FORGIVEN or CRASHES
     message[field] = message[field] + 1
   end
   -- To the front: it has waited its turn already, and whoever waits for it has waited for the lease as well.

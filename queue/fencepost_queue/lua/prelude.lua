@@ -131,7 +131,7 @@ local function make_leased(key, message, lease, token, rounds)
   unmark(message)
   message[TOKEN], message[ROUNDS] = token, rounds
   -- What was lost before begins when its taker says so: a hand-over that nobody heard of is no crash.
-  message[BEGUN] = message[CRASHES] == 0 and 1 or 0
+  message[BEGUN] = message[CRASHES] == 0 and now or 0
   enter(key, message, 'l', now + lease, 0)
 end
 

@@ -9,7 +9,7 @@ for i = 4, #ARGV, 8 do
   local message = load(key)
   local verdict = 0
   if message and message[STATE] == 'l' and message[TOKEN] == token then
-    message[BEGUN] = either(message[BEGUN], tonumber(ARGV[3]))
+    if ARGV[3] == '1' and message[BEGUN] == 0 then message[BEGUN] = now end
     enter(key, message, 'l', now + lease, 0)
     verdict = 1 + message[WITHDRAWN]
   elseif (not message or message[STATE] == 'r') and ARGV[i + 2] ~= generation then
@@ -22,7 +22,7 @@ for i = 4, #ARGV, 8 do
     end
     message[RECOVER], message[BODY] = either(message[RECOVER], tonumber(ARGV[i + 6])), ARGV[i + 7]
     unmark(message)
-    message[TOKEN], message[DIRTY], message[DIRTY_RECOVER], message[BEGUN] = token, dirty, dirty * waiting, 1
+    message[TOKEN], message[DIRTY], message[DIRTY_RECOVER], message[BEGUN] = token, dirty, dirty * waiting, now
     enter(key, message, 'l', now + lease, 0)
     verdict = 1
   end

@@ -15,7 +15,7 @@ from tests.simulate.mutants.switches import Patch, mutant
 from fencepost.engine import advance, alone, claims, handback, redelivered
 from fencepost.engine.shell import Shell
 from fencepost.engine.slots import Slots
-from fencepost_queue import lane
+from fencepost_queue import message
 from fencepost_queue.lane import Lane
 from fencepost_queue.message import Message, is_tick
 from fencepost_queue.protocol import Delivery
@@ -61,7 +61,7 @@ def each_claim_is_promised_all(patch: Patch) -> None:
 @mutant(f"{TURNS}::test_h202_of_many_that_are_lost_together_none_is_blamed[memory]", seeds=SEEDS)
 def all_who_are_lost_are_blamed(patch: Patch) -> None:
     """H202: two losses of a machine make suspects of all that it had in hand."""
-    patch.set(lane, "COMPANY_MAX", 1_000_000)
+    patch.set(message, "COMPANY_MAX", 1_000_000)
 
     @asynccontextmanager
     async def place(self: redelivered.Redelivered) -> AsyncGenerator[None]:
@@ -88,7 +88,7 @@ def every_claim_has_begun(patch: Patch) -> None:
 
     def lease(self: Lane, now: int, key: str, *rest: Any, **options: Any) -> Delivery:
         delivery = real(self, now, key, *rest, **options)
-        self.messages[key] = replace(self.messages[key], begun=True)
+        self.messages[key] = replace(self.messages[key], begun=now)
         return delivery
 
     patch.set(Lane, "_lease", lease)

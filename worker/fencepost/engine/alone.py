@@ -204,7 +204,7 @@ class Alone:
             await release(shell, settled.again)
 
     async def _child(self, delivery: Delivery, stopped: asyncio.Event) -> Report | None:
-        """The child's report; None if it died in user code. Raises NotBegun if there is none, or it died before that."""
+        """The child's report; None if it died in user code. Raises NotBegun if it died before that, or never was."""
         order = msgspec.json.encode(Order(self._config, self._modules, delivery, configured_logs()))
         try:
             child, reader, pipe = await _spawned()

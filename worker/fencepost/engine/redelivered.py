@@ -8,11 +8,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from fencepost_queue.limits import COMPANY_MAX
+from fencepost_queue.limits import COMPANY_MAX, YOUNG_MS
 
-YOUNG_SECONDS = 0.25
-"""What kills its process mostly does so at once. Who has lived for so long, or has ended, makes room for the next one: a
-worker that takes over 64 long bodies has begun the last of them two seconds later."""
+YOUNG_SECONDS = YOUNG_MS / 1_000
+"""Who has lived for so long, or has ended, makes room for the next one: a worker that takes over 64 long bodies has
+begun the last of them two seconds later."""
 
 
 class Redelivered:

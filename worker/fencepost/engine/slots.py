@@ -55,7 +55,8 @@ class Slots:
             yield count
         finally:
             self._reserved -= count
-            self._tell()
+            if self._waiting and self.free > 0:
+                self._freed.set()
 
     def close(self) -> None:
         """Nothing more is run here: the worker drains."""
@@ -70,10 +71,7 @@ class Slots:
         self.taken -= count
         if self.taken < 0:
             raise AssertionError("more slots were given back than taken")
-        self._tell()
-
-    def _tell(self) -> None:
-        if self._waiting:
+        if self._waiting and self.free > 0:
             self._freed.set()
 
     async def freed(self, least: int = 1) -> None:
