@@ -150,6 +150,8 @@ def test_show_and_events_tell_the_log(worked: Terminal) -> None:
         "timeout": None,
         "origin": None,
         "open": ["timeout", "queue"],
+        "build": "dev",
+        "own": False,
         "fingerprint": {"$bytes": ""},
     }
     assert told["events"][-1]["payload"] == 10

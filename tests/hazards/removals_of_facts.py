@@ -56,8 +56,8 @@ def touch_disarms(patch: pytest.MonkeyPatch) -> None:
     without_statement(
         patch,
         "touch",
-        "CASE WHEN last_seq = $3 THEN $4 ELSE least(wake_at, $4) END",
-        "CASE WHEN $3::integer IS NOT NULL THEN $4::bigint END",
+        "WHEN last_seq = $3 THEN CASE",
+        "WHEN $3::integer IS NOT NULL THEN CASE",
     )
 
 
@@ -121,7 +121,8 @@ def dead_connections_are_kept(patch: pytest.MonkeyPatch) -> None:
 )
 def every_event_is_visible(patch: pytest.MonkeyPatch) -> None:
     """A start elsewhere costs a turn."""
-    without_sql(patch, ("append", "IF v_type NOT IN ({invisible}) THEN", "IF v_type > 0 THEN"))
+    counted = "END IF;\n            IF v_type NOT IN ({invisible}) THEN"
+    without_sql(patch, ("received_counted", counted, "END IF;\n            IF v_type > 0 THEN"))
 
 
 @removal(
@@ -186,9 +187,9 @@ def batches_set_any_deadline(patch: pytest.MonkeyPatch) -> None:
     without_sql(
         patch,
         (
-            "append",
-            "CASE WHEN r.last_seq = p_seens[1] THEN p_wakes[1] ELSE least(r.wake_at, p_wakes[1]) END",
-            "p_wakes[1]",
+            "append_leaves_deadlines",
+            "WHEN r.last_seq = p_seens[1] THEN\n",
+            "WHEN p_seens[1] > 0 THEN\n",
         ),
         ("append", "CASE WHEN v_seen_all[b] THEN p_wakes[b] ELSE least(v_wakes[b], p_wakes[b]) END", "p_wakes[b]"),
     )
