@@ -256,7 +256,7 @@ def runs_go_on_after_their_end(patch: pytest.MonkeyPatch) -> None:
 )
 def tokens_in_any_order(patch: pytest.MonkeyPatch) -> None:
     """In the order of the events."""
-    without_sql(patch, ("token_changes", "ORDER BY 1, 3", "ORDER BY 3"))
+    without_sql(patch, ("token_changes_linear", "ORDER BY 1, 3", "ORDER BY 3"))
 
 
 @removal(
