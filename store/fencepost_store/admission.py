@@ -153,8 +153,8 @@ def _problem(batch: Batch, index: int, event: NewEvent) -> str | None:
         return "due belongs to wait_created, and to nothing else"
     if (event_type is _RETRY) != (event.due_in is not None):
         return "due_in belongs to step_retrying, and to nothing else"
-    if (event_type is _HOOK) != (event.token is not None):
-        return "token belongs to hook_created, and to nothing else"
+    if (event_type is _HOOK) != (event.token is not None) and event_type not in _CHILD_ENDS:
+        return "token belongs to hook_created and to the ends of children, and to nothing else"
     if not event.entity and event_type not in _RUN_LEVEL:
         return "an entity id is missing"
     if len(event.payload) > PAYLOAD_BYTES_MAX:
@@ -168,6 +168,9 @@ def _problem(batch: Batch, index: int, event: NewEvent) -> str | None:
             return problem
     return _text_problem(event)
 
+
+_CHILD_ENDS = frozenset({EventType.child_completed, EventType.child_failed})
+"""Facts whose ``token`` is the id of the run that child_created names, by its ``dedupe``."""
 
 _RUN_LEVEL = frozenset(
     {

@@ -24,6 +24,7 @@ from fencepost_store.driver import (
     connect,
 )
 from fencepost_store.protocol import StoreTrouble
+from fencepost_store.servers import Servers, identity_of
 from fencepost_store.statements import of_no_namespace
 from fencepost_store.translation import translated, translating, where
 
@@ -124,7 +125,8 @@ class Held:
 class Connections:
     """At most ``size`` connections to one database, each of whose statements has ``command_timeout_seconds``. Raises
     what ``trouble.translated`` makes of a driver's errors. ``plans`` False: for statements that are not ours, and are
-    left to the planner."""
+    left to the planner. ``servers``: is told where each
+    leads to."""
 
     def __init__(
         self,
@@ -135,6 +137,7 @@ class Connections:
         command_timeout_seconds: float,
         connect_seconds: float = CONNECT_SECONDS,
         plans: bool = True,
+        servers: Servers | None = None,
     ) -> None:
         assert size >= 1, f"connections must be at least 1, not {size}"
         self.dsn = dsn
@@ -142,6 +145,7 @@ class Connections:
         self._plans = plans
         self._timeout = command_timeout_seconds
         self._connect_seconds = connect_seconds
+        self._servers = servers or Servers()
         self._free = asyncio.Semaphore(size)
         self._idle: list[Held] = []
         self._busy: set[Held] = set()
@@ -202,10 +206,17 @@ class Connections:
             pooled, passed_on = await _pooler(connection) if self._prepared else (False, False)
             if passed_on:
                 connection.terminate()  # its driver would prepare by itself
-                return Held(await self._connect(prepared=False), self.dsn, prepared=False, pooled=True)
-            if self._prepared and self._plans and not pooled:  # else it would be the pooler's other clients' as well
-                await connection.execute(of_no_namespace("plans"))
-        return Held(connection, self.dsn, prepared=self._prepared, pooled=pooled)
+                connection, prepared = await self._connect(prepared=False), False
+            else:
+                prepared = self._prepared
+            try:
+                self._servers.met(await identity_of(connection))
+                if prepared and self._plans and not pooled:  # else it would be the pooler's other clients' as well
+                    await connection.execute(of_no_namespace("plans"))
+            except BaseException:
+                connection.terminate()
+                raise
+        return Held(connection, self.dsn, prepared=prepared, pooled=pooled or passed_on)
 
     async def _connect(self, *, prepared: bool) -> Connection:
         return await connect(

@@ -139,12 +139,14 @@ class NewEvent(msgspec.Struct, frozen=True):
     ``attempt``: for step_started, step_retrying, step_completed and step_failed, the attempt it speaks of (1, 2, ...);
     step_failed may say 0, of a step that was never started; 0 for everything else. ``due``: for wait_created the
     instant (database clock, microseconds since the epoch); ``due_in``: for step_retrying the delay in microseconds,
-    turned into an instant under the lock. ``token``: for hook_created. ``dedupe``: for hook_received and
+    turned into an instant under the lock. ``token``: for hook_created; for child_completed and child_failed the id of
+    the child's first run, compared with child_created's ``dedupe`` (None: not). ``dedupe``: for hook_received and
     cancel_requested the sender's delivery id (unique per run); for step facts the executor's delivery token, by which
     the same writer asking again is recognised; for child_completed and child_failed the id of the run that tells; else
     None. ``at``: the time that the writer has already delivered this
     event with (an extrapolated database clock, microseconds), stored as it is; None = now. ``payload``: bytes whose
-    first byte names the codec; opaque to the store, but for attributes_set (attributes.py).
+    first byte names the codec; opaque to the store, but for attributes_set (attributes.py). ``of``: of a fact without
+    a fence, the stamp of its entity's creation as its writer saw it; None: not compared.
     """
 
     type: EventType
@@ -156,6 +158,7 @@ class NewEvent(msgspec.Struct, frozen=True):
     dedupe: str | None = None
     at: int | None = None
     payload: bytes = b""
+    of: int | None = None
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -164,7 +167,7 @@ class Event(msgspec.Struct, frozen=True):
 
     hook_created, hook_conflict and hook_inherited keep their ``token``. hook_conflict's ``payload`` is the one of the
     hook_created that was asked; its ``dedupe`` names the owner run. hook_inherited's ``payload`` is that of the hook
-    which the run before had.
+    which the run before had. ``stamp``: that of the append which brought it, see ``stamps.py``.
     """
 
     seq: int
@@ -176,6 +179,7 @@ class Event(msgspec.Struct, frozen=True):
     token: str | None
     dedupe: str | None
     payload: bytes
+    stamp: int = 0
 
 
 def ordinal(event_type: EventType, attempt: int) -> int | None:

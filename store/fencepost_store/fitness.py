@@ -46,11 +46,34 @@ def judge(row: Row) -> tuple[str, ...]:
             f"default_transaction_isolation is {row['isolation']!r} here, fencepost needs 'read committed': set"
             " that for fencepost's role, with ALTER ROLE name SET default_transaction_isolation = 'read committed'"
         )
+    return _not_kept(row) + _not_waited_for(row)
+
+
+def _not_kept(row: Row) -> tuple[str, ...]:
+    """What a crash may cost."""
     return tuple(
         f"{setting} = {unsafe}: when Postgres crashes it may lose what it has committed, so steps that have ended may"
         " run again. Turn it on for fencepost's role, database or server"
         for setting, unsafe in KEPT.items()
         if row[setting] == unsafe
+    )
+
+
+def _not_waited_for(row: Row) -> tuple[str, ...]:
+    """What a fail-over may cost."""
+    standbys = row["standbys"]
+    if not standbys or row["synchronous_commit"] == "off":
+        return ()
+    if row["synchronous_commit"] == "local":
+        why, cure = "synchronous_commit = local", "set synchronous_commit to on"
+    elif not row["synchronous_standby_names"]:
+        why, cure = "synchronous_standby_names is empty", "name standbys in synchronous_standby_names"
+    else:
+        return ()
+    who = "1 standby receives" if standbys == 1 else f"{standbys} standbys receive"
+    return (
+        f"{who} commits that nobody waits for ({why}): a fail-over there may lose the last ones, and runs go on from"
+        f" the log that is left. To keep all that was committed, {cure}; that costs a round trip per commit",
     )
 
 

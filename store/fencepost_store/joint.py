@@ -24,9 +24,10 @@ from fencepost_store.driver import (
 )
 from fencepost_store.lent import Loan, lend
 from fencepost_store.protocol import Batch, Verdict
+from fencepost_store.stamps import draw_stamp
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translated
-from fencepost_store.wire import arguments, verdicts
+from fencepost_store.wire import arguments, compared, verdicts
 
 STALE = (InvalidCachedStatementError, InvalidSQLStatementNameError, OutdatedSchemaCacheError)
 """What comes of a statement that the driver has kept: its tables or types have changed, or somebody has called
@@ -117,9 +118,11 @@ class Joint:
     async def append(self, batch: Batch) -> Verdict:
         """As Locked.append: takes the run's row until ``commit``. Raises StoreTrouble, Unstorable."""
         admit(batch)
+        stamp = draw_stamp()
+        sent = (*arguments([batch], careful=True), *compared([batch], stamp))
         async with self._ours():
-            (row,) = await self.connection.fetch(self._sql["append"], *arguments([batch], careful=True))
-        (verdict,) = verdicts(row, [batch])
+            (row,) = await self.connection.fetch(self._sql["append"], *sent)
+        (verdict,) = verdicts(row, [batch], stamp)
         return verdict
 
     async def commit(self) -> None:

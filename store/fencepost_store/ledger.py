@@ -97,13 +97,22 @@ class Ledger:
     attributes: dict[str, str] = field(default_factory=dict[str, str])
 
     def append(
-        self, batch: Batch, now: int, take: TakeToken, drop: Callable[[str], None], drop_all: Callable[[], None]
+        self,
+        batch: Batch,
+        now: int,
+        take: TakeToken,
+        drop: Callable[[str], None],
+        drop_all: Callable[[], None],
+        stamp: int = 0,
     ) -> Verdict:
-        """Judge and land an admitted batch. ``take``, ``drop`` (by entity) and ``drop_all`` change the hook tokens."""
+        """Judge and land an admitted batch. ``take``, ``drop`` (by entity) and ``drop_all`` change the hook tokens.
+        ``stamp``: what its events carry.
+        """
         fenced = batch.fence is not None
-        if fenced and batch.fence != self.run.fence:
+        fits = self.stands_at(batch.fence, batch.stamp) if fenced else self.holds(batch.seen, batch.stamp)
+        if not fits:
             return self.verdict(Outcome.conflict, now)
-        facts = self._judge_all(batch, now)
+        facts = self._judge_all(batch, now, stamp)
         bad = [fact for fact in facts if fact.outcome in (FactOutcome.refused, FactOutcome.early)]
         if fenced and bad:
             facts = tuple(self._unwritten(fact) for fact in facts)
@@ -111,15 +120,23 @@ class Ledger:
         if len(bad) == len(facts):
             return self.verdict(Outcome.refused, now, facts=facts)
         seen_all = batch.seen == self.run.last_seq
-        landed = self._land_all(batch, facts, now, take, drop, drop_all)
+        landed = self._land_all(batch, facts, now, stamp, take, drop, drop_all)
         self._update_row(batch, landed, now, seen_all=seen_all)
         return self.verdict(Outcome.ok, now, landed, () if fenced else facts)
+
+    def stands_at(self, fence: int | None, stamp: int | None) -> bool:
+        """Whether that is the run's fence: the position, and what the event there carries."""
+        return self.run.fence == fence and stamp in (None, self.run.stamp)
+
+    def holds(self, seq: int, stamp: int | None) -> bool:
+        """Whether the log has what somebody has seen: all up to this event is as it was then."""
+        return stamp is None or (0 < seq <= len(self.events) and self.events[seq - 1].stamp == stamp)
 
     def verdict(
         self, outcome: Outcome, now: int, events: tuple[Event, ...] = (), facts: tuple[FactVerdict, ...] = ()
     ) -> Verdict:
         """The run as it stands, as an answer."""
-        return Verdict(outcome, self.run.last_seq, self.run.fence, now, self.run.status, events, facts)
+        return Verdict(outcome, self.run.last_seq, self.run.fence, now, self.run.status, events, facts, self.run.stamp)
 
     def copy(self) -> Ledger:
         """As it stands now; what lands later in one is not in the other."""
@@ -150,24 +167,25 @@ class Ledger:
         imagined = fact.seq is not None and fact.seq > self.run.last_seq
         return msgspec.structs.replace(fact, seq=None) if imagined else fact
 
-    def _judge_all(self, batch: Batch, now: int) -> tuple[FactVerdict, ...]:
+    def _judge_all(self, batch: Batch, now: int, stamp: int = 0) -> tuple[FactVerdict, ...]:
         """A verdict per event, each given that those before it which may land have landed. Leaves the log as it was."""
         tail = len(self.events)
         verdicts: list[FactVerdict] = []
         ended = self.run.status.ended
         for event, is_fresh in zip(batch.events, fresh(batch), strict=True):
-            verdict = LANDED if is_fresh and not ended else self._judge(event, now, ended=ended)
+            fenced = batch.fence is not None
+            verdict = LANDED if is_fresh and not ended else self._judge(event, now, ended=ended, fenced=fenced)
             if verdict.outcome is FactOutcome.landed:
                 verdict = FactVerdict(FactOutcome.landed, seq=len(self.events) + 1)
                 if (event.entity, ordinal(event.type, event.attempt)) not in self.places:
-                    self.land(_event(len(self.events) + 1, event, now))
+                    self.land(_event(len(self.events) + 1, event, now, stamp))
                 ended = ended or KINDS[event.type].ends_run
             verdicts.append(verdict)
         while len(self.events) > tail:
             self._unland()
         return tuple(verdicts)
 
-    def _judge(self, event: NewEvent, now: int, *, ended: bool) -> FactVerdict:
+    def _judge(self, event: NewEvent, now: int, *, ended: bool, fenced: bool) -> FactVerdict:
         """One event against the log as it stands."""
         repeated = self._repeated(event)
         if repeated is not None and event.type is not EventType.step_started:
@@ -176,7 +194,7 @@ class Ledger:
             return _refused(Reason.run_ended)
         needed = CREATED_BY.get(event.type)
         if needed is not None:
-            reason = self._entity_reason(event, needed)
+            reason = self._entity_reason(event, needed, fenced=fenced)
             if reason is not None:
                 return _refused(reason)
         if repeated is not None:
@@ -198,10 +216,12 @@ class Ledger:
         same = (there.type, there.attempt, there.dedupe) == (event.type, event.attempt, event.dedupe)
         return there if same else None
 
-    def _entity_reason(self, event: NewEvent, needed: EventType) -> Reason | None:
+    def _entity_reason(self, event: NewEvent, needed: EventType, *, fenced: bool) -> Reason | None:
         """Why the entity cannot take the event: it was never created, or it has ended."""
         created = self.places.get((event.entity, 0))
         ended = (event.entity, TERMINAL_ORDINAL) in self.places
+        if created is not None and not fenced and _is_another(created, event):
+            created = None  # it has come to the place of what the writer saw
         exists = created is not None and created.type is needed
         if event.type is EventType.hook_received:
             waits = created is not None and created.type is EventType.hook_inherited and not self._opened(created)
@@ -242,6 +262,7 @@ class Ledger:
         batch: Batch,
         facts: tuple[FactVerdict, ...],
         now: int,
+        stamp: int,
         take: TakeToken,
         drop: Callable[[str], None],
         drop_all: Callable[[], None],
@@ -253,7 +274,7 @@ class Ledger:
         for new, fact in zip(batch.events, facts, strict=True):
             if fact.outcome is not FactOutcome.landed or new.entity in denied:
                 continue
-            event = _event(len(self.events) + 1, new, now)
+            event = _event(len(self.events) + 1, new, now, stamp)
             if new.type is EventType.hook_created and new.token is not None:
                 owner = take(new.token, new.entity)
                 if owner is not None:
@@ -285,6 +306,7 @@ class Ledger:
             run,
             last_seq=landed[-1].seq,
             fence=visible[-1] if visible else run.fence,
+            stamp=landed[-1].stamp if visible else run.stamp,
             status=status,
             parked=parked,
             wake_at=_wake(run.wake_at, batch, landed, now, seen_all=seen_all),
@@ -307,11 +329,19 @@ def _wake(current: int | None, batch: Batch, landed: tuple[Event, ...], now: int
     return wake
 
 
-def _event(seq: int, new: NewEvent, now: int) -> Event:
+def _is_another(created: Event, event: NewEvent) -> bool:
+    """Whether an entity's creation is not the one that the writer of the fact means (H193)."""
+    if event.of not in (None, created.stamp):
+        return True
+    is_child = created.type is EventType.child_created
+    return is_child and None not in (event.token, created.dedupe) and event.token != created.dedupe
+
+
+def _event(seq: int, new: NewEvent, now: int, stamp: int) -> Event:
     """The event as it stands in the log. A retry's instant counts from the lock, by the database clock."""
     due = new.due if new.due_in is None else now + new.due_in
     at = now if new.at is None else new.at
-    return Event(seq, new.type, new.entity, new.attempt, at, due, new.token, new.dedupe, new.payload)
+    return Event(seq, new.type, new.entity, new.attempt, at, due, new.token, new.dedupe, new.payload, stamp)
 
 
 def _refused(reason: Reason) -> FactVerdict:

@@ -19,6 +19,7 @@ from fencepost_store.events import EventType, ordinal
 from fencepost_store.ledger import Ledger, lowered
 from fencepost_store.lineage import parent_text
 from fencepost_store.memory_beats import Beats
+from fencepost_store.memory_failover import Failover, Open
 from fencepost_store.memory_pruning import MemoryPruning
 from fencepost_store.memory_streams import MemoryStreams
 from fencepost_store.protocol import (
@@ -39,6 +40,7 @@ from fencepost_store.protocol import (
     TokenTrace,
     Verdict,
 )
+from fencepost_store.stamps import Stamps, draw_stamp
 from fencepost_store.tables import Tables
 
 
@@ -46,21 +48,24 @@ def _wall_clock() -> int:
     return time.time_ns() // 1000
 
 
-class MemoryStore(Beats, MemoryStreams, MemoryPruning):
+class MemoryStore(Beats, MemoryStreams, MemoryPruning, Failover):
     """A Store in memory. ``clock``: microseconds since the epoch, what the database clock is in Postgres."""
 
     def __init__(self, clock: Callable[[], int] = _wall_clock) -> None:
         self._clock = clock
+        self.stamps: Stamps = draw_stamp
         self._tables = Tables(clock)
         Beats.__init__(self, self._tables.ledgers)
         self._locks: dict[str, asyncio.Lock] = {}
         self._gate = asyncio.Lock()
+        self._transactions: list[Open] = []
         MemoryStreams.__init__(self, clock, lambda: self._tables.ledgers, self._row)
         MemoryPruning.__init__(self, clock, self._tables, self._held, self._forget)
 
     async def start(self, run: NewRun) -> Started:
         """See Store.start."""
         admit_run(run)
+        stamp = self.stamps()
         async with self._gate:
             holder = None if run.key is None else self._find_key(run.workflow, run.key)
             if holder is not None and holder.run.status in run.reusable:
@@ -72,12 +77,15 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
             now = self._clock()
             starts = run.start_at if run.start_in is None else now + run.start_in
             starts = None if starts is None or starts <= now else starts
-            self._tables.create(run, now, starts)
+            self._tables.create(run, now, stamp, starts)
             return Started(run.run_id, True, run.payload, 0 if starts is None else starts - now)
 
     async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
         """See Store.append."""
+        if not batches:
+            return []
         admit_all(batches)
+        stamp = self.stamps()
         verdicts: dict[str, Verdict] = {}
         for batch in sorted(batches, key=lambda batch: batch.run_id):
             lock = self._locks.get(batch.run_id)
@@ -86,13 +94,13 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
                 verdicts[batch.run_id] = ledger.verdict(Outcome.busy, self._clock())
                 continue
             async with self._row(batch.run_id), self._gate:
-                verdicts[batch.run_id] = self._tables.append(batch)
+                verdicts[batch.run_id] = self._tables.append(batch, stamp)
         return [verdicts[batch.run_id] for batch in batches]
 
-    async def load(self, run_id: str, after_seq: int = 0) -> Loaded | None:
+    async def load(self, run_id: str, after_seq: int = 0, stamp: int | None = None) -> Loaded | None:
         """See Store.load."""
         ledger = self._tables.ledgers.get(run_id)
-        return None if ledger is None else self._tables.loaded(ledger, after_seq)
+        return None if ledger is None else self._tables.loaded(ledger, after_seq, stamp)
 
     async def load_entity(self, run_id: str, entity: str) -> Loaded | None:
         """See Store.load_entity. In seq order."""
@@ -106,26 +114,26 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
         ]
         return Loaded(ledger.run, tuple(found), self._clock())
 
-    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
+    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None, stamp: int | None = None) -> Verdict:
         """See Store.touch."""
         async with self._row(run_id), self._gate:
             ledger = self._tables.ledgers.get(run_id)
             if ledger is None:
                 return self._tables.missing(0)
-            if ledger.run.fence != fence:
+            if not ledger.stands_at(fence, stamp):
                 return ledger.verdict(Outcome.conflict, self._clock())
             wake = wake_at if seen == ledger.run.last_seq else lowered(ledger.run.wake_at, wake_at)
             ledger.run = msgspec.structs.replace(ledger.run, wake_at=wake)
             return ledger.verdict(Outcome.ok, self._clock())
 
-    async def park(self, run_id: str, fence: int, parked: Parked) -> Verdict:
+    async def park(self, run_id: str, fence: int, parked: Parked, stamp: int | None = None) -> Verdict:
         """See Store.park."""
         async with self._row(run_id), self._gate:
             ledger = self._tables.ledgers.get(run_id)
             if ledger is None:
                 return self._tables.missing(0)
             now = self._clock()
-            if ledger.run.fence != fence:
+            if not ledger.stands_at(fence, stamp):
                 return ledger.verdict(Outcome.conflict, now)
             if ledger.run.status.ended:
                 return ledger.verdict(Outcome.refused, now)
@@ -140,12 +148,15 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning):
         async with self._locks.setdefault(run_id, asyncio.Lock()):
             if run_id not in self._tables.ledgers:
                 raise StoreTrouble(f"run {run_id} does not exist, so its row cannot be locked")
-            held = _MemoryLocked(self._tables, self._gate, run_id, self._clock() + int(budget_seconds * 1_000_000))
+            until = self._clock() + int(budget_seconds * 1_000_000)
+            held = _MemoryLocked(self._tables, self._gate, run_id, until, self.stamps)
+            self._transactions.append(held)
             try:
                 yield held
                 held.check()
                 held.commit()
             finally:
+                self._transactions.remove(held)
                 held.leave()
 
     async def find_hook(self, token: str) -> LiveHook | None:
@@ -278,12 +289,14 @@ class _MemoryLocked:
     reads them before the commit. The tokens stay true meanwhile, for all writers wait at the gate.
     """
 
-    def __init__(self, tables: Tables, gate: asyncio.Lock, run_id: str, deadline: int) -> None:
+    def __init__(self, tables: Tables, gate: asyncio.Lock, run_id: str, deadline: int, stamps: Stamps) -> None:
         self._tables = tables
         self._gate = gate
         self._run_id = run_id
         self._deadline = deadline
+        self._stamps = stamps
         self._mine: Tables | None = None
+        self.lost = False
 
     async def load(self, after_seq: int) -> Loaded:
         """See Locked.load."""
@@ -301,7 +314,7 @@ class _MemoryLocked:
             await self._gate.acquire()
             mine = {self._run_id: self._tables.ledgers[self._run_id].copy()}
             self._mine = Tables(self._tables.clock, mine, dict(self._tables.tokens))
-        return self._mine.append(batch)
+        return self._mine.append(batch, self._stamps())
 
     async def move(self, queue: str) -> None:
         """See Locked.move."""
@@ -311,7 +324,9 @@ class _MemoryLocked:
         ledger.run = msgspec.structs.replace(ledger.run, queue=queue)
 
     def check(self) -> None:
-        """Raise StoreTrouble once the budget is used up."""
+        """Raise StoreTrouble once the budget is used up, or the server is another one."""
+        if self.lost:
+            raise StoreTrouble(f"the lock on run {self._run_id} was lost with its server")
         if self._tables.clock() > self._deadline:
             raise StoreTrouble(f"the lock on run {self._run_id} was held beyond its budget and has been ended")
 

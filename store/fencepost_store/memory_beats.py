@@ -15,13 +15,13 @@ class Beats:
         self._beating = ledgers
         self._details: dict[tuple[str, str], bytes] = {}
 
-    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes, stamp: int | None = None) -> bool:
         """See Store.beat."""
         ledger = self._beating.get(run_id)
         if ledger is None or ledger.run.status.ended:
             return False
         start = ledger.places.get((entity, attempt))
-        if start is None or start.type is not EventType.step_started:
+        if start is None or start.type is not EventType.step_started or stamp not in (None, start.stamp):
             return False
         if (entity, attempt + 1) in ledger.places or (entity, TERMINAL_ORDINAL) in ledger.places:
             return False

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from fencepost_store.events import TERMINAL_ORDINAL
 from fencepost_store.ledger import Ledger
-from fencepost_store.protocol import StoreTrouble
 from fencepost_store.stream_admission import admit_write
 from fencepost_store.streams import (
     Chunk,
@@ -18,6 +17,7 @@ from fencepost_store.streams import (
     StreamVerdict,
     StreamWrite,
 )
+from fencepost_store.trouble import ChunksLost
 
 
 @dataclass(slots=True)
@@ -130,13 +130,15 @@ class MemoryStreams:
         if ledger.run.status.ended:
             return StreamOutcome.run_ended
         newest = max((place for entity, place in ledger.places if entity == write.writer), default=0)
-        if newest == TERMINAL_ORDINAL or newest != write.attempt:
+        start = ledger.places.get((write.writer, newest))
+        another = start is None or write.stamp not in (None, start.stamp)
+        if newest == TERMINAL_ORDINAL or newest != write.attempt or another:
             return StreamOutcome.fenced
         if stream.closed_by is not None:
             earlier = stream.closed_by[0] == write.writer and stream.closed_by[1] < write.attempt
             return StreamOutcome.complete if earlier else StreamOutcome.closed
         if write.first > sent:
-            raise StoreTrouble(
+            raise ChunksLost(
                 f"run {write.run_id}, stream {write.name!r}: the writer counts {write.first} chunks, {sent} are there"
             )
         return None

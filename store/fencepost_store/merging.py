@@ -34,9 +34,11 @@ class Group:
         self.batch: Batch = members[0].batch
 
     def merges(self, waiting: Waiting) -> bool:
-        """Whether the batch may join: facts only, and the same idea of grace."""
+        """Whether the batch may join: facts only, which rest on nothing, and the same idea of grace."""
         batch = waiting.batch
-        return self.batch.fence is None and batch.fence is None and self.batch.grace == batch.grace
+        mine = self.batch
+        facts = (mine.fence, batch.fence, mine.stamp, batch.stamp) == (None, None, None, None)
+        return facts and mine.grace == batch.grace
 
     def add(self, waiting: Waiting) -> None:
         """Join. The order of joining is the order in the log."""

@@ -37,10 +37,12 @@ from fencepost_store.protocol import (
 )
 from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of, trace_of
 from fencepost_store.run_ids import admit_id, is_run_id
+from fencepost_store.servers import Servers
+from fencepost_store.stamps import Stamps, draw_stamp
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translating, where
 from fencepost_store.trouble import ServerUnable
-from fencepost_store.wire import arguments, start_arguments, successors, verdicts
+from fencepost_store.wire import COMPARED, arguments, compared, start_arguments, successors, verdicts
 
 PAGE_EVENTS = 1_000
 """Events per load statement: more would only make one call long."""
@@ -98,6 +100,7 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         joint_connections: int,
     ) -> None:
         self._sql = Statements(namespace)
+        self._servers = Servers()
 
         def pool(size: int, *, plans: bool = True) -> Connections:
             return Connections(
@@ -107,6 +110,7 @@ class PostgresStore(PostgresStreams, PostgresPruning):
                 command_timeout_seconds=command_timeout_seconds,
                 connect_seconds=connect_timeout_seconds,
                 plans=plans,
+                servers=self._servers,
             )
 
         self._shared = pool(connections)
@@ -116,8 +120,14 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         self._own = pool(OWN_CONNECTIONS)
         self._for_streams = pool(connections)
         self.warnings: tuple[str, ...] = ()
+        self.stamps: Stamps = draw_stamp
         PostgresStreams.__init__(self, self._sql, self._for_streams)
         PostgresPruning.__init__(self, self._sql, self._shared)
+
+    @property
+    def epoch(self) -> int:
+        """See Store.epoch."""
+        return self._servers.epoch
 
     async def check(self) -> None:
         """Raise unless server and schema are what this version needs; ``warnings`` is what an operator should know."""
@@ -128,9 +138,11 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         """See Store.start."""
         admit_run(run)
         admit_id(run.run_id)
+        stamp = self.stamps()
         (row,) = await self._shared.write(
             self._sql["start_run"],
             *start_arguments(run),
+            stamp,
         )
         return Started(str(row["o_run"]), row["o_created"], row["o_payload"], row["o_starts_in"])
 
@@ -140,17 +152,18 @@ class PostgresStore(PostgresStreams, PostgresPruning):
             return []
         admit_all(batches)
         in_order = sorted(batches, key=lambda batch: batch.run_id)
+        stamp = self.stamps()
         async with self._shared.use() as held:
-            found = await append_on(held, self._sql, in_order)
+            found = await append_on(held, self._sql, in_order, stamp)
         by_run = {batch.run_id: verdict for batch, verdict in zip(in_order, found, strict=True)}
         return [by_run[batch.run_id] for batch in batches]
 
-    async def load(self, run_id: str, after_seq: int = 0) -> Loaded | None:
+    async def load(self, run_id: str, after_seq: int = 0, stamp: int | None = None) -> Loaded | None:
         """See Store.load. A long log comes in pages, all of them below the last_seq of the first."""
         if not is_run_id(run_id):
             return None
         async with self._shared.use() as held:
-            return await load_on(held, self._sql, run_id, after_seq)
+            return await load_on(held, self._sql, run_id, after_seq, stamp)
 
     async def load_entity(self, run_id: str, entity: str) -> Loaded | None:
         """See Store.load_entity."""
@@ -160,9 +173,9 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         events = () if row["seqs"] is None else events_of(row, row["seqs"], run_id)
         return Loaded(run_of(row), events, row["now"])
 
-    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes, stamp: int | None = None) -> bool:
         """See Store.beat."""
-        return bool(await self._shared.write(self._sql["beat"], run_id, entity, attempt, details))
+        return bool(await self._shared.write(self._sql["beat"], run_id, entity, attempt, details, stamp))
 
     async def last_beat(self, run_id: str, entity: str) -> bytes | None:
         """See Store.last_beat."""
@@ -188,13 +201,14 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         """The statement that starts a run on somebody else's connection. Its last two parameters are ``identity``."""
         return self._sql["start_run_joined"]
 
-    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
+    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None, stamp: int | None = None) -> Verdict:
         """See Store.touch."""
-        return await self._fenced("touch", run_id, fence, seen, wake_at)
+        return await self._fenced("touch", run_id, fence, stamp, seen, wake_at, stamp)
 
-    async def park(self, run_id: str, fence: int, parked: Parked) -> Verdict:
+    async def park(self, run_id: str, fence: int, parked: Parked, stamp: int | None = None) -> Verdict:
         """See Store.park."""
-        return await self._fenced("park", run_id, fence, msgspec.json.encode(printable(parked)).decode())
+        why = msgspec.json.encode(printable(parked)).decode()
+        return await self._fenced("park", run_id, fence, stamp, why, stamp)
 
     @asynccontextmanager
     async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[Locked]:
@@ -204,7 +218,7 @@ class PostgresStore(PostgresStreams, PostgresPruning):
             await held.fetch(self._sql["lock_budget"], str(max(1, int(budget_seconds * 1_000))))
             if not await held.fetch(self._sql["lock_run"], run_id):
                 raise StoreTrouble(f"run {run_id} does not exist, so its row cannot be locked")
-            yield _PostgresLocked(held, self._sql, run_id)
+            yield _PostgresLocked(held, self._sql, run_id, self.stamps)
 
     async def find_hook(self, token: str) -> LiveHook | None:
         """See Store.find_hook."""
@@ -288,29 +302,32 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         rows = await self._shared.fetch(self._sql[statement], *args)
         return rows[0] if rows else None
 
-    async def _fenced(self, statement: str, run_id: str, fence: int, *args: object) -> Verdict:
+    async def _fenced(self, statement: str, run_id: str, fence: int, stamp: int | None, *args: object) -> Verdict:
         """An update that asks for the fence; what the run was instead is asked for only if it did not fit."""
         admit_id(run_id)
         rows = await self._shared.write(self._sql[statement], run_id, fence, *args)
         if rows:
             row = rows[0]
-            return Verdict(Outcome.ok, row["last_seq"], row["fence"], row["now"], RunStatus(row["status"]))
+            status = RunStatus(row["status"])
+            return Verdict(Outcome.ok, row["last_seq"], row["fence"], row["now"], status, stamp=row["stamp"])
         row = await self._one("get", run_id)
         if row is None:
             return Verdict(Outcome.refused, 0, 0, await self.now(), RunStatus.pending)
         run = run_of(row)
-        # Fitting now can only mean that the run has ended, for a fence never goes back.
-        outcome = Outcome.refused if run.fence == fence else Outcome.conflict
-        return Verdict(outcome, run.last_seq, run.fence, row["now"], run.status)
+        # Fitting now can only mean that the run has ended, for a fence never comes again.
+        fits = run.fence == fence and stamp in (None, run.stamp)
+        outcome = Outcome.refused if fits else Outcome.conflict
+        return Verdict(outcome, run.last_seq, run.fence, row["now"], run.status, stamp=run.stamp)
 
 
 class _PostgresLocked:
     """The open transaction of ``locked``."""
 
-    def __init__(self, held: Held, sql: Statements, run_id: str) -> None:
+    def __init__(self, held: Held, sql: Statements, run_id: str, stamps: Stamps) -> None:
         self._held = held
         self._sql = sql
         self._run_id = run_id
+        self._stamps = stamps
 
     async def load(self, after_seq: int) -> Loaded:
         """See Locked.load."""
@@ -323,7 +340,7 @@ class _PostgresLocked:
         admit(batch)
         if batch.run_id != self._run_id:
             raise ValueError(f"the lock is for run {self._run_id}, the batch for run {batch.run_id}")
-        (verdict,) = await append_on(self._held, self._sql, [batch])
+        (verdict,) = await append_on(self._held, self._sql, [batch], self._stamps())
         return verdict
 
     async def move(self, queue: str) -> None:
@@ -331,36 +348,39 @@ class _PostgresLocked:
         await self._held.fetch(self._sql["move"], self._run_id, queue)
 
 
-async def append_on(held: Held, sql: Statements, batches: Sequence[Batch]) -> list[Verdict]:
+async def append_on(held: Held, sql: Statements, batches: Sequence[Batch], stamp: int) -> list[Verdict]:
     """Call ``append`` on a connection. Creations are left to the unique index, so a duplicate fails the call as a
     whole; then it is made again with look-ups, which give the duplicate its verdict."""
     inside = held.connection.is_in_transaction()
-    going_on = successors(batches)
-    statement = sql["append_continued" if going_on else "append"]
+    more = (*successors(batches), *compared(batches, stamp))
+    statement = sql["append_continued" if len(more) > COMPARED else "append"]
     try:
         # Inside a transaction a failed statement would be the end of it, so there the look-ups are made at once.
-        (row,) = await held.write(statement, *arguments(batches, careful=inside), *going_on)
+        (row,) = await held.write(statement, *arguments(batches, careful=inside), *more)
     except Unstorable as error:
         if inside or not isinstance(error.__cause__, UniqueViolationError):
             raise
-        (row,) = await held.write(statement, *arguments(batches, careful=True), *going_on)
-    return verdicts(row, batches)
+        (row,) = await held.write(statement, *arguments(batches, careful=True), *more)
+    return verdicts(row, batches, stamp)
 
 
-async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> Loaded | None:
+async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int, stamp: int | None = None) -> Loaded | None:
     """Load on a connection, page by page."""
-    rows = await held.fetch(sql["load"], run_id, after_seq, after_seq + PAGE_EVENTS, PAGE_BYTES)
+    rows = await held.fetch(sql["load"], run_id, after_seq, PAGE_EVENTS, PAGE_BYTES, stamp)
     if not rows:
         return None
-    run, now = run_of(rows[0]), rows[0]["now"]
+    run, now, after_seq = run_of(rows[0]), rows[0]["now"], rows[0]["after"]
     if after_seq > run.last_seq:
         raise CorruptLog(f"run {run_id}: the caller has seen seq {after_seq}, the log ends at {run.last_seq}")
     events = page_of(rows[0], run_id, after_seq)
     tail = after_seq + len(events)
     while events and tail < run.last_seq:
-        rows = await held.fetch(sql["load"], run_id, tail, min(tail + PAGE_EVENTS, run.last_seq), PAGE_BYTES)
+        count = min(PAGE_EVENTS, run.last_seq - tail)
+        rows = await held.fetch(sql["load"], run_id, tail, count, PAGE_BYTES, events[-1].stamp)
         if not rows:
             return None  # pruned between two pages
+        if rows[0]["after"] != tail:
+            raise StoreTrouble(f"run {run_id}: its log has changed between two pages, at seq {tail}: another server")
         page = page_of(rows[0], run_id, tail)
         if not page:
             break
@@ -368,4 +388,4 @@ async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int) -> L
         tail += len(page)
     if tail != run.last_seq:
         raise CorruptLog(f"run {run_id}: the log ends at seq {tail}, its row says {run.last_seq}")
-    return Loaded(run, events, now)
+    return Loaded(run, events, now, after_seq)

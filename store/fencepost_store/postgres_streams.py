@@ -19,6 +19,7 @@ from fencepost_store.streams import (
     StreamVerdict,
     StreamWrite,
 )
+from fencepost_store.trouble import ChunksLost
 
 _OUTCOMES = (
     StreamOutcome.ok,
@@ -53,6 +54,7 @@ class PostgresStreams:
             write.chunks,
             write.close,
             write.bytes_max,
+            write.stamp,
         )
         return _verdict(write, row)
 
@@ -82,7 +84,7 @@ class PostgresStreams:
 def _verdict(write: StreamWrite, row: Any) -> StreamVerdict:
     code: int = row["o_outcome"]
     if code == _GAP:
-        raise StoreTrouble(
+        raise ChunksLost(
             f"run {write.run_id}, stream {write.name!r}: the writer counts {write.first} chunks,"
             f" {row['o_sent']} are there"
         )

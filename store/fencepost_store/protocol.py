@@ -16,6 +16,10 @@ from typing import Protocol
 import msgspec
 
 from fencepost_store.events import Event, Handover, NewEvent
+from fencepost_store.outcomes import FactOutcome as FactOutcome
+from fencepost_store.outcomes import FactVerdict as FactVerdict
+from fencepost_store.outcomes import Outcome as Outcome
+from fencepost_store.outcomes import Reason as Reason
 from fencepost_store.parked import Parked as Parked
 from fencepost_store.pruning import Pruning
 from fencepost_store.streams import Streams
@@ -49,7 +53,8 @@ class RunStatus(enum.IntEnum):
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One row of ``runs``. Instants are microseconds since the epoch, database clock. ``parent``: see ``lineage``."""
+    """One row of ``runs``. Instants are microseconds since the epoch, database clock. ``parent``: see ``lineage``.
+    ``stamp``: that of the event at the fence."""
 
     run_id: str
     workflow: str
@@ -63,6 +68,7 @@ class Run(msgspec.Struct, frozen=True):
     parked: Parked | None
     created_at: int
     updated_at: int
+    stamp: int = 0
 
 
 class NewRun(msgspec.Struct, frozen=True):
@@ -104,12 +110,13 @@ class Started(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct, frozen=True):
     """What one writer wants appended to one run.
 
-    With ``fence`` (the seq of the last visible event that the decisions were derived from): all or nothing, lands only
-    if that is still the run's fence; ``wake_at`` is then set exactly, or only lowered if ``seen`` (the highest seq the
-    writer has seen) is not the run's last_seq. Without (None): facts only, judged one by one; ``wake_at`` is ignored,
-    the store lowers the deadline by the rules of section 4. ``grace``: microseconds, what "now + grace" means to this
-    writer. ``successor``: of a batch that ends in run_continued, the run that goes on, started with it; it inherits
-    ``hooks``, in this order.
+    With ``fence`` (the seq of the last visible event that the decisions were derived from, and ``stamp``, what that
+    event carries; None: not compared): all or nothing, lands only if that is still the run's fence; ``wake_at`` is then
+    set exactly, or only lowered if ``seen`` (the highest seq the writer has seen) is not the run's last_seq. Without
+    (None): facts only, judged one by one, and with ``stamp`` only if the event at ``seen`` carries it; ``wake_at`` is
+    ignored, the store lowers the deadline by the rules of section 4. ``grace``: microseconds, what "now + grace" means
+    to this writer. ``successor``: of a batch that ends in run_continued, the run that goes on, started with it; it
+    inherits ``hooks``, in this order.
     """
 
     run_id: str
@@ -120,55 +127,14 @@ class Batch(msgspec.Struct, frozen=True):
     grace: int = 10_000_000
     successor: NewRun | None = None
     hooks: tuple[Handover, ...] = ()
-
-
-class Reason(enum.Enum):
-    """Why a fact was refused."""
-
-    run_not_found = "run_not_found"
-    run_ended = "run_ended"
-    entity_ended = "entity_ended"  # the step has its terminal event
-    no_entity = "no_entity"  # no such step, or child, or hook in the log
-    # step_started n: n is taken or n-1 missing; step_failed, step_retrying: n is not the newest start (0: there is one)
-    other_attempt = "other_attempt"
-    no_live_hook = "no_live_hook"
-    duplicate = "duplicate"  # of a thing that may be there once (a second child_completed, a second run_started)
-
-
-class FactOutcome(enum.Enum):
-    """What became of one event of a batch."""
-
-    landed = "landed"
-    already = "already"  # the same event by the same writer is in the log: as good as landed
-    refused = "refused"
-    early = "early"  # step_started before its retry's time; ``rest`` says how long
-
-
-class FactVerdict(msgspec.Struct, frozen=True):
-    """``seq``: where it stands (landed, already). ``rest``: microseconds (early)."""
-
-    outcome: FactOutcome
-    seq: int | None = None
-    reason: Reason | None = None
-    rest: int = 0
-
-
-class Outcome(enum.Enum):
-    """What became of a batch."""
-
-    ok = "ok"
-    conflict = "conflict"  # fenced: a visible event landed since; not written
-    # fenced: one of its facts was refused, not written; unfenced: every fact was refused or early, see ``facts``
-    refused = "refused"
-    # only from calls with several runs: the row was locked by somebody; not written, append it singly
-    busy = "busy"
+    stamp: int | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """The answer to one batch. ``events``: what landed, in order (hook_conflict may stand in place of hook_created).
     ``last_seq`` and ``fence``: the run's after the call (conflict: what was found). ``facts``: one verdict per
     event of the batch, in order, for unfenced batches, and for fenced ones that were refused. ``status`` as after
-    the call. ``now``: database clock, microseconds.
+    the call. ``now``: database clock, microseconds. ``stamp``: that of the event at ``fence``.
     """
 
     outcome: Outcome
@@ -178,14 +144,17 @@ class Verdict(msgspec.Struct, frozen=True):
     status: RunStatus
     events: tuple[Event, ...] = ()
     facts: tuple[FactVerdict, ...] = ()
+    stamp: int = 0
 
 
 class Loaded(msgspec.Struct, frozen=True):
-    """A run and its events above a seq, from one snapshot, with the database clock (microseconds)."""
+    """A run and its events above a seq, from one snapshot, with the database clock (microseconds). ``after``: that seq,
+    or 0 if the log does not hold what the caller has seen."""
 
     run: Run
     events: tuple[Event, ...]
     now: int
+    after: int = 0
 
 
 class LiveHook(msgspec.Struct, frozen=True):
@@ -205,8 +174,8 @@ many; nobody sends again what was accepted so many hooks ago."""
 class TokenTrace(msgspec.Struct, frozen=True):
     """What became of a token. The hook is the one that listens on it, or else the newest that did (``live`` False).
 
-    ``at`` and ``payload`` are those of its hook_created (or hook_inherited); ``status`` and ``last_seq`` are its run's,
-    ``received`` the bytes of all payloads that its hooks have received.
+    ``at``, ``payload`` and ``stamp`` are those of its hook_created (or hook_inherited); ``status`` and ``last_seq`` are
+    its run's, ``received`` the bytes of all payloads that its hooks have received.
     ``taken_by``: the run that has taken the delivery in through one of the token's hooks, live or gone, if any;
     ``taken``: where it stands now, for it may have been handed on since.
     """
@@ -224,6 +193,7 @@ class TokenTrace(msgspec.Struct, frozen=True):
     last_seq: int
     taken: Taken | None = None
     received: int = 0
+    stamp: int = 0
 
 
 class DueRun(msgspec.Struct, frozen=True):
@@ -274,6 +244,11 @@ class Locked(Protocol):
 class Store(Streams, Pruning, Protocol):
     """The truth about all runs of one namespace; their streams: ``streams.py``; their going: ``pruning.py``."""
 
+    @property
+    def epoch(self) -> int:
+        """Grows when its connections lead to another server than before, or to one that was started again."""
+        ...
+
     async def start(self, run: NewRun) -> Started:
         """run_created (seq 1) and the first deadline in one transaction. The key is unique per workflow while its run
         is kept.
@@ -286,8 +261,10 @@ class Store(Streams, Pruning, Protocol):
         """
         ...
 
-    async def load(self, run_id: str, after_seq: int = 0) -> Loaded | None:
-        """The run and its events above after_seq, density asserted (CorruptLog); None if there is no such run."""
+    async def load(self, run_id: str, after_seq: int = 0, stamp: int | None = None) -> Loaded | None:
+        """The run and its events above after_seq, density asserted (CorruptLog); None if there is no such run. From the
+        beginning, if the event at after_seq is not there or does not carry ``stamp`` (None: not compared).
+        """
         ...
 
     async def load_entity(self, run_id: str, entity: str) -> Loaded | None:
@@ -296,9 +273,10 @@ class Store(Streams, Pruning, Protocol):
         """
         ...
 
-    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+    async def beat(self, run_id: str, entity: str, attempt: int, details: bytes, stamp: int | None = None) -> bool:
         """Keep the details of a step's attempt for the next one. False, and nothing kept: the log does not have the
-        attempt's start, or has a later one, or the step or run has ended. Locks no run.
+        attempt's start (with ``stamp``, None: not compared), or has a later one, or the step or run has ended. Locks no
+        run.
         """
         ...
 
@@ -310,13 +288,13 @@ class Store(Streams, Pruning, Protocol):
         """The step has ended. Does nothing while it and its run are open. Idempotent."""
         ...
 
-    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None) -> Verdict:
+    async def touch(self, run_id: str, fence: int, seen: int, wake_at: int | None, stamp: int | None = None) -> Verdict:
         """Set the deadline and append nothing, under the same lock and fence as an append (ok or conflict). Works on
         ended runs. Un-parks nothing.
         """
         ...
 
-    async def park(self, run_id: str, fence: int, parked: Parked) -> Verdict:
+    async def park(self, run_id: str, fence: int, parked: Parked, stamp: int | None = None) -> Verdict:
         """Park the run, fenced as a turn is. Clears the deadline; a later append of a visible event or take_parked
         makes it running again.
         """

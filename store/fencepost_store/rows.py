@@ -31,6 +31,7 @@ def run_of(row: Any) -> Run:
         parked=None if parked is None else msgspec.json.decode(parked, type=Parked),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        stamp=row["stamp"],
     )
 
 
@@ -63,6 +64,7 @@ def trace_of(row: Any, token: str) -> TokenTrace:
         last_seq=row["last_seq"],
         received=row["received_bytes"],
         taken=None if taken is None else Taken(str(taken), row["taken_entity"], row["taken_seq"], row["taken_payload"]),
+        stamp=row["stamp"],
     )
 
 
@@ -91,6 +93,7 @@ def events_of(row: Any, seqs: Any, run_id: str) -> tuple[Event, ...]:
         row["tokens"],
         row["dedupes"],
         row["payloads"],
+        row["stamps"],
         strict=True,
     )
     try:

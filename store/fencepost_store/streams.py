@@ -35,7 +35,7 @@ class StreamWrite(msgspec.Struct, frozen=True):
     ``first``: how many chunks this attempt has written to this stream before, by its own count: a write that is sent
     again says the same. ``close``: nothing may follow. ``bytes_max``: of all the stream's payloads together. Without
     chunks and without ``close`` it asks whether the writer may write, makes its attempt the newest, and tells
-    ``written``.
+    ``written``. ``stamp``: that of the attempt's start (None: not compared).
     """
 
     run_id: str
@@ -46,6 +46,7 @@ class StreamWrite(msgspec.Struct, frozen=True):
     chunks: tuple[bytes, ...] = ()
     close: bool = False
     bytes_max: int = 268_435_456
+    stamp: int | None = None
 
 
 class StreamVerdict(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ class Tables:
     ledgers: dict[str, Ledger] = field(default_factory=dict[str, Ledger])
     tokens: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
-    def append(self, batch: Batch) -> Verdict:
+    def append(self, batch: Batch, stamp: int) -> Verdict:
         """One admitted batch. The caller holds the gate."""
         ledger = self.ledgers.get(batch.run_id)
         if ledger is None:
@@ -61,12 +61,12 @@ class Tables:
                 del self.tokens[token]
 
         now = self.clock()
-        verdict = ledger.append(batch, now, take, drop, drop_all)
+        verdict = ledger.append(batch, now, take, drop, drop_all, stamp)
         if verdict.outcome is Outcome.ok and batch.successor is not None and batch.successor.run_id not in self.ledgers:
-            self._hand_over(ledger, self.create(batch.successor, now), batch)
+            self._hand_over(ledger, self.create(batch.successor, now, stamp), batch, stamp)
         return verdict
 
-    def create(self, run: NewRun, now: int, starts: int | None = None) -> Ledger:
+    def create(self, run: NewRun, now: int, stamp: int, starts: int | None = None) -> Ledger:
         """A run with its first event."""
         row = Run(
             run_id=run.run_id,
@@ -81,12 +81,13 @@ class Tables:
             parked=None,
             created_at=now,
             updated_at=now,
+            stamp=stamp,
         )
         ledger = self.ledgers[run.run_id] = Ledger(row, attributes=dict(run.attributes))
-        ledger.land(Event(1, EventType.run_created, "", 0, now, starts, None, None, run.payload))
+        ledger.land(Event(1, EventType.run_created, "", 0, now, starts, None, None, run.payload, stamp))
         return ledger
 
-    def _hand_over(self, before: Ledger, after: Ledger, batch: Batch) -> None:
+    def _hand_over(self, before: Ledger, after: Ledger, batch: Batch, stamp: int) -> None:
         """What the run that goes on inherits: the tokens, and the payloads that nobody has taken, in the order in which
         they were accepted."""
         at = after.run.created_at
@@ -99,12 +100,12 @@ class Tables:
             self.tokens[hook.token] = (after.run.run_id, entity)
             seq = len(after.events) + 1
             kind = EventType.hook_inherited
-            after.land(Event(seq, kind, entity, 0, at, None, hook.token, None, created.payload))
+            after.land(Event(seq, kind, entity, 0, at, None, hook.token, None, created.payload, stamp))
             received = [before.events[place - 1] for place in hook.seqs if place <= len(before.events)]
             payloads += [(event, entity) for event in received if event.type is EventType.hook_received]
         for event, entity in sorted(payloads, key=lambda pair: pair[0].seq):
             seq = len(after.events) + 1
-            after.land(msgspec.structs.replace(event, seq=seq, entity=entity, at=at))
+            after.land(msgspec.structs.replace(event, seq=seq, entity=entity, at=at, stamp=stamp))
         tail = len(after.events)
         after.run = msgspec.structs.replace(after.run, last_seq=tail, fence=tail)
 
@@ -113,12 +114,14 @@ class Tables:
         refused = FactVerdict(FactOutcome.refused, reason=Reason.run_not_found)
         return Verdict(Outcome.refused, 0, 0, self.clock(), RunStatus.pending, facts=(refused,) * facts)
 
-    def loaded(self, ledger: Ledger, after_seq: int) -> Loaded:
+    def loaded(self, ledger: Ledger, after_seq: int, stamp: int | None = None) -> Loaded:
+        if not ledger.holds(after_seq, stamp):
+            after_seq = 0
         if after_seq > ledger.run.last_seq:
             raise CorruptLog(
                 f"run {ledger.run.run_id}: the caller has seen seq {after_seq}, the log ends at {ledger.run.last_seq}"
             )
-        return Loaded(ledger.run, tuple(ledger.events[after_seq:]), self.clock())
+        return Loaded(ledger.run, tuple(ledger.events[after_seq:]), self.clock(), after_seq)
 
     def trace(self, token: str, delivery: str | None) -> TokenTrace | None:
         named = [
@@ -161,6 +164,7 @@ class Tables:
                 len(one.payload) for one in self.ledgers[run_id].events if one.type is EventType.hook_received
             ),
             taken=None if newest is None else _taken(newest[2], newest[3]),
+            stamp=event.stamp,
         )
 
 

@@ -19,6 +19,11 @@ class UnableRolledBack(RolledBack, ServerUnable):
     """Both: the server reported it as an error of the call."""
 
 
+class ChunksLost(StoreTrouble):
+    """Of what an attempt has written to a stream the server has only a part, though it had taken all of it: its last
+    commits are lost. What is lost nobody can write again but another attempt."""
+
+
 class StoreRefused(StoreTrouble):
     """Postgres is there and says no: who we are, which database, which schema, which rights. Somebody must change
     something."""

@@ -45,7 +45,9 @@ _RUN_NOT_FOUND = FactVerdict(FactOutcome.refused, reason=Reason.run_not_found)
 
 
 def arguments(batches: Sequence[Batch], *, careful: bool) -> list[object]:
-    """The parameters of one call. ``careful``: look up what is normally left to the unique index."""
+    """The parameters of one call, but for ``compared``. ``careful``: look up what is normally left to the unique
+    index.
+    """
     hints = [hint for batch in batches for hint in _hints(batch)]
     events = [event for batch in batches for event in batch.events]
     return [
@@ -69,8 +71,20 @@ def arguments(batches: Sequence[Batch], *, careful: bool) -> list[object]:
     ]
 
 
+COMPARED = 3
+"""How many these are."""
+
+
+def compared(batches: Sequence[Batch], stamp: int) -> list[object]:
+    """The last parameters of a call: what tells the log that its writers have seen from any other, and what the call's
+    own events carry.
+    """
+    of = [event.of if batch.fence is None else None for batch in batches for event in batch.events]
+    return [[batch.stamp for batch in batches], of, stamp]
+
+
 def start_arguments(run: NewRun) -> tuple[object, ...]:
-    """The parameters of ``start_run``."""
+    """The parameters of ``start_run``, but for the stamp."""
     attributes = msgspec.json.encode(dict(run.attributes)).decode() if run.attributes else None
     named = (run.run_id, run.workflow, run.queue, run.key, run.parent, run.payload, run.grace)
     reusable = [int(status) for status in run.reusable] or None
@@ -102,10 +116,12 @@ def successors(batches: Sequence[Batch]) -> list[object]:
     ]
 
 
-def verdicts(row: Any, batches: Sequence[Batch]) -> list[Verdict]:
-    """One verdict per batch. Raises StoreTrouble if the reply is not one to these batches."""
+def verdicts(row: Any, batches: Sequence[Batch], stamp: int) -> list[Verdict]:
+    """One verdict per batch. ``stamp``: what was sent with them. Raises StoreTrouble if the reply is not one to these
+    batches."""
     sizes = (len(batches), sum(len(batch.events) for batch in batches))
-    per_batch = (row["o_outcomes"], row["o_last_seqs"], row["o_fences"], row["o_statuses"])
+    stamps = [stamp] if row["o_codes"] is None else row["o_stamps"]  # a plain turn, or a call that says them
+    per_batch = (row["o_outcomes"], row["o_last_seqs"], row["o_fences"], row["o_statuses"], stamps)
     per_event = (row["o_codes"], row["o_values"])
     if row["o_codes"] is None:
         (batch,) = batches
@@ -116,28 +132,32 @@ def verdicts(row: Any, batches: Sequence[Batch]) -> list[Verdict]:
         raise StoreTrouble("Postgres answered an append with arrays of the wrong size")
     answer: list[Verdict] = []
     start = 0
-    for batch, outcome, last_seq, fence, status in zip(batches, *per_batch, strict=True):
+    for batch, outcome, last_seq, fence, status, found in zip(batches, *per_batch, strict=True):
         part = slice(start, start + len(batch.events))
         start = part.stop
         owners = None if row["o_owners"] is None else row["o_owners"][part]
-        reply = _Reply(row["o_now"], per_event[0][part], per_event[1][part], owners)
-        answer.append(_verdict(batch, outcome, last_seq, fence, status, reply))
+        reply = _Reply(row["o_now"], per_event[0][part], per_event[1][part], owners, stamp)
+        answer.append(_verdict(batch, outcome, (last_seq, fence, found or 0), status, reply))
     return answer
 
 
 class _Reply:
     """One batch's part of the reply."""
 
-    __slots__ = ("codes", "now", "owners", "values")
+    __slots__ = ("codes", "now", "owners", "stamp", "values")
 
-    def __init__(self, now: int, codes: list[int], values: list[int], owners: list[str | None] | None) -> None:
+    def __init__(
+        self, now: int, codes: list[int], values: list[int], owners: list[str | None] | None, stamp: int
+    ) -> None:
         self.now = now
+        self.stamp = stamp
         self.codes = codes
         self.values = values
         self.owners = owners
 
 
-def _verdict(batch: Batch, outcome_code: int, last_seq: int, fence: int, status_code: int, reply: _Reply) -> Verdict:
+def _verdict(batch: Batch, outcome_code: int, stands: tuple[int, int, int], status_code: int, reply: _Reply) -> Verdict:
+    last_seq, fence, stamp = stands
     outcome, status = _OUTCOMES.get(outcome_code), _STATUSES.get(status_code)
     if outcome is None or status is None:
         raise StoreTrouble(f"Postgres answered an append with outcome {outcome_code}, status {status_code}")
@@ -151,7 +171,7 @@ def _verdict(batch: Batch, outcome_code: int, last_seq: int, fence: int, status_
         written = outcome is Outcome.ok
         pairs = zip(reply.codes, reply.values, strict=True)
         facts = tuple(_fact(code, value, written=written) for code, value in pairs)
-    return Verdict(outcome, last_seq, fence, reply.now, status, events, facts)
+    return Verdict(outcome, last_seq, fence, reply.now, status, events, facts, stamp)
 
 
 def _landed(batch: Batch, last_seq: int, reply: _Reply) -> tuple[Event, ...]:
@@ -161,9 +181,9 @@ def _landed(batch: Batch, last_seq: int, reply: _Reply) -> tuple[Event, ...]:
     for index, new in enumerate(batch.events):
         code = reply.codes[index]
         if code == _LANDED:
-            events.append(_event(new, new.type, reply.values[index], reply.now, new.dedupe))
+            events.append(_event(new, new.type, reply.values[index], reply, new.dedupe))
         elif code == _CONFLICTING_HOOK and reply.owners is not None and reply.owners[index] is not None:
-            events.append(_event(new, EventType.hook_conflict, reply.values[index], reply.now, reply.owners[index]))
+            events.append(_event(new, EventType.hook_conflict, reply.values[index], reply, reply.owners[index]))
         elif batch.fence is not None and code not in (_ALREADY, _DROPPED):
             raise StoreTrouble(f"Postgres answered code {code} for event {index} of a fenced batch that landed")
     tail = [event.seq for event in events]
@@ -172,10 +192,10 @@ def _landed(batch: Batch, last_seq: int, reply: _Reply) -> tuple[Event, ...]:
     return tuple(events)
 
 
-def _event(new: NewEvent, event_type: EventType, seq: int, now: int, dedupe: str | None) -> Event:
-    due = new.due if new.due_in is None else now + new.due_in
-    at = now if new.at is None else new.at
-    return Event(seq, event_type, new.entity, new.attempt, at, due, new.token, dedupe, new.payload)
+def _event(new: NewEvent, event_type: EventType, seq: int, reply: _Reply, dedupe: str | None) -> Event:
+    due = new.due if new.due_in is None else reply.now + new.due_in
+    at = reply.now if new.at is None else new.at
+    return Event(seq, event_type, new.entity, new.attempt, at, due, new.token, dedupe, new.payload, reply.stamp)
 
 
 def _fact(code: int, value: int, *, written: bool) -> FactVerdict:

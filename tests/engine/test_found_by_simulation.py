@@ -112,7 +112,7 @@ def test_h125_the_last_heartbeat_before_an_error_waits_for_the_one_under_way(mon
             await asyncio.sleep(0.5 if len(sent) == 1 else 0.1)
             return await real(run_id, entity, attempt, details)
 
-        async def beat(run_id: str, entity: str, attempt: int, details: bytes) -> bool:
+        async def beat(run_id: str, entity: str, attempt: int, details: bytes, stamp: int | None) -> bool:
             # The server carries it out, whether or not somebody still waits.
             return await asyncio.shield(asyncio.ensure_future(land(run_id, entity, attempt, details)))
 

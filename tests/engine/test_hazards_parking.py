@@ -306,7 +306,7 @@ def test_h05_a_corrupt_log_parks_its_run() -> None:
             await asyncio.sleep(1)
             real = world.memory.load
 
-            async def gap(run_id: str, after_seq: int = 0) -> Any:
+            async def gap(run_id: str, after_seq: int = 0, stamp: int | None = None) -> Any:
                 raise CorruptLog(f"run {run_id}: seq 3 is missing")
 
             world.memory.load = gap  # type: ignore[method-assign]

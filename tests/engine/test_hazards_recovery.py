@@ -170,9 +170,9 @@ def test_h62_a_turn_that_was_frozen_past_its_lease_walks_away() -> None:
             await asyncio.sleep(1)
             real = world.memory.load
 
-            async def freezing(run_id: str, after_seq: int = 0) -> Loaded | None:
+            async def freezing(run_id: str, after_seq: int = 0, stamp: int | None = None) -> Loaded | None:
                 world.memory.load = real  # type: ignore[method-assign]
-                loaded = await real(run_id, after_seq)
+                loaded = await real(run_id, after_seq, stamp)
                 a.store.frozen = a.queue.frozen = asyncio.Event()
                 return loaded
 

@@ -37,8 +37,8 @@ class Counted:
         found: Any = member.store._target  # pyright: ignore[reportPrivateUsage]
         load = found.load
 
-        async def counting(run_id: str, after_seq: int = 0) -> Loaded | None:
-            loaded: Loaded | None = await load(run_id, after_seq)
+        async def counting(run_id: str, after_seq: int = 0, stamp: int | None = None) -> Loaded | None:
+            loaded: Loaded | None = await load(run_id, after_seq, stamp)
             self.loaded += len(loaded.events) if loaded else 0
             return loaded
 

@@ -7,6 +7,7 @@ from tests.hazards import (
     removals_of_children,
     removals_of_errors,
     removals_of_facts,
+    removals_of_failover,
     removals_of_leases,
     removals_of_processes,
     removals_of_replay,
@@ -39,4 +40,5 @@ MODULES = (
     removals_of_streams_and_steps,
     removals_of_processes,
     removals_of_values,
+    removals_of_failover,
 )

@@ -69,7 +69,7 @@ def _every_fence_fits(patch: pytest.MonkeyPatch) -> None:
 
     def fits(self: Ledger, batch: Batch, *rest: Any) -> Verdict:
         fence = None if batch.fence is None else self.run.fence
-        return real(self, msgspec.structs.replace(batch, fence=fence), *rest)
+        return real(self, msgspec.structs.replace(batch, fence=fence, stamp=None), *rest)
 
     patch.setattr(Ledger, "append", fits)
 
@@ -97,8 +97,8 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
 def no_density(patch: pytest.MonkeyPatch) -> None:
     """A log is taken as it comes."""
 
-    async def load(held: Any, sql: Any, run_id: str, after_seq: int) -> Loaded | None:
-        rows = await held.fetch(sql["load"], run_id, after_seq, after_seq + 1_000_000, 10**9)
+    async def load(held: Any, sql: Any, run_id: str, after_seq: int, stamp: int | None = None) -> Loaded | None:
+        rows = await held.fetch(sql["load"], run_id, after_seq, 1_000_000, 10**9, stamp)
         if not rows:
             return None
         row = rows[0]

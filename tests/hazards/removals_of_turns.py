@@ -232,7 +232,9 @@ def touches_are_blind(patch: pytest.MonkeyPatch) -> None:
     """The deadline is set whatever has landed."""
     real = MemoryStore.touch
 
-    async def touch(self: MemoryStore, run_id: str, fence: int, seen: int, wake_at: int | None) -> Any:
+    async def touch(
+        self: MemoryStore, run_id: str, fence: int, seen: int, wake_at: int | None, stamp: int | None = None
+    ) -> Any:
         run = await self.get(run_id)
         assert run is not None
         return await real(self, run_id, run.fence, run.last_seq, wake_at)
@@ -327,7 +329,7 @@ def bodies_start_without_a_grant(patch: pytest.MonkeyPatch) -> None:
             key = step_key(live.run_id, entity)
             delivery = granted.get(key) or Delivery("default", key, f"{shell.worker}.made-up")
             shell.keeper.hold(delivery, shell.ports.monotonic())
-            shell.start_granted(delivery, live, entity, what.steps[entity])
+            shell.start_granted(delivery, live, entity, what.steps[entity], what.stamps[entity])
 
     for module in (tick, hotpath):
         patch.setattr(module, "start_granted", start)
@@ -354,11 +356,11 @@ def refused_starts_give_up(patch: pytest.MonkeyPatch) -> None:
     """Somebody else has it."""
     real = steps._append_fact
 
-    async def append(shell: Shell, live: LiveRun, event: NewEvent) -> FactVerdict:
-        verdict = await real(shell, live, event)
+    async def append(shell: Shell, live: LiveRun, event: NewEvent) -> tuple[FactVerdict, int | None]:
+        verdict, stamp = await real(shell, live, event)
         if verdict.reason is Reason.other_attempt:
-            return FactVerdict(FactOutcome.refused, reason=Reason.entity_ended)
-        return verdict
+            return FactVerdict(FactOutcome.refused, reason=Reason.entity_ended), None
+        return verdict, stamp
 
     patch.setattr(steps, "_append_fact", append)
 

@@ -97,9 +97,14 @@ class Actors:
         while True:
             try:
                 await client.start(code(new=True).main, index, key=f"run{index}", queue=program.queue, **put_off)
-                return
             except errors.ServerUnavailable:
                 await asyncio.sleep(0.2)
+                continue
+            if not self.world.plan.forgets():
+                return
+            # Whose start was lost starts it again.
+            while self.world.run_id(index) is not None:  # noqa: ASYNC110 - the store tells nobody that it forgets
+                await asyncio.sleep(1.0)
 
     async def _send(self, client: Client, index: int, sender: Sender) -> None:
         await asyncio.sleep(sender.at)

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 
 from msgspec.structs import replace
+from tests.simulate.forgetting import add_forgetting
 from tests.simulate.plan import Fault, Node, Plan, Program, Reader, Sender
 from tests.simulate.programs import nodes_of
 
@@ -58,6 +59,7 @@ def add(plan: Plan, ids: int) -> None:
     adding.chance = random.Random(f"blocking {plan.seed}")
     if adding.chance.random() < BLOCK_SHARE:
         adding.block(adding.chance.choice(plan.programs))
+    add_forgetting(plan, random.Random(f"forgetting {plan.seed}"))
 
 
 def _skew(plan: Plan, chance: random.Random) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.simulate.backlogs import TIMED
 from tests.simulate.blocking import BLOCKED_SECONDS
+from tests.simulate.forgetting import Forgetting
 from tests.simulate.plan import Fault
 from tests.simulate.scheduler import Proc
 from tests.simulate.wires import SERVER, Wire, WireFault
@@ -58,6 +59,7 @@ class Faults:
         self._rolls_back = False
         self._snapshots: list[tuple[float, dict[str, LaneSnapshot]]] = []
         self._wires: dict[int, Wire] = {}
+        self._forgetting = Forgetting(world) if world.plan.forgets() else None
 
     def place(self) -> None:
         """Take the plan's faults."""
@@ -90,6 +92,8 @@ class Faults:
         if self._rolls_back and self._beats_of_all % 4 == 0:
             self._snapshots.append((self.world.loop.now, self.world.servers.queue.snapshot()))
             del self._snapshots[:-50]
+        if self._forgetting is not None:
+            self._forgetting.note()
         for fault in self._placed[who].pop(self._beats[who], ()):
             if proc.countdown:
                 self._placed[who][self._beats[who] + 1].append(fault)
@@ -161,6 +165,12 @@ class Faults:
                 queue.flush()
             case "rollback":
                 self._roll_back(fault)
+            case "forget":
+                if self._forgetting is not None and self._forgetting.forget(fault.commits):
+                    self._lasting("forget", 0.0)
+                    for slot in self.slots:
+                        if slot.worker is not None and fault.expired:
+                            slot.worker.wire.epoch += 1
             case "outage" | "slow_server":
                 self._all_wires(fault)
             case "rows":

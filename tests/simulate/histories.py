@@ -34,8 +34,8 @@ INVISIBLE = frozenset({T.step_started, T.step_retrying})
 OF_THE_RUN = ENDS | {T.run_created, T.run_started, T.cancel_requested}
 
 
-def check_history(run: Run, log: Sequence[Event]) -> Generator[str]:
-    """Violations, in words."""
+def check_history(run: Run, log: Sequence[Event], *, lost: bool = False) -> Generator[str]:
+    """Violations, in words. ``lost``: the store has forgotten commits, so a step's start may be missing."""
     if [event.seq for event in log] != list(range(1, len(log) + 1)):
         yield f"log: not dense: {[event.seq for event in log]}"
         return
@@ -48,7 +48,7 @@ def check_history(run: Run, log: Sequence[Event]) -> Generator[str]:
         if event.type not in OF_THE_RUN:
             by_entity[event.entity].append(event)
     for entity, events in by_entity.items():
-        yield from _of_an_entity(entity, events)
+        yield from _of_an_entity(entity, events, lost=lost)
 
 
 def _of_the_run(run: Run, log: Sequence[Event]) -> Generator[str]:
@@ -71,13 +71,14 @@ def _of_the_run(run: Run, log: Sequence[Event]) -> Generator[str]:
         yield "log: a delivery id stands in it twice"
 
 
-def _of_an_entity(entity: str, events: list[Event]) -> Generator[str]:
+def _of_an_entity(entity: str, events: list[Event], *, lost: bool) -> Generator[str]:
     before: EventType | None = None
     started = failed = 0
     due = 0
     for event in events:
         where = f"{event.type.name} {entity} at seq {event.seq}"
-        if event.type not in NEXT.get(before, frozenset()):
+        unstarted = lost and (before, event.type) == (T.step_created, T.step_completed)
+        if event.type not in NEXT.get(before, frozenset()) and not unstarted:
             yield f"history: {where} after {before.name if before else 'nothing'}"
         if event.type is T.step_failed and before is not T.step_started and b"schedule_to_" not in event.payload:
             yield f"history: {where} after {before.name if before else 'nothing'}, and no time was over"
@@ -93,7 +94,7 @@ def _of_an_entity(entity: str, events: list[Event]) -> Generator[str]:
                     yield f"history: {where} is of attempt {event.attempt}, the newest is {started}"
                 failed, due = event.attempt, event.due or 0
             case T.step_completed:
-                if not 1 <= event.attempt <= started:
+                if not (1 <= event.attempt <= started or lost):
                     yield f"history: {where} is of attempt {event.attempt}, started were {started}"
             case T.wait_created:
                 due = event.due or 0

@@ -11,6 +11,7 @@ from typing import Any
 from tests.simulate.additions import check_additions
 from tests.simulate.bodies import ending
 from tests.simulate.bounds import BOUNDED, check_bounded
+from tests.simulate.forgetting import check_forgotten
 from tests.simulate.histories import check_history
 from tests.simulate.patching import unregistered
 from tests.simulate.plain import Again, Plain
@@ -84,15 +85,20 @@ def _judged(record: Record) -> Generator[str]:
     for left in record.left_over:
         yield f"left over: {left}"
     for index in record.stuck:
+        if record.hits["forget"] and record.hits["client_crash"] and index not in record.runs:
+            continue  # its start is forgotten, and who would start it again has died
         status = record.runs[index][0].status.name if index in record.runs else "never started"
         yield f"stuck: run {index} is {status} at {record.ended - record.began:.0f} s"
     for index, (run, log) in record.runs.items():
         for what in _judge_run(record, index, run, log):
             yield f"{what}, in run {index}"
     yield from check_signals(record)
+    yield from _skew(record)
+    if record.hits["forget"]:  # what bodies did, and readers have read, may be forgotten; so is what was in time
+        yield from check_forgotten(record)
+        return
     yield from _bodies(record)
     yield from _bounds(record)
-    yield from _skew(record)
     yield from _blocking(record)
     yield from _spinning(record)
     yield from check_additions(record)
@@ -103,7 +109,7 @@ def _judged(record: Record) -> Generator[str]:
 
 def _judge_run(record: Record, index: int, run: Run, log: Sequence[Event]) -> Generator[str]:
     tree = record.trees[index]
-    yield from check_history(run, log)
+    yield from check_history(run, log, lost=record.hits["forget"] > 0)
     created = unpack(log[0].payload, RunCreated)
     plain = Plain(tree, record.programs[index][1], values_of(created.attributes))
     try:

@@ -65,6 +65,7 @@ class Fault(msgspec.Struct, omit_defaults=True):
     its callbacks later. ``seconds``: how long it lasts. ``op``: of faults on one call, which one (empty: any).
     Of the kinds that ``backlogs.py`` names, ``seconds`` is when it happens.
     ``expired``: of a crash, the supervisor tells the queue. ``again``: seconds until another process takes its place.
+    ``commits``: of a store that forgets, how many; then ``expired``: workers notice.
     """
 
     kind: str
@@ -75,6 +76,7 @@ class Fault(msgspec.Struct, omit_defaults=True):
     op: str = ""
     expired: bool = False
     again: float = 0.0
+    commits: int = 0
 
 
 class Plan(msgspec.Struct, omit_defaults=True):
@@ -104,6 +106,10 @@ class Plan(msgspec.Struct, omit_defaults=True):
     def blocks(self) -> bool:
         """Whether some of its code blocks."""
         return any(_blocks(program.root) for program in self.programs)
+
+    def forgets(self) -> bool:
+        """Whether its store loses commits."""
+        return any(fault.kind == "forget" for fault in self.faults)
 
     def calm(self) -> bool:
         """Whether nothing goes wrong in it."""

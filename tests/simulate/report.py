@@ -28,6 +28,8 @@ PER_THOUSAND = {
     "suspects": 30,
     "backlogs": 20,
     "suspects' processes that cannot start": 8,
+    "forgotten tails": 20,
+    "logs replaced": 10,
 }
 """Least figures for a thousand seeds: a calm simulation proves nothing."""
 
@@ -136,6 +138,8 @@ def figures(totals: Totals) -> dict[str, int]:
         "suspects": branches.get("note suspect_alone", 0),
         "backlogs": faults.get("backlog", 0),
         "suspects' processes that cannot start": faults.get("stillborn", 0),
+        "forgotten tails": faults.get("forget", 0),
+        "logs replaced": branches.get("note log_replaced", 0),
     }
 
 

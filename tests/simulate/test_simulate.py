@@ -83,6 +83,8 @@ CURES = {
     "seed_49": "chains_never_let_go",
     "seed_99": "all_who_are_lost_are_blamed",
     "seed_124": "any_death_is_a_proof",
+    "forgets_21479": "a_load_goes_on_at_a_position",
+    "forgets_50001": "a_load_goes_on_at_a_position",
 }
 """Kept plans, and the mutants that take their cure out. A plan ``drawn_N`` is an older one under other draws of the
 scheduler, here of the seeds 88028, 516216 and 539448: as the engine changed, its own draws came to another schedule.

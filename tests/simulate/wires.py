@@ -72,6 +72,7 @@ class Wire:
         self.fault: WireFault | None = None
         self.cut: dict[str, float] = {}
         self.slow: dict[str, tuple[float, float]] = {}
+        self.epoch = 0
         self.branches: Counter[str] = Counter()
         self.landed: dict[tuple[str, int], float] = {}
         self.sent: dict[tuple[str, int], float] = {}
@@ -197,6 +198,11 @@ class StoreWire:
         self._wire = wire
         self._store = store
         self._told = 0
+
+    @property
+    def epoch(self) -> int:
+        """What this process has noticed of fail-overs."""
+        return self._wire.epoch
 
     def __getattr__(self, op: str) -> Any:
         method = getattr(self._store, op)

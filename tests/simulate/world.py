@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
@@ -120,6 +121,7 @@ class World:
         self.bodies: list[Body] = []
         self.errors: list[str] = []
         store = MemoryStore(lambda: EPOCH + int(loop.now * 1_000_000))
+        store.stamps = itertools.count(1).__next__  # one seed, one schedule
         queue = MemoryServer(lambda: int((loop.now + plan.queue_ahead) * 1_000))
         self.servers = Servers(loop, store, queue, self._point)
         self.config = _config(plan)
@@ -279,11 +281,11 @@ class World:
         return next(nodes[node] for nodes in self._nodes if node in nodes)
 
     def _begin(self, run_id: str, node: int, visit: int, entity: str, attempt: int) -> Body:
-        ledger = self.servers.store._tables.ledgers[run_id]
         self.rows()
-        run = self._numbers[run_id]
-        logged = (entity, attempt) in ledger.places
-        late = (entity, TERMINAL_ORDINAL) in ledger.places
+        run = self._numbers.get(run_id, -1)
+        ledger = self.servers.store._tables.ledgers.get(run_id)  # None: it is forgotten
+        logged = ledger is None or (entity, attempt) in ledger.places
+        late = ledger is not None and (entity, TERMINAL_ORDINAL) in ledger.places
         name, number = PROC.get().name, len(self.bodies)
         body = Body(run, node, visit, entity, attempt, name, self.loop.now, number, logged, late)
         self.bodies.append(body)
@@ -325,7 +327,7 @@ class World:
             errors=list(self.errors),  # what is said while the rest is ended counts no more
             stuck=stuck,
             callbacks=self.loop.callbacks,
-            programs={self._numbers[run_id]: self.program_of(run_id) for run_id in self._numbers},
+            programs={self._numbers[run_id]: self.program_of(run_id) for run_id in tables.ledgers},
             attributes={self._numbers[run_id]: dict(one.attributes) for run_id, one in tables.ledgers.items()},
             streams={
                 (self._numbers[run_id], name): Written(one.chunks, one.closed_by is not None)

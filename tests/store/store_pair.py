@@ -115,7 +115,15 @@ class Pair:
             dedupe=self.random.choice((None, "a", "a", "b", f"d{self.random.randrange(10**6)}")),
             at=self.random.choice((None, None, self.real.time - 5)),
             payload=payload,
+            of=self.origin(log, entity) if self.random.random() < 0.6 else None,
         )
+
+    def origin(self, log: Sequence[Event], entity: str) -> int:
+        """The stamp of the entity's creation, or now and then another's."""
+        stamps = [event.stamp for event in log if event.entity == entity and KINDS[event.type].role is Role.creation]
+        right = bool(stamps) and self.random.random() < 0.8
+        self.seen["origin" if right else "another origin"] += 1
+        return stamps[0] if right else self.random.randrange(1, 1_000)
 
     async def aimed(self, run_id: str, log: Sequence[Event]) -> NewEvent | None:
         """One event towards what has not occurred yet: chance alone takes thousands of steps to the rarest."""
@@ -188,7 +196,14 @@ class Pair:
             seen=self.random.choice((last, last, last - 1)),
             wake_at=self.random.choice((None, self.real.time + self.random.randrange(100 * SECOND))),
             grace=self.random.choice((GRACE, GRACE // 3)),
+            stamp=self.stamp(0 if loaded is None else loaded.run.stamp),
         )
+
+    def stamp(self, right: int) -> int | None:
+        """That of the fence; or none, or that of an append which is not in the log."""
+        kind = self.random.choices(("right", "none", "other"), (5, 3, 1))[0]
+        self.seen[f"stamp {kind}"] += 1
+        return {"right": right, "none": None, "other": right + 1}[kind]
 
     def note(self, verdict: Any) -> None:
         """Count what occurred."""

@@ -165,11 +165,12 @@ async def small(pair: Pair) -> None:
     match pair.random.randrange(8):
         case 0:
             wanted = pair.random.choice((None, pair.real.time + SECOND))
-            pair.note(await pair.both("touch", run_id, fence, seen, wanted))
+            pair.note(await pair.both("touch", run_id, fence, seen, wanted, pair.stamp(loaded.run.stamp)))
         case 1:
             build = pair.random.choice(("b1", "b2"))
             other = pair.random.choice(((), (Parked("b1", seen, "r\0", "b", "s"),)))
-            pair.note(await pair.both("park", run_id, fence, Parked(build, seen, "r", "a\0", "s", other)))
+            parked = Parked(build, seen, "r", "a\0", "s", other)
+            pair.note(await pair.both("park", run_id, fence, parked, pair.stamp(loaded.run.stamp)))
         case 2:
             pair.seen["parked taken"] += len(await pair.both("take_parked", "b1", 2))
         case 3:
@@ -191,6 +192,11 @@ async def small(pair: Pair) -> None:
             await pair.both("load_entity", run_id, pair.random.choice(("s#1", "h#1", "")))
             await pair.both("find_key", "flow", "k")
             await pair.both("get", run_id)
+            event = pair.random.choice(loaded.events)
+            after, stamp = event.seq + pair.random.choice((0, 0, 0, 1, 99)), pair.random.choice((event.stamp, 7))
+            answer = await pair.both("load", run_id, after, stamp)
+            pair.seen["loaded anew"] += answer.after == 0
+            pair.seen["loaded on"] += answer.after == after
         case _:
             pair.seen["clock"] += 1
             step = pair.random.randrange(8 * SECOND)
@@ -252,6 +258,7 @@ WANTED = (
     | {"unstorable", "started", "found", "given up", "clock", "due taken", "failed unstarted"}
     | {f"prune {outcome.value}" for outcome in PruneOutcome}
     | {"old", "swept", "payload inherited"}
+    | {"stamp right", "stamp none", "stamp other", "origin", "another origin", "loaded anew", "loaded on"}
     | {"traced", "attributed", "put off", "found by attribute"}
     | {kind.name for kind in E if kind is not E.run_created}
 )

@@ -215,10 +215,10 @@ async def _cost(admin: Admin, namespace: str, run: str, length: int) -> dict[str
     await transaction.start()
     try:
         for fact in facts:
-            await admin.fetch(call, *arguments([Batch(run, None, (fact,))], careful=True))
+            await admin.fetch(call, *arguments([Batch(run, None, (fact,))], careful=True), [None], [None], 7)
         fence: int = await admin.fetchval(f"SELECT fence FROM {namespace}.runs WHERE run_id = $1", run)
         assert fence > length
-        (row,) = await admin.fetch(call, *arguments([Batch(run, fence, turn)], careful=True))
+        (row,) = await admin.fetch(call, *arguments([Batch(run, fence, turn)], careful=True), [7], [None] * 3, 7)
         assert row["o_outcomes"] == [0]
         rows = await admin.fetch(
             "SELECT relname, seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables"

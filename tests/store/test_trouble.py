@@ -20,7 +20,7 @@ from fencepost_store.protocol import Batch, CorruptLog, NewRun, Outcome, StoreTr
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translated, where
 from fencepost_store.trouble import RolledBack, ServerUnable, StoreRefused, UnableRolledBack
-from fencepost_store.wire import arguments, verdicts
+from fencepost_store.wire import arguments, compared, verdicts
 
 STEP = NewEvent(E.step_created, "s#1")
 
@@ -241,6 +241,7 @@ def _reply(**changes: object) -> dict[str, object]:
         "o_codes": [0, 0],
         "o_values": [2, 3],
         "o_owners": None,
+        "o_stamps": [7],
     }
     return reply | changes
 
@@ -256,23 +257,25 @@ def _reply(**changes: object) -> dict[str, object]:
         {"o_values": [2, 4]},
         {"o_last_seqs": [9]},
         {"o_codes": [0, 5]},
+        {"o_stamps": []},
     ],
 )
 def test_h18_a_reply_that_does_not_fit_is_trouble_and_never_a_verdict(changes: dict[str, object]) -> None:
     batches = [Batch("r", 1, (STEP, NewEvent(E.marker, "m")))]
-    (sound,) = verdicts(_reply(), batches)
+    (sound,) = verdicts(_reply(), batches, 7)
     assert isinstance(sound, Verdict)
     assert [event.seq for event in sound.events] == [2, 3]
     with pytest.raises(StoreTrouble):
-        verdicts(_reply(**changes), batches)
+        verdicts(_reply(**changes), batches, 7)
 
 
 async def test_append_refuses_another_isolation_level(store: PostgresStore, admin: Admin, namespace: str) -> None:
     run = await new_run(store)
     call = Statements(namespace)["append"]
+    batches = [Batch(run, 1, (STEP,))]
     async with admin.transaction(isolation="repeatable_read"):
         with pytest.raises(asyncpg.PostgresError, match="READ COMMITTED"):
-            await admin.fetch(call, *arguments([Batch(run, 1, (STEP,))], careful=False))
+            await admin.fetch(call, *arguments(batches, careful=False), *compared(batches, 7))
 
 
 async def test_h05_a_log_with_a_gap_is_corrupt_and_never_loaded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,10 @@ class World:
     store: Store
     set_clock: Callable[[int], Awaitable[None]]
     time: int = EPOCH
+
+    def __post_init__(self) -> None:
+        store: Any = self.store
+        store.stamps = itertools.count(1).__next__  # so that two stores which are asked the same draw the same
 
     async def advance(self, microseconds: int) -> int:
         """Move the clock on; returns the new time."""

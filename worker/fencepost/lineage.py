@@ -5,6 +5,7 @@ a second time, in a recovery or a client, makes the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import msgspec
 
@@ -61,6 +62,16 @@ def successor_run(run: Run, created: Event, started: bytes | None, ended: bytes,
         parent=run.parent,
         attributes=record.attributes,
     )
+
+
+def bound(run_id: str, stamp: int) -> str:
+    """The id of the run that goes on, for the log whose fence carries ``stamp``. What it is given depends on all of
+    that log, and so does its id: who starts it for a log that was lost starts another one (H194).
+    """
+    if not stamp:
+        return run_id
+    chance = blake2b(run_id.encode(), digest_size=8, key=stamp.to_bytes(8, "big"), person=b"fencepost-next").hexdigest()
+    return f"{run_id[:20]}{chance[:3]}-{chance[3:15]}"
 
 
 def closed(created: RunCreated, started: bytes | None) -> RunCreated:

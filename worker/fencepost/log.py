@@ -73,6 +73,7 @@ class Landed(msgspec.Struct, frozen=True):
     now: int
     status: RunStatus
     facts: tuple[FactVerdict, ...] = ()
+    stamp: int = 0
 
 
 class NotWritten(msgspec.Struct, frozen=True):
@@ -197,7 +198,11 @@ def read_verdict(batch: Batch, verdict: Verdict) -> Written:
     """What the store's answer means. Raises StoreTrouble if it does not carry what it must (H18)."""
     if verdict.outcome is Outcome.conflict:
         if batch.fence is None:
-            raise StoreTrouble(f"run {batch.run_id}: a conflict was answered to a batch without a fence")
+            raise StoreTrouble(
+                f"run {batch.run_id}: the log does not hold what this fact rests on (seq {batch.seen}): another server"
+                if batch.stamp is not None
+                else f"run {batch.run_id}: a conflict was answered to a batch without a fence"
+            )
         return NotWritten(verdict.now)
     if verdict.outcome is Outcome.refused:
         if not verdict.facts:
@@ -206,7 +211,15 @@ def read_verdict(batch: Batch, verdict: Verdict) -> Written:
     if verdict.outcome is not Outcome.ok:
         raise StoreTrouble(f"run {batch.run_id}: the store answered {verdict.outcome.name}")
     _check_landed(batch, verdict)
-    return Landed(verdict.events, verdict.last_seq, verdict.fence, verdict.now, verdict.status, verdict.facts)
+    return Landed(
+        verdict.events,
+        verdict.last_seq,
+        verdict.fence,
+        verdict.now,
+        verdict.status,
+        verdict.facts,
+        verdict.stamp,
+    )
 
 
 def _check_landed(batch: Batch, verdict: Verdict) -> None:

@@ -26,7 +26,10 @@ BLOCKS = ("trace", "stack")
 
 CATALOGUE: dict[str, tuple[str, str]] = {
     "worker_started": ("info", "the worker is ready and consumes: owner, queues, build"),
-    "commits_not_kept": ("warning", "Postgres is set to lose commits when it crashes: reason, with the way out"),
+    "commits_not_kept": (
+        "warning",
+        "Postgres may lose commits when it crashes or fails over: reason, with the way out",
+    ),
     "worker_draining": ("info", "no new work is taken; bodies under way are given drain_seconds"),
     "worker_stopped": ("info", "everything is handed back: how many messages were released"),
     "shutdown_failed": ("warning", "shutdown code of the user's raised, or did not end in time: code, error"),
@@ -62,6 +65,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "fence_conflict": (
         "info",
         "a turn lost its fence, for something else landed first; a new turn sees it: run, fence",
+    ),
+    "log_replaced": (
+        "warning",
+        "the log does not hold what this worker has seen of it: the database has lost commits, by a fail-over or a"
+        " restart; the run goes on from the log as it is: run, seen",
     ),
     "turn_walked_away": ("warning", "the lease may have run out before the append: run"),
     "url_option_ignored": ("warning", "an option of a server's URL changes nothing: setting, reason"),
@@ -206,6 +214,7 @@ _LOGGERS: dict[str, tuple[str, ...]] = {
         "fence_conflict",
         "limit_near",
         "log_corrupt",
+        "log_replaced",
         "payload_codec_missing",
         "payload_key_missing",
         "poisoned",

@@ -2,6 +2,7 @@
 
 from tests.simulate.mutants import (
     of_blocking,
+    of_failover,
     of_replay,
     of_signals,
     of_the_engine,
@@ -18,6 +19,7 @@ __all__ = [
     "Mutant",
     "Patch",
     "of_blocking",
+    "of_failover",
     "of_replay",
     "of_signals",
     "of_the_engine",

@@ -167,7 +167,7 @@ def bodies_begin_without_a_grant(patch: Patch) -> None:
             if delivery is None:
                 delivery = Delivery("default", key, f"{shell.worker}.0")
                 shell.keeper.hold(delivery, shell.ports.monotonic())
-            shell.start_granted(delivery, live, entity, what.steps[entity])
+            shell.start_granted(delivery, live, entity, what.steps[entity], what.stamps[entity])
 
     for module in (tick, hotpath):
         patch.set(module, "start_granted", start_granted)
@@ -199,10 +199,10 @@ def another_attempt_ends_the_message(patch: Patch) -> None:
     real = steps._append_fact
 
     async def append_fact(shell: Shell, live: LiveRun, event: Any) -> Any:
-        verdict = await real(shell, live, event)
+        verdict, stamp = await real(shell, live, event)
         if verdict.outcome is FactOutcome.refused:
-            return replace(verdict, reason=None)
-        return verdict
+            return replace(verdict, reason=None), stamp
+        return verdict, stamp
 
     patch.set(steps, "_append_fact", append_fact)
 

@@ -17,6 +17,7 @@ from fencepost_store.events import EventType, NewEvent
 from fencepost_store.ledger import LANDED, Ledger
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, Verdict
+from fencepost_store.stamps import draw_stamp
 from fencepost_store.tables import Tables
 
 
@@ -24,8 +25,8 @@ def _without_reason(patch: Patch, *reasons: Reason, only: frozenset[EventType] |
     """A fact that would be refused for one of these reasons lands."""
     real = Ledger._judge
 
-    def judge(self: Ledger, event: NewEvent, now: int, *, ended: bool) -> FactVerdict:
-        verdict = real(self, event, now, ended=ended)
+    def judge(self: Ledger, event: NewEvent, now: int, **rest: bool) -> FactVerdict:
+        verdict = real(self, event, now, **rest)
         mine = only is None or event.type in only
         return LANDED if verdict.reason in reasons and mine else verdict
 
@@ -61,7 +62,7 @@ def _unfenced(patch: Patch, which: Any) -> None:
 
     def append(self: Ledger, batch: Batch, *rest: Any) -> Verdict:
         if batch.fence is not None and which(batch):
-            batch = msgspec.structs.replace(batch, fence=self.run.fence)
+            batch = msgspec.structs.replace(batch, fence=self.run.fence, stamp=None)
         return real(self, batch, *rest)
 
     patch.set(Ledger, "append", append)
@@ -100,12 +101,12 @@ def _landed_as_judged(tables: Tables, batch: Batch, seen: Ledger) -> Verdict:
     now = tables.clock()
     real = tables.ledgers[batch.run_id]
     patch = Patch()
-    patch.set(Ledger, "_judge_all", lambda self, one, at: _REAL_JUDGE_ALL(seen, one, at) if self is real else ())
+    patch.set(Ledger, "_judge_all", lambda self, one, *rest: _REAL_JUDGE_ALL(seen, one, *rest) if self is real else ())
     patch.set(Ledger, "land", _land_anything)
     try:
         if batch.fence is not None and batch.fence == seen.run.fence:
-            batch = msgspec.structs.replace(batch, fence=real.run.fence)
-        return tables.append(batch)
+            batch = msgspec.structs.replace(batch, fence=real.run.fence, stamp=None)
+        return tables.append(batch, draw_stamp())
     finally:
         patch.undo()
         del now
@@ -119,14 +120,14 @@ def a_batch_lands_in_part(patch: Patch) -> None:
     """H07: of a decision that conflicts the first event has landed."""
     real = Ledger.append
 
-    def append(self: Ledger, batch: Batch, now: int, take: Any, drop: Any, drop_all: Any) -> Verdict:
+    def append(self: Ledger, batch: Batch, *rest: Any) -> Verdict:
         if batch.fence is not None and batch.fence != self.run.fence and not self.run.status.ended:
             first = batch.events[0]
             place = (first.entity, ledger.ordinal(first.type, first.attempt))
             if first.type is EventType.step_created and place not in self.places:
-                alone = msgspec.structs.replace(batch, fence=self.run.fence, events=(first,))
-                real(self, alone, now, take, drop, drop_all)
-        return real(self, batch, now, take, drop, drop_all)
+                alone = msgspec.structs.replace(batch, fence=self.run.fence, events=(first,), stamp=None)
+                real(self, alone, *rest)
+        return real(self, batch, *rest)
 
     patch.set(Ledger, "append", append)
 
@@ -254,11 +255,11 @@ def two_runs_hold_one_token(patch: Patch) -> None:
     """H12: a second hook of the same token is created beside the first."""
     real = Ledger.append
 
-    def append(self: Ledger, batch: Batch, now: int, take: Any, drop: Any, drop_all: Any) -> Verdict:
+    def append(self: Ledger, batch: Batch, now: int, take: Any, *rest: Any) -> Verdict:
         def take_anyhow(token: str, entity: str) -> None:
             take(token, entity)
 
-        return real(self, batch, now, take_anyhow, drop, drop_all)
+        return real(self, batch, now, take_anyhow, *rest)
 
     patch.set(Ledger, "append", append)
 

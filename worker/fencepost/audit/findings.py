@@ -156,8 +156,10 @@ CATALOGUE: dict[str, Rule] = {
     ),
     "queue_unreachable": _error("the queue was not audited", "see that Redis runs and can be reached from here"),
     "commits_not_kept": _warning(
-        "Postgres may lose what it has committed when it crashes: steps that have ended may run again",
-        "turn `synchronous_commit`, `fsync` and `full_page_writes` on for fencepost's role, database or server",
+        "Postgres may lose what it has committed when it crashes or fails over: steps that have ended may run again,"
+        " and signals that were accepted are gone",
+        "turn `synchronous_commit`, `fsync` and `full_page_writes` on for fencepost's role, database or server, and"
+        " name a synchronous standby, or accept it",
     ),
     "clocks_differ": _warning(
         "nothing in fencepost depends on it, but logs of hosts are hard to compare",

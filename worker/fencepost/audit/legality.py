@@ -44,8 +44,9 @@ TABLE: dict[EventType, dict[State, State]] = {
     # From running: the worker of the attempt before has died.
     E.step_started: {S.open: S.running, S.running: S.running, S.backoff: S.running},
     E.step_retrying: {S.running: S.backoff},
-    # From backoff: an older attempt's body came to its end after all, and work that is done is done.
-    E.step_completed: {S.running: S.ended, S.backoff: S.ended},
+    # From backoff: an older attempt's body came to its end after all, and work that is done is done. From open: so it
+    # is where a fail-over has lost the start.
+    E.step_completed: {S.open: S.ended, S.running: S.ended, S.backoff: S.ended},
     # From open: out of time before any start, as attempt 0.
     E.step_failed: {S.open: S.ended, S.running: S.ended, S.backoff: S.ended},
     E.step_cancelled: {S.open: S.ended, S.running: S.ended, S.backoff: S.ended},
@@ -140,8 +141,8 @@ class Legality:
             yield told, f"attempt {entity.started + 1}: they count up from 1"
         elif event.type in (E.step_retrying, E.step_failed) and attempt != entity.started:
             yield told, f"attempt {entity.started}, the newest that was started"
-        elif event.type is E.step_completed and not 1 <= attempt <= entity.started:
-            yield told, f"one of the attempts 1 to {entity.started} that were started"
+        elif event.type is E.step_completed and attempt < 1:
+            yield told, "an attempt, which is 1 or more"
         elif event.type is E.hook_inherited and self._entities[""].state is not State.open:
             yield name, "it before the run's first turn only"
         elif event.type is E.hook_disposed and event.entity in self._inherited.values():

@@ -105,7 +105,7 @@ async def deliver(connected: Connected, token: str, data: bytes, delivery: str, 
             raise errors.HookFull(token, trace.run_id, limits.events_max)
         if trace.received + len(data) > limits.log_bytes_max:
             raise errors.HookFull(token, trace.run_id, limits.log_bytes_max, "bytes", "log_bytes_max")
-        event = NewEvent(EventType.hook_received, trace.entity, dedupe=delivery, payload=data)
+        event = NewEvent(EventType.hook_received, trace.entity, dedupe=delivery, payload=data, of=trace.stamp)
         seq = await _append(connected, Batch(trace.run_id, None, (event,), grace=grace))
         if seq is not None:
             taken = Taken(trace.run_id, trace.entity, seq, data)

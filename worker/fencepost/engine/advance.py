@@ -20,7 +20,7 @@ from fencepost.engine.rehearsal import rehearse
 from fencepost.engine.shell import Shell
 from fencepost.engine.succession import tell_untaken, with_successor
 from fencepost.log import Append, Landed, NotWritten
-from fencepost.records import RunStarted, StepCreated, StepStarted, pack, unpack
+from fencepost.records import ChildCreated, RunStarted, StepCreated, StepStarted, pack, unpack
 from fencepost.replay.instance import Instance
 from fencepost.replay.interface import Program
 from fencepost.replay.starting import completed_in
@@ -96,6 +96,7 @@ async def _append(
         seen=work.seen,
         wake_at=wake_at,
         grace=shell.rules.grace,
+        stamp=work.stamp,
     )
     batch = with_successor(batch, live, work)
     open_entities = open_entities_of(instance)
@@ -115,9 +116,11 @@ async def _append(
     tell_untaken(live, work, landed)
     if landed and landed[0].seq != work.seen + 1:
         # Events that the code cannot see landed in between (a start by another worker): take them in, in order.
-        missed = await shell.store.load(live.run_id, work.seen)
-        if missed is not None:
-            landed = missed.events
+        missed = await shell.store.load(live.run_id, work.seen, work.seen_stamp)
+        if missed is None or missed.after != work.seen:
+            live.leave_branch(work)
+            return False  # it has landed, for what the code sees is the same: who comes next reads the whole log
+        landed = missed.events
     with shell.guard.turn(live.run_id):
         instance.deliver(landed)
     warn_early(shell, live, instance, events)
@@ -143,9 +146,10 @@ def _shape(shell: Shell, live: LiveRun, instance: Instance, token: str) -> _Shap
     ending = bool(pending) and KINDS[pending[-1].type].ends_run
     started_payload = b""
     for event in pending:
-        shaped.events.append(event)
         if event.type is not EventType.step_created:
+            shaped.events.append(_naming(event) if event.type is EventType.child_created else event)
             continue
+        shaped.events.append(event)
         record = shaped.steps[event.entity] = unpack(event.payload, StepCreated)
         if ending or shell.alone or not shell.slots.room or not _has(shell, record):
             continue
@@ -184,6 +188,11 @@ def _goes_on(shell: Shell, live: LiveRun) -> bool:
     return True
 
 
+def _naming(created: NewEvent) -> NewEvent:
+    """A child's creation with the id of its run where the store can compare it (H194)."""
+    return msgspec.structs.replace(created, dedupe=unpack(created.payload, ChildCreated).run)
+
+
 def run_started(shell: Shell, queue: str, created: bytes, settles: Program | None) -> RunStarted:
     """The record of the first turn. Where the starter has left options to the code: with what this code says.
     ``created``: the payload of run_created.
@@ -209,7 +218,7 @@ async def _touch(shell: Shell, live: LiveRun, instance: Instance) -> Progress:
     want = deadline(work, (), shell.clock.now(), shell.rules, live.wake_at)
     if want == live.wake_at:
         return Progress.quiet
-    verdict = await shell.store.touch(live.run_id, work.fence, work.seen, want)
+    verdict = await shell.store.touch(live.run_id, work.fence, work.seen, want, work.stamp)
     shell.clock.read(verdict.now)
     if verdict.outcome is Outcome.conflict:
         note("fence_conflict", run=live.run_id, fence=work.fence)

@@ -86,8 +86,9 @@ class Aids:
             await self.joining.seal()
 
     def trouble(self) -> StoreTrouble | None:
-        """Why the body could not have its transaction: no failure of its own, whatever it made of it."""
-        return None if self.joining is None else self.joining.trouble
+        """Why the body could not have its transaction or its stream: no failure of its own, whatever it made of it."""
+        lost = None if self.streams is None else self.streams.trouble
+        return lost if self.joining is None or lost is not None else self.joining.trouble
 
     def misuse(self) -> TransactionMisuse | None:
         """What the body did to its transaction that no retry may repeat, whatever it made of that."""

@@ -46,7 +46,8 @@ STOP_SECONDS = 10.0
 class Attempt(msgspec.Struct, frozen=True):
     """One attempt to be run. ``token``: the delivery it is run under. ``failures``: how many attempts have ended in an
     error before it. ``left``: seconds until the step's schedule_to_close is over (None: it has none). ``previous``:
-    details of an earlier attempt's heartbeat.
+    details of an earlier attempt's heartbeat. ``of``, ``stamp``: what the step's creation and the attempt's start carry
+    in the log.
     """
 
     run_id: str
@@ -59,6 +60,8 @@ class Attempt(msgspec.Struct, frozen=True):
     payload_bytes_max: int
     left: float | None = None
     previous: bytes | None = None
+    of: int | None = None
+    stamp: int | None = None
 
 
 async def run_attempt(
@@ -102,6 +105,7 @@ async def run_attempt(
         attempt=attempt.number,
         dedupe=attempt.token,
         payload=payload,
+        of=attempt.of,
     )
 
 
@@ -381,4 +385,5 @@ def _ended(attempt: Attempt, event_type: EventType, failure: Failure, due_in: in
         dedupe=attempt.token,
         due_in=due_in,
         payload=pack(StepEnded(error=failure)),
+        of=attempt.of,
     )

@@ -168,7 +168,11 @@ async def start_successor(shell: Shell, run_id: str) -> str | None:
 async def _refuse(shell: Shell, live: LiveRun, entity: str, record: ChildCreated, why: Exception) -> list[Entry]:
     """The child cannot be started as it was asked for: it fails, and the parent's next turn sees it."""
     ended = ChildEnded("failed", failure_of(why, code=errors.USER_ERROR))
-    await tell(shell, live.run_id, NewEvent(EventType.child_failed, entity, dedupe=record.run, payload=pack(ended)))
+    await tell(
+        shell,
+        live.run_id,
+        NewEvent(EventType.child_failed, entity, dedupe=record.run, token=record.run, payload=pack(ended)),
+    )
     assert live.run is not None
     return [own_tick(live.run_id, live.run.queue)]
 

@@ -148,12 +148,12 @@ class Claims:
         if await begin(self._shell, delivery):
             await handler()
 
-    def start_granted(self, delivery: Delivery, live: LiveRun, entity: str, created: StepCreated) -> None:
+    def start_granted(self, delivery: Delivery, live: LiveRun, entity: str, created: StepCreated, stamp: int) -> None:
         """Start the body of a step whose message a settle leased to us; its slot is reserved. The caller's entry of
-        the run is kept for it.
+        the run is kept for it. ``stamp``: that of the append which brought its creation and its start.
         """
         self._shell.runs.keep(live)
-        handler = partial(handle_granted, self._shell, live, delivery, entity, created)
+        handler = partial(handle_granted, self._shell, live, delivery, entity, created, stamp)
         task = self._shell.ports.spawn(self._guarded(handler, delivery, self._shell.slots), delivery.key)
         self.handlers.add(task)
         task.add_done_callback(partial(self._left, live))  # also of a task that is ended before it has begun

@@ -8,19 +8,22 @@ tick does it again.
 
 from __future__ import annotations
 
+import msgspec
+
 from fencepost import errors
 from fencepost.engine.children import close_children, dispatch_children, tell
 from fencepost.engine.live import LiveRun
 from fencepost.engine.owed import Owed, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.failure import failure_of
-from fencepost.lineage import origin_of, successor_run
+from fencepost.lineage import origin_of, successor_in, successor_run
 from fencepost.log import LimitExceeded
 from fencepost.records import ChildEnded, RunFailed, RunStopped, pack, unpack
 from fencepost.replay.fold import OpenWork
 from fencepost_queue.protocol import Entry
 from fencepost_store.events import Event, EventType, NewEvent
 from fencepost_store.lineage import parent_of
+from fencepost_store.protocol import StoreTrouble
 
 
 async def duties(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> list[Entry]:
@@ -29,6 +32,11 @@ async def duties(shell: Shell, live: LiveRun, owed: Owed, *, recover: bool) -> l
     """
     if live.run is None:
         return []
+    if owed.epoch != shell.store.epoch:
+        raise StoreTrouble(
+            f"run {live.run_id}: what this turn owes rests on what was committed on another server than the one that is"
+            " there now: it is done by a turn that has read the log there"
+        )
     if owed.over is not None:
         return await _close(shell, live, owed, owed.over)
     work = live.instance.work if live.instance is not None else owed.work
@@ -55,7 +63,7 @@ async def _close(shell: Shell, live: LiveRun, owed: Owed, work: OpenWork) -> lis
         entries.append(own_tick(successor.run_id, successor.queue))
     if live.wake_at is not None:
         shell.ports.fault("end.done")
-        verdict = await shell.store.touch(live.run_id, work.fence, work.seen, None)
+        verdict = await shell.store.touch(live.run_id, work.fence, work.seen, None, work.stamp)
         shell.clock.read(verdict.now)
         live.wake_at = None
     return entries
@@ -66,17 +74,31 @@ async def _tell_parent(shell: Shell, live: LiveRun, work: OpenWork, parent: str)
     assert work.ended is not None
     assert work.created is not None
     shell.ports.fault("parent.before")
-    event = end_of_child(entity, live.run_id, work.ended)
+    origin = origin_of(work.created)
+    if origin.previous and not await goes_on(shell, origin.previous, live.run_id):
+        return []
+    first = origin.first or live.run_id
+    event = msgspec.structs.replace(end_of_child(entity, live.run_id, work.ended), token=first)
     try:
         listening = await tell(shell, run_id, event)
     except LimitExceeded as limit:  # only a result can be: what tells of an error is made to fit
         size = errors.PayloadTooLarge(f"the child's result: {limit}", size=limit.value, limit=limit.bound)
         ended = pack(ChildEnded("failed", failure_of(size, code=errors.PAYLOAD_ERROR)))
-        failed = NewEvent(EventType.child_failed, entity, dedupe=live.run_id, payload=ended)
+        failed = NewEvent(EventType.child_failed, entity, dedupe=live.run_id, token=first, payload=ended)
         listening = await tell(shell, run_id, failed)
     shell.ports.fault("parent.told")
-    queue = origin_of(work.created).queue
-    return [own_tick(run_id, queue)] if listening and queue else []
+    return [own_tick(run_id, origin.queue)] if listening and origin.queue else []
+
+
+async def goes_on(shell: Shell, previous: str, run_id: str) -> bool:
+    """Whether the run before has ended in this one. After a fail-over it may have gone another way: then this one is
+    nobody's, and what it came to is told to nobody (H194).
+    """
+    row = await shell.store.get(previous)
+    if row is None:  # pruned, long after it had ended
+        return True
+    loaded = await shell.store.load(previous, row.last_seq - 1)
+    return loaded is not None and successor_in(loaded.events) == run_id
 
 
 def end_of_child(entity: str, run_id: str, ended: Event) -> NewEvent:

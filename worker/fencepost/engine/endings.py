@@ -21,7 +21,7 @@ from fencepost.replay.fold import OpenWork
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.telemetry import note
 from fencepost_store.events import EventType, NewEvent
-from fencepost_store.protocol import Batch, CorruptLog, Loaded, Outcome, Parked, Run
+from fencepost_store.protocol import Batch, CorruptLog, Loaded, Outcome, Parked, Run, StoreTrouble
 
 TRIED_MAX = 16
 """Builds that are remembered to have parked one run, the newest: more than are ever deployed side by side."""
@@ -46,13 +46,18 @@ async def fail_at_limit(shell: Shell, live: LiveRun, owed: Owed, limit: Exceptio
 
 async def _fail(shell: Shell, live: LiveRun, owed: Owed, failure: Failure) -> None:
     event = NewEvent(type=EventType.run_failed, payload=pack(RunFailed(error=failure)))
-    batch = Batch(run_id=live.run_id, fence=None, events=(event,), grace=shell.rules.grace)
-    written = await shell.log.append(batch)
+    written = await shell.log.append(_hatch(shell, live, event))
     live.drop()
     if isinstance(written, Landed):
         note_failures(shell, live, written.events)
         owed.ended = written.events[-1]
         await _over(shell, live, owed)
+
+
+def _hatch(shell: Shell, live: LiveRun, event: NewEvent) -> Batch:
+    """A fact that ends the run, whatever the log's tail is, as long as it is the log that was looked at (H196)."""
+    fence, stamp = (0, None) if live.run is None else (live.run.fence, live.run.stamp)
+    return Batch(run_id=live.run_id, fence=None, events=(event,), seen=fence, grace=shell.rules.grace, stamp=stamp)
 
 
 class GraceOver(Exception):
@@ -79,7 +84,7 @@ def grace_over(live: LiveRun, loaded: Loaded) -> None:
 async def terminate(shell: Shell, live: LiveRun, owed: Owed, reason: str) -> None:
     """End the run, and do the duties of its end. If it had ended already, those are all there is to do."""
     event = NewEvent(type=EventType.run_terminated, payload=stopped(reason))
-    written = await shell.log.append(Batch(run_id=live.run_id, fence=None, events=(event,), grace=shell.rules.grace))
+    written = await shell.log.append(_hatch(shell, live, event))
     live.drop()
     if isinstance(written, Landed):
         owed.ended = written.events[-1]
@@ -106,6 +111,8 @@ async def after_end(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> 
     work = OpenWork()
     for event in full.events:
         work.apply(event)
+    if work.ended is None:
+        raise StoreTrouble(f"run {live.run_id} has ended, and its log has no end: another server than a moment ago")
     owed.ended = work.ended
     owed.over = work
 
@@ -116,10 +123,11 @@ async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence, *, lan
     """
     instance = live.instance
     assert instance is not None
-    fence = instance.work.fence if landed else await _tail(shell, live)
+    tail = (instance.work.fence, instance.work.stamp) if landed else _tail(live)
     live.drop()
-    if fence is None:
+    if tail is None:
         return True
+    fence, stamp = tail
     parked = Parked(
         build=shell.settings.build,
         seq=divergence.seq,
@@ -128,13 +136,13 @@ async def park(shell: Shell, live: LiveRun, divergence: ReplayDivergence, *, lan
         source=divergence.source,
         before=tried_before(live.run, shell.settings.build),
     )
-    verdict = await shell.store.park(live.run_id, fence, parked)
+    verdict = await shell.store.park(live.run_id, fence, parked, stamp)
     shell.clock.read(verdict.now)
     if verdict.outcome is Outcome.conflict:
         note("fence_conflict", run=live.run_id, fence=fence)
         return False
     if live.terminate_at is not None:  # parking takes the deadline away, and the grace goes on
-        await shell.store.touch(live.run_id, verdict.fence, verdict.last_seq, live.terminate_at)
+        await shell.store.touch(live.run_id, verdict.fence, verdict.last_seq, live.terminate_at, stamp)
     note(
         "run_parked",
         run=live.run_id,
@@ -154,9 +162,9 @@ def tried_before(run: Run | None, build: str) -> tuple[Parked, ...]:
     return tuple(one for one in found if one.build != build)[:TRIED_MAX]
 
 
-async def _tail(shell: Shell, live: LiveRun) -> int | None:
+def _tail(live: LiveRun) -> tuple[int, int] | None:
     """The fence that this turn saw: that of the row it loaded (the instance stopped short of it)."""
-    return None if live.run is None or live.run.status.ended else live.run.fence
+    return None if live.run is None or live.run.status.ended else (live.run.fence, live.run.stamp)
 
 
 async def diverged(shell: Shell, live: LiveRun, owed: Owed, divergence: ReplayDivergence) -> bool:
@@ -178,5 +186,5 @@ async def park_corrupt(shell: Shell, live: LiveRun, corrupt: CorruptLog) -> None
     live.run = row
     before = tried_before(row, shell.settings.build)
     found = Parked(shell.settings.build, row.last_seq, str(corrupt), "a dense log", "the store", before)
-    await shell.store.park(live.run_id, row.fence, found)
+    await shell.store.park(live.run_id, row.fence, found, row.stamp)
     note("log_corrupt", run=live.run_id, error=str(corrupt))

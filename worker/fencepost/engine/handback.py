@@ -131,7 +131,7 @@ def start_granted(shell: Shell, live: LiveRun, owed: Owed, settled: Settled) -> 
         if delivery is None:
             shell.slots.give()
         else:
-            shell.start_granted(delivery, live, entity, owed.steps[entity])
+            shell.start_granted(delivery, live, entity, owed.steps[entity], owed.stamps[entity])
 
 
 async def settle_and_announce(

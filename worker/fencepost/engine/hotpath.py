@@ -9,6 +9,7 @@ is never lost.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 
@@ -28,6 +29,7 @@ from fencepost.engine.shell import Shell
 from fencepost.engine.stopping import withdraw
 from fencepost.fitting import fitted
 from fencepost.log import Landed, LimitExceeded, NotWritten, Written
+from fencepost.replay.fold import StepState
 from fencepost.replay.interface import ReplayDivergence
 from fencepost.replay.limits import CodeUnfit, ReplayBudgetExceeded, ReplayLimit
 from fencepost.telemetry import note
@@ -91,8 +93,9 @@ async def _deal(shell: Shell, live: LiveRun, dones: list[Done]) -> None:
 
 async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bool:
     """False: nothing is settled; append the facts alone (if they have landed, they are recognised)."""
-    instance = live.instance
-    if instance is None or any(done.event.entity not in instance.work.steps for done in dones):
+    instance = live.instance if live.meet(shell.store.epoch) else None
+    owed.epoch = live.epoch
+    if instance is None or live.run is None or not all(_is_of(done.event, instance.work.steps) for done in dones):
         return False
     now = instance.clock = shell.clock.now()
     try:
@@ -118,6 +121,12 @@ async def _hot(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> bo
     entries += await duties(shell, live, owed, recover=False)
     await _settle_all(shell, live, owed, [(done.delivery, []) for done in dones], entries)
     return True
+
+
+def _is_of(ended: NewEvent, steps: Mapping[str, StepState]) -> bool:
+    """Whether the step is open in the instance, and is the one that the body was run for (H193)."""
+    state = steps.get(ended.entity)
+    return state is not None and ended.of in (None, state.created.stamp)
 
 
 async def _settle_all(
@@ -155,7 +164,9 @@ async def _cold(shell: Shell, live: LiveRun, owed: Owed, dones: list[Done]) -> N
             await release(shell, done.delivery)
         else:
             messages.append((done.delivery, entries))
-    if messages:
+    if messages and live.run is None:  # the run is gone, and owes nothing
+        await _settle_all(shell, live, owed, messages, [])
+    elif messages:
         entries = follow_ups(shell, live, owed, recover=False)
         entries += await duties(shell, live, owed, recover=False)
         await _settle_all(shell, live, owed, messages, entries)
@@ -173,7 +184,8 @@ def after_terminal_fact(live: LiveRun, fact: FactVerdict) -> list[Entry] | None:
     """What the settle of a step message places after its terminal fact's verdict; None: release instead
     (docs/protocol.md sections 6 and 8).
     """
-    assert live.run is not None
+    if live.run is None or fact.reason is Reason.run_not_found:
+        return []
     if fact.outcome in (FactOutcome.landed, FactOutcome.already):
         return [own_tick(live.run_id, live.run.queue)]
     if fact.reason is Reason.other_attempt:

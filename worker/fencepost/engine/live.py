@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from fencepost.engine.locks import EngineLock
 from fencepost.replay.budget import TurnGuard
+from fencepost.replay.fold import OpenWork
 from fencepost.replay.instance import Instance
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Delivery
@@ -41,7 +42,8 @@ class LiveRun:
     ``terminate_for``: the end of the cancellation's grace, and its reason, as far as loads have shown (the instance may
     stop short of it). ``swallowers``: the worker's runs whose code has refused to leave, whatever was raised in it:
     the next time none of it is run (H150). ``inline``: steps in a row that had the slot of the one before although
-    others wait for one, since ``inline_since`` (monotonic).
+    others wait for one, since ``inline_since`` (monotonic). ``epoch``: the store's, when the instance was
+    last used.
     """
 
     run_id: str
@@ -60,6 +62,15 @@ class LiveRun:
     inline: int = 0
     inline_since: float = 0.0
     swallowers: dict[str, None] = field(default_factory=dict[str, None])
+    epoch: int = 0
+
+    def meet(self, epoch: int) -> bool:
+        """Whether the store leads to the server that it led to before; if not, what is known of the run goes (H197)."""
+        if self.epoch == epoch:
+            return True
+        self.epoch = epoch
+        self.drop()
+        return False
 
     def drop(self) -> None:
         """Throw the live instance away; nothing that it asked for leaves its loop. Its code's ``finally`` blocks run,
@@ -75,6 +86,14 @@ class LiveRun:
             while len(self.swallowers) > SWALLOWERS_MAX:
                 del self.swallowers[next(iter(self.swallowers))]
             note("code_abandoned", run=self.run_id, at=instance.abandoned[:5])
+
+    def leave_branch(self, work: OpenWork) -> None:
+        """The log does not hold what this worker has seen of it: a server has lost its last commits. What is known of
+        the run goes, and the log is read from its beginning (H190, H191).
+        """
+        note("log_replaced", run=self.run_id, seen=work.seen)
+        self.drop()
+        self.terminate_at, self.terminate_for, self.stuck = None, "", 0
 
     def drop_idle(self) -> None:
         """As ``drop``, by whoever met trouble outside the lock. If somebody holds it, the instance is theirs: it is in

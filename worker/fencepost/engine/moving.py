@@ -28,6 +28,7 @@ async def move(shell: Shell, live: LiveRun, owed: Owed, program: Program, queue:
         seen=live.run.last_seq,
         wake_at=shell.clock.now() + shell.rules.grace,
         grace=shell.rules.grace,
+        stamp=live.run.stamp,
     )
     async with shell.store.locked(live.run_id, shell.settings.lock_budget_seconds) as locked:
 

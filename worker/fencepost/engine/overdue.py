@@ -41,6 +41,7 @@ def timed_out(entity: str, state: StepState, overdue: Overdue, token: str) -> Ne
         attempt=state.started,
         dedupe=token,
         payload=pack(StepEnded(error=failure)),
+        of=state.created.stamp,
     )
 
 

@@ -21,16 +21,17 @@ CHILD_DECISIONS = (EventType.child_created, EventType.child_cancel_requested, Ev
 
 @dataclass(slots=True, eq=False)
 class Owed:
-    """Gathered over the rounds of one turn. ``steps``: created by it and landed. ``inline``: those of them that this
-    worker will run itself, with a slot reserved for each. ``overdue``: steps whose time this turn found over.
-    ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's terminal event, if
-    it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet. ``answered``: an answer to a
-    payload landed, for which somebody may wait. ``children``: created or asked to cancel by it; ``child_cancels``: the
-    requests. ``over``: what was open at the run's end, whose duties are to be done. ``lack``: what this worker's
-    code cannot do, so that nothing of the turn was done. ``moved``: the run's turns are done in
-    another queue than its tick was in."""
+    """Gathered over the rounds of one turn. ``steps``: created by it and landed, with ``stamps``. ``inline``: those
+    that this worker will run itself, with a slot reserved for each. ``overdue``: steps whose time this turn found
+    over. ``cancelled``: (queue, key) of step messages that are not wanted any more. ``ended``: the run's terminal
+    event, if it landed. ``starts_at``: when the run may begin (microseconds), if it may not yet. ``answered``: an
+    answer to a payload landed, for which somebody may wait. ``children``: created or asked to cancel by it;
+    ``child_cancels``: the requests. ``over``: what was open at the run's end, whose duties are to be done.
+    ``lack``: what this worker's code cannot do, so that nothing of the turn was done. ``moved``: the run's turns
+    are done in another queue than its tick was in. ``epoch``: the store's, when the turn began."""
 
     steps: dict[str, StepCreated] = field(default_factory=dict[str, StepCreated])
+    stamps: dict[str, int] = field(default_factory=dict[str, int])
     overdue: set[str] = field(default_factory=set[str])
     inline: set[str] = field(default_factory=set[str])
     cancelled: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
@@ -44,6 +45,7 @@ class Owed:
     answered: bool = False
     lack: str = ""
     moved: bool = False
+    epoch: int = 0
 
     def note(self, live: LiveRun, work: OpenWork, events: tuple[Event, ...], steps: Mapping[str, StepCreated]) -> None:
         """Take in what landed, before it is folded into ``work``. ``steps``: the new ones as they are recorded."""
@@ -52,6 +54,7 @@ class Owed:
         for event in events:
             if event.type is EventType.step_created:
                 self.steps[event.entity] = steps[event.entity]
+                self.stamps[event.entity] = event.stamp
             elif event.type is EventType.step_cancelled or event.entity in self.overdue:
                 self.steps.pop(event.entity, None)
                 self.cancelled.append((_queue_of(live, work, event.entity), step_key(live.run_id, event.entity)))

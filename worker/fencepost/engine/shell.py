@@ -67,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True):
         )
 
 
-def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepCreated) -> None:
+def _cannot_start(delivery: Delivery, live: LiveRun, entity: str, created: StepCreated, stamp: int) -> None:
     raise AssertionError(f"{delivery.key} was leased to a process that runs no granted bodies")
 
 
@@ -101,7 +101,7 @@ class Shell:
     lacks: dict[str, int] = field(default_factory=dict[str, int])
     failures: dict[str, str] = field(default_factory=dict[str, str])
     raised: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
-    start_granted: Callable[[Delivery, LiveRun, str, StepCreated], None] = _cannot_start
+    start_granted: Callable[[Delivery, LiveRun, str, StepCreated, int], None] = _cannot_start
     gates: Gates = field(init=False)
 
     def __post_init__(self) -> None:

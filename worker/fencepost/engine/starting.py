@@ -24,7 +24,7 @@ async def wait_for_start(
     wanted = timed_wake(starts_at, loaded.now, shell.rules)
     if via is not None or wanted == loaded.run.wake_at:
         return True
-    verdict = await shell.store.touch(live.run_id, loaded.run.fence, loaded.run.last_seq, wanted)
+    verdict = await shell.store.touch(live.run_id, loaded.run.fence, loaded.run.last_seq, wanted, loaded.run.stamp)
     shell.clock.read(verdict.now)
     live.wake_at = wanted
     if verdict.outcome is Outcome.conflict:

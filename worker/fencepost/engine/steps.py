@@ -32,7 +32,7 @@ from fencepost.replay.fold import OpenWork, StepState
 from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry, QueueTrouble
 from fencepost_store.admission import ATTEMPT_MAX
-from fencepost_store.events import Event, EventType, NewEvent
+from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, FactOutcome, FactVerdict, Reason, StoreTrouble
 
 LOOKUPS_MAX = 5
@@ -47,7 +47,9 @@ MISSING_KEY_DELAY_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """The step needs no body: it has ended, or its run has."""
+    """The step needs no body: it has ended, or its run has. ``pruned``: there is no such run, any more or yet."""
+
+    pruned: bool = False
 
 
 async def handle_step(shell: Shell, delivery: Delivery) -> None:
@@ -80,7 +82,9 @@ async def _unfit(shell: Shell, delivery: Delivery, unfit: Unfit) -> None:
     await release(shell, delivery, delay)
 
 
-async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity: str, created: StepCreated) -> None:
+async def handle_granted(
+    shell: Shell, live: LiveRun, delivery: Delivery, entity: str, created: StepCreated, stamp: int
+) -> None:
     """A step whose message was leased to us by a settle and whose start stands in the log already. The caller has
     reserved the slot, and keeps the run's entry.
     """
@@ -88,7 +92,8 @@ async def handle_granted(shell: Shell, live: LiveRun, delivery: Delivery, entity
         state = live.instance.work.steps.get(entity) if live.instance is not None else None
         # Without it: created a moment ago, in the batch before the settle that granted this.
         at = shell.clock.now() if state is None else state.created.at
-        await run_body(shell, live, delivery, _attempt(shell, live, delivery, entity, created, at, 1, 0))
+        attempt = _attempt(shell, live, delivery, entity, created, at, stamp, 1, 0)
+        await run_body(shell, live, delivery, replace(attempt, stamp=stamp))
     except Unfit as unfit:
         await _unfit(shell, delivery, unfit)
     except (StoreTrouble, QueueTrouble) as trouble:
@@ -103,10 +108,12 @@ def _attempt(
     entity: str,
     created: StepCreated,
     at: int,
+    of: int,
     number: int,
     failures: int,
 ) -> Attempt:
-    assert live.run is not None
+    if live.run is None:  # a turn has found no such run a moment ago
+        raise StoreTrouble(f"run {live.run_id} is there and is not: another server than a moment ago")
     close = created.policy.schedule_to_close
     return Attempt(
         run_id=live.run_id,
@@ -115,6 +122,7 @@ def _attempt(
         number=number,
         failures=failures,
         token=delivery.token,
+        of=of,
         created=created,
         payload_bytes_max=shell.log.limits.payload_bytes_max,
         left=None if close is None else max(0.0, close - (shell.clock.now() - at) / 1_000_000),
@@ -123,7 +131,8 @@ def _attempt(
 
 async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -> Attempt | None:
     """Look up and append step_started. None: no body is to be run, the message has been dealt with."""
-    known = live.instance.work.steps.get(entity) if live.instance is not None else None
+    instance = live.instance if live.run is not None else None  # None: the run was not there a moment ago
+    known = instance.work.steps.get(entity) if instance is not None else None
     if known is not None and known.started:
         # The code cannot see retries, so no turn hears of them, and an instance may not have taken in how often the
         # step has failed elsewhere (H69). Of a first start it is enough that it lands: nothing can have been before it.
@@ -132,11 +141,8 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
         state = known if known is not None else await _look_up(shell, live, entity)
         known = None
         shell.ports.fault("step.looked_up")
-        if live.run is None:  # pruned
-            await settle(shell, delivery)
-            return None
         if isinstance(state, Gone):
-            await _settle_gone(shell, live, delivery)
+            await _settle_gone(shell, live, delivery, state)
             return None
         if shell.begins is not None:
             shell.begins()
@@ -155,35 +161,38 @@ async def _start(shell: Shell, live: LiveRun, delivery: Delivery, entity: str) -
         if shortage and delivery.proofs < shell.settings.poison_proofs:
             await hand_back_unbegun(shell, delivery, shortage)
             return None
-        at = state.created.at
-        attempt = _attempt(shell, live, delivery, entity, created, at, number, state.failures)
+        at, of = state.created.at, state.created.stamp
+        attempt = _attempt(shell, live, delivery, entity, created, at, of, number, state.failures)
         if delivery.proofs >= shell.settings.poison_proofs:
             note("poisoned", key=delivery.key)
-            last = _attempt(shell, live, delivery, entity, created, at, state.started, state.failures)
+            last = _attempt(shell, live, delivery, entity, created, at, of, state.started, state.failures)
             await complete(shell, live, delivery, crashed(last, delivery.proofs))
             return None
         lack = step_lack(shell.registry, created)
         if lack is not None:
             await refuse(shell, delivery, lack, created.name)
             return None
-        started = _started(shell, delivery, entity, number, created)
+        started = _started(shell, delivery, entity, number, created, of)
         if number > ATTEMPT_MAX:
             await complete(shell, live, delivery, outlived(attempt, state.started))
             return None
-        verdict = await _append_fact(shell, live, started)
+        verdict, stamp = await _append_fact(shell, live, started)
         if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
+            attempt = replace(attempt, stamp=stamp)
             return attempt if number == 1 else await _next(shell, live, delivery, attempt)
         if verdict.outcome is FactOutcome.early:
             await release(shell, delivery, max(shell.settings.delay_floor_ms, -(-verdict.rest // 1000)))
             return None
-        if verdict.reason is not Reason.other_attempt:
-            await _settle_gone(shell, live, delivery)
+        if verdict.reason is Reason.no_entity:  # what is known here is of a log that is gone (H193)
+            live.drop_idle()
+        elif verdict.reason is not Reason.other_attempt:
+            await _settle_gone(shell, live, delivery, Gone(verdict.reason is Reason.run_not_found))
             return None
     await release(shell, delivery, shell.jitter_ms(1_000))
     return None
 
 
-def _started(shell: Shell, delivery: Delivery, entity: str, number: int, created: StepCreated) -> NewEvent:
+def _started(shell: Shell, delivery: Delivery, entity: str, number: int, created: StepCreated, of: int) -> NewEvent:
     """``step_lack`` has found the step."""
     step = shell.registry.find_step(created.name)
     own = b"" if step is None or step.arguments.fingerprint == created.fingerprint else step.arguments.fingerprint
@@ -193,6 +202,7 @@ def _started(shell: Shell, delivery: Delivery, entity: str, number: int, created
         attempt=number,
         dedupe=delivery.token,
         payload=pack(StepStarted(worker=shell.worker, fingerprint=own)),
+        of=of,
     )
 
 
@@ -202,26 +212,25 @@ async def _next(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attemp
     """
     state = await _look_up(shell, live, attempt.entity)
     if isinstance(state, Gone):
-        await _settle_gone(shell, live, delivery)
+        await _settle_gone(shell, live, delivery, state)
         return None
     previous = await shell.store.last_beat(live.run_id, attempt.entity)
     return replace(attempt, failures=state.failures, previous=previous)
 
 
-async def _settle_gone(shell: Shell, live: LiveRun, delivery: Delivery) -> None:
+async def _settle_gone(shell: Shell, live: LiveRun, delivery: Delivery, gone: Gone) -> None:
     """Nothing to run. With recover, the crash may have come after the append and before the settle: the run gets a
     recovering tick (F7).
     """
-    assert live.run is not None
-    entries: list[Entry] = [own_tick(live.run_id, live.run.queue, recover=True)] if delivery.recover else []
+    run = None if gone.pruned else live.run
+    entries = [own_tick(live.run_id, run.queue, recover=True)] if delivery.recover and run is not None else []
     await settle(shell, delivery, entries, recovered=True)
 
 
 async def _look_up(shell: Shell, live: LiveRun, entity: str) -> StepState | Gone:
     loaded = await shell.store.load_entity(live.run_id, entity)
     if loaded is None:
-        live.run = None
-        return Gone()
+        return Gone(pruned=True)
     shell.clock.read(loaded.now)
     live.run = loaded.run
     if loaded.run.status.ended:
@@ -232,24 +241,29 @@ async def _look_up(shell: Shell, live: LiveRun, entity: str) -> StepState | Gone
     return work.steps.get(entity) or Gone()
 
 
-async def _append_fact(shell: Shell, live: LiveRun, event: NewEvent) -> FactVerdict:
+async def _append_fact(shell: Shell, live: LiveRun, event: NewEvent) -> tuple[FactVerdict, int | None]:
+    """The verdict, and what the event carries if it has landed now."""
     written = await shell.log.append(
         Batch(run_id=live.run_id, fence=None, events=(event,), grace=shell.rules.grace),
     )
     shell.clock.read(written.now)
+    landed = written.events if isinstance(written, Landed) else ()
     if isinstance(written, Landed):
-        _catch_up(live, written.events)
-    return only_fact(written)
+        _catch_up(live, written)
+    return only_fact(written), landed[0].stamp if landed else None
 
 
-def _catch_up(live: LiveRun, events: tuple[Event, ...]) -> None:
-    """Take our own invisible fact into the live instance, if nothing landed between and nobody is at work on it; else
-    a later load does.
+def _catch_up(live: LiveRun, written: Landed) -> None:
+    """Take our own invisible fact into the live instance, if nothing landed between, the instance is of this log, and
+    nobody is at work on it; else a later load does.
     """
     instance = live.instance
-    if instance is not None and not live.lock.locked():
-        for event in events:
-            if event.seq == instance.work.seen + 1:
+    if instance is None or live.lock.locked():
+        return
+    work = instance.work
+    if (written.fence, written.stamp) == (work.fence, work.stamp):
+        for event in written.events:
+            if event.seq == work.seen + 1:
                 instance.deliver((event,))
 
 
@@ -273,7 +287,7 @@ def _aids(shell: Shell, delivery: Delivery, attempt: Attempt) -> Aids:
         ports=shell.ports,
         queue=delivery.queue,
         now=shell.clock.now(),
-        write=lambda details: shell.store.beat(attempt.run_id, attempt.entity, attempt.number, details),
+        write=lambda details: shell.store.beat(attempt.run_id, attempt.entity, attempt.number, details, attempt.stamp),
         write_seconds=shell.settings.heartbeat_write_seconds,
         streams=AttemptStreams(
             Writing(
@@ -284,6 +298,7 @@ def _aids(shell: Shell, delivery: Delivery, attempt: Attempt) -> Aids:
                 run_id=attempt.run_id,
                 entity=attempt.entity,
                 attempt=attempt.number,
+                stamp=attempt.stamp,
             )
         ),
         joining=None if shell.join is None else Joining(shell.join, shell.ports.fault),
@@ -374,7 +389,7 @@ async def _stopped(shell: Shell, delivery: Delivery, why: str) -> None:
 
 
 async def _retrying(shell: Shell, live: LiveRun, delivery: Delivery, event: NewEvent) -> None:
-    verdict = await _append_fact(shell, live, event)
+    verdict, _ = await _append_fact(shell, live, event)
     shell.ports.fault("retrying.after")
     if verdict.outcome in (FactOutcome.landed, FactOutcome.already):
         note_failures(shell, live, (event,))

@@ -21,6 +21,7 @@ from fencepost.telemetry import note
 from fencepost_queue.protocol import Queue
 from fencepost_store.protocol import StoreTrouble
 from fencepost_store.streams import StreamOutcome, Streams, StreamVerdict, StreamWrite
+from fencepost_store.trouble import ChunksLost
 
 AGAIN_SECONDS = 1.0
 """Upper end of the jittered pause before chunks are sent again: a second of a stream is what the buffer may hold."""
@@ -47,6 +48,7 @@ class Writing(msgspec.Struct, frozen=True):
     run_id: str
     entity: str
     attempt: int
+    stamp: int | None = None
 
 
 class AttemptStreams:
@@ -80,6 +82,11 @@ class AttemptStreams:
         for channel in list(self._channels.values()):
             await channel.finish()
 
+    @property
+    def trouble(self) -> StoreTrouble | None:
+        """What was written is not there any more, so whatever the body makes of it is no failure of its own (H195)."""
+        return next((one.lost for one in self._channels.values() if one.lost is not None), None)
+
     def stop(self) -> None:
         """The attempt is over: nothing more is sent. What is still buffered is dropped."""
         for channel in self._channels.values():
@@ -103,6 +110,7 @@ class AttemptChannel:
         self._closing = False
         self._closed = False
         self._failed: Exception | None = None
+        self.lost: ChunksLost | None = None
         self._told = False
         self._turn = asyncio.Lock()  # first come, first served, while the buffer is full
         self._moved = asyncio.Event()
@@ -147,7 +155,7 @@ class AttemptChannel:
     async def finish(self) -> None:
         """As ``flush``, but an error that has been raised once is not raised again."""
         await self._at_rest()
-        if not self._told:
+        if not self._told or self.lost is not None:
             self._raise()
 
     async def close(self) -> None:
@@ -242,6 +250,7 @@ class AttemptChannel:
             chunks=batch,
             close=close,
             bytes_max=writing.limits.stream_bytes_max,
+            stamp=writing.stamp,
         )
         told = False
         while True:
@@ -249,6 +258,9 @@ class AttemptChannel:
                 writing.ports.fault("stream.before")
                 verdict = await writing.store.write_stream(write)
                 writing.ports.fault("stream.after")
+            except ChunksLost as lost:
+                self.lost = lost
+                raise stream_errors.StreamFenced(self._name) from lost
             except StoreTrouble as trouble:
                 if not told:
                     told = True

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 
 from fencepost.engine.live import LiveRun
-from fencepost.lineage import started_in, successor_run
-from fencepost.records import HookDisposed, RunContinued, unpack
+from fencepost.lineage import bound, started_in, successor_run
+from fencepost.records import HookDisposed, RunContinued, pack, unpack
 from fencepost.replay.fold import OpenWork
 from fencepost.telemetry import note
 from fencepost_store.events import Event, EventType, Handover
@@ -23,8 +23,12 @@ def with_successor(batch: Batch, live: LiveRun, work: OpenWork) -> Batch:
     """
     if batch.events[-1].type is not EventType.run_continued:
         return batch
-    payload = batch.events[-1].payload
-    hooks = unpack(payload, RunContinued).hooks
+    *before, ending = batch.events
+    record = unpack(ending.payload, RunContinued)
+    payload = pack(msgspec.structs.replace(record, run=bound(record.run, work.stamp)))
+    ending = msgspec.structs.replace(ending, payload=payload)
+    batch = msgspec.structs.replace(batch, events=(*before, ending))
+    hooks = record.hooks
     if not hooks:
         return batch
     assert live.run is not None

@@ -80,6 +80,8 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
             if not shell.keeper.fresh(delivery.token):
                 _walk_away(shell, live, delivery)
                 return None
+            live.meet(shell.store.epoch)
+            owed.epoch = live.epoch
             if delivery.proofs >= shell.settings.poison_proofs:
                 note("poisoned", key=delivery.key)
                 await _poisoned(shell, live, owed)
@@ -112,7 +114,13 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
 async def _play(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery) -> Progress | None:
     if delivery.conflicts >= shell.settings.conflict_limit:
         return await _under_lock(shell, live, owed, delivery)
-    loaded = await shell.store.load(live.run_id, live.instance.work.seen if live.instance else 0)
+    if live.instance is None:
+        loaded = await shell.store.load(live.run_id)
+    else:
+        work = live.instance.work
+        loaded = await shell.store.load(live.run_id, work.seen, work.seen_stamp)
+        if loaded is None or loaded.after != work.seen:
+            live.leave_branch(work)
     return await _with_loaded(shell, live, owed, delivery, loaded, None)
 
 
@@ -157,7 +165,8 @@ async def _keep_grace(shell: Shell, live: LiveRun) -> None:
     """A run that nobody's code can turn is terminated all the same when its cancellation's time is over."""
     run, until = live.run, live.terminate_at
     if run is not None and until is not None and (run.wake_at is None or run.wake_at > until):
-        shell.clock.read((await shell.store.touch(live.run_id, run.fence, run.last_seq, until)).now)
+        touched = await shell.store.touch(live.run_id, run.fence, run.last_seq, until, run.stamp)
+        shell.clock.read(touched.now)
 
 
 def _walk_away(shell: Shell, live: LiveRun, delivery: Delivery) -> None:
@@ -183,6 +192,8 @@ async def _with_loaded(
     shell.clock.read(loaded.now)
     live.run = loaded.run
     live.wake_at = loaded.run.wake_at
+    if loaded.after == 0:  # what an earlier load has shown may be gone
+        live.terminate_at, live.terminate_for = None, ""
     if loaded.run.status.ended:
         await after_end(shell, live, owed, loaded)
         return Progress.quiet

@@ -49,8 +49,9 @@ class ChildState:
 @dataclass(slots=True)
 class OpenWork:
     """Entities without a terminal event, by id, in creation order. ``seen``: the last seq folded in; ``size``: the
-    bytes of all payloads; ``fence``: that
-    of the last visible one. ``wait_dues``, ``retry_dues``, ``step_dues``: the same waits, the retries that are waited
+    bytes of all payloads; ``fence``: that of the last visible one; ``seen_stamp``, ``stamp``: what these two carry, by
+    which a log is told from another with the same positions. ``wait_dues``, ``retry_dues``, ``step_dues``: the same
+    waits, the retries that are waited
     for, and the bounds that open steps come to next, by due time, for questions that must cost the same however many
     are open. ``cancelled_steps``: the creations, by id, of steps that ended while their message was on its way: given
     up by the code, or out of time before an attempt. ``abandoned``: of children that were given up. ``inherited``: by
@@ -61,7 +62,9 @@ class OpenWork:
 
     seen: int = 0
     size: int = 0
+    seen_stamp: int = 0
     fence: int = 0
+    stamp: int = 0
     last_at: int = 0
     steps: dict[str, StepState] = field(default_factory=dict[str, StepState])
     waits: dict[str, int] = field(default_factory=dict[str, int])
@@ -87,10 +90,12 @@ class OpenWork:
         """Fold one event in. Events come in seq order; density is the store's promise."""
         self.seen = event.seq
         self.size += len(event.payload)
+        self.seen_stamp = event.stamp
         self.last_at = event.at
         kind = KINDS[event.type]
         if kind.visible:
             self.fence = event.seq
+            self.stamp = event.stamp
         if kind.ends_run:
             self.ended = event
             return

@@ -3,7 +3,7 @@
 INSERT INTO {schema}.heartbeats AS h (at, run_id, attempt, entity, details)
 SELECT {schema}.clock(), s.run_id, s.attempt, s.entity, $4
 FROM {schema}.events s
-WHERE s.run_id = $1 AND s.entity = $2 AND s.ordinal = $3 AND s.type = 11
+WHERE s.run_id = $1 AND s.entity = $2 AND s.ordinal = $3 AND s.type = 11 AND s.stamp = coalesce($5, s.stamp)
     AND NOT EXISTS (SELECT FROM {schema}.events n WHERE n.run_id = $1 AND n.entity = $2 AND n.ordinal = $3 + 1)
     AND NOT EXISTS (SELECT FROM {schema}.events t WHERE t.run_id = $1 AND t.entity = $2 AND t.ordinal = {terminal_ordinal})
     AND EXISTS (SELECT FROM {schema}.runs r WHERE r.run_id = $1 AND r.status < 10)

@@ -6,4 +6,6 @@ SELECT
     current_setting('server_encoding') AS encoding,
     current_setting('synchronous_commit') AS synchronous_commit,
     current_setting('fsync') AS fsync,
-    current_setting('full_page_writes') AS full_page_writes
+    current_setting('full_page_writes') AS full_page_writes,
+    current_setting('synchronous_standby_names') AS synchronous_standby_names,
+    (SELECT count(*) FROM pg_stat_replication) AS standbys

@@ -8,5 +8,5 @@ SET wake_at = CASE WHEN (status >= 10 OR status = 2) AND last_seq = $3 THEN $4 E
         WHEN last_seq = $3 THEN CASE WHEN $4 > wake_at THEN $4 WHEN wake_at IS NOT NULL THEN 0 END
         WHEN wake_after IS NOT NULL THEN coalesce(least(nullif(wake_after, 0), $4), 0)
     END
-WHERE run_id = $1 AND fence = $2
-RETURNING {schema}.clock() AS now, last_seq, fence, status
+WHERE run_id = $1 AND fence = $2 AND stamp = coalesce($5, stamp)
+RETURNING {schema}.clock() AS now, last_seq, fence, status, stamp
