@@ -178,6 +178,7 @@ class Away:
 
     def __init__(self, store: MemoryStore) -> None:
         self.away = False
+        self.epoch = store.epoch
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
