@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from fencepost.engine.locks import EngineLock
+from fencepost.log import Landed
 from fencepost.replay.budget import TurnGuard
 from fencepost.replay.fold import OpenWork
 from fencepost.replay.instance import Instance
@@ -86,6 +87,19 @@ class LiveRun:
             while len(self.swallowers) > SWALLOWERS_MAX:
                 del self.swallowers[next(iter(self.swallowers))]
             note("code_abandoned", run=self.run_id, at=instance.abandoned[:5])
+
+    def catch_up(self, written: Landed) -> None:
+        """Take an invisible fact of this worker's into the live instance, if nothing landed between, the instance is of
+        this log, and nobody is at work on it; else a later load does.
+        """
+        instance = self.instance
+        if instance is None or self.lock.locked():
+            return
+        work = instance.work
+        if (written.fence, written.stamp) == (work.fence, work.stamp):
+            for event in written.events:
+                if event.seq == work.seen + 1:
+                    instance.deliver((event,))
 
     def leave_branch(self, work: OpenWork) -> None:
         """The log does not hold what this worker has seen of it: a server has lost its last commits. What is known of

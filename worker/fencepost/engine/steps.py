@@ -249,22 +249,8 @@ async def _append_fact(shell: Shell, live: LiveRun, event: NewEvent) -> tuple[Fa
     shell.clock.read(written.now)
     landed = written.events if isinstance(written, Landed) else ()
     if isinstance(written, Landed):
-        _catch_up(live, written)
+        live.catch_up(written)
     return only_fact(written), landed[0].stamp if landed else None
-
-
-def _catch_up(live: LiveRun, written: Landed) -> None:
-    """Take our own invisible fact into the live instance, if nothing landed between, the instance is of this log, and
-    nobody is at work on it; else a later load does.
-    """
-    instance = live.instance
-    if instance is None or live.lock.locked():
-        return
-    work = instance.work
-    if (written.fence, written.stamp) == (work.fence, work.stamp):
-        for event in written.events:
-            if event.seq == work.seen + 1:
-                instance.deliver((event,))
 
 
 async def run_body(shell: Shell, live: LiveRun, delivery: Delivery, attempt: Attempt) -> None:
