@@ -13,9 +13,13 @@ from fencepost.dev.postgres import DATABASE, SOCKET_NAME, USER
 class Relay:
     """Passes on to a server's socket. ``hole``: what is sent over the connections that there are now is dropped from
     now on, and they stay open; new ones pass. ``refuse``: those are cut, and new ones refused until ``listen``.
+    ``lead_to``: new ones go to another server. ``target``: a socket's path, or a port of this machine. ``delay``:
+    seconds that what is sent is under way, each way.
     """
 
-    def __init__(self, target: str) -> None:
+    delay = 0.0
+
+    def __init__(self, target: str | int) -> None:
         self._target = target
         self._links: list[asyncio.Event] = []
         self._writers: set[asyncio.StreamWriter] = set()
@@ -25,6 +29,10 @@ class Relay:
     def hole(self) -> None:
         for link in self._links:
             link.set()
+
+    def lead_to(self, target: str | int) -> None:
+        """As an address that follows the primary."""
+        self._target = target
 
     async def listen(self) -> None:
         """Take connections, on the same port each time."""
@@ -40,7 +48,10 @@ class Relay:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
-        server_reader, server_writer = await asyncio.open_unix_connection(self._target)
+        if isinstance(self._target, int):
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        else:
+            server_reader, server_writer = await asyncio.open_unix_connection(self._target)
         dropped = asyncio.Event()
         self._links.append(dropped)
         self._writers |= {writer, server_writer}
@@ -52,10 +63,11 @@ class Relay:
             writer.close()
             self._writers -= {writer, server_writer}
 
-    @staticmethod
-    async def _pass(source: asyncio.StreamReader, sink: asyncio.StreamWriter, dropped: asyncio.Event) -> None:
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, dropped: asyncio.Event) -> None:
         try:
             while data := await source.read(65536):
+                if self.delay:
+                    await asyncio.sleep(self.delay)
                 if not dropped.is_set():
                     sink.write(data)
         except ConnectionError:

@@ -11,7 +11,9 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from fencepost_queue.connection import FAILURES, Connection, Dialer, Reply, exchange, trouble
+from redis.exceptions import ResponseError
+
+from fencepost_queue.connection import FAILURES, Connection, Dialer, Reply, exchange, is_of_role, trouble
 from fencepost_queue.pipeline import Pipeline
 from fencepost_queue.protocol import QueueTrouble
 
@@ -121,7 +123,9 @@ class Bell:
         except (QueueTrouble, *FAILURES) as error:
             await self._drop()
             raise trouble(error) from error
-        if isinstance(reply, Exception):
+        if isinstance(reply, ResponseError):
+            if is_of_role(reply):
+                await self._drop()
             raise trouble(reply)
         return None if reply is None else reply[0].decode()
 

@@ -5,6 +5,7 @@ again."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias, cast
@@ -17,7 +18,10 @@ from redis.exceptions import (
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     AuthorizationError,
+    MasterDownError,
+    MovedError,
     NoPermissionError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
 )
@@ -33,6 +37,10 @@ Reply: TypeAlias = (
 
 FAILURES = (RedisError, OSError, EOFError, TimeoutError)
 REFUSALS = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError)
+OF_ROLE = (ReadOnlyError, MasterDownError, MovedError)
+"""The server is not, or not any more, the one that takes our writes. LOADING is a failure of its own."""
+OF_ROLE_IN_A_SCRIPT = re.compile(r"-(READONLY|LOADING|MASTERDOWN|MOVED) ")
+"""Redis before 7 wraps a command's error into the script's, code and all."""
 SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -123,6 +131,11 @@ def packed(commands: Sequence[Command]) -> bytes:
 
 
 _packed: Callable[[Command], bytes] = cast(Any, hiredis).pack_command
+
+
+def is_of_role(error: ResponseError) -> bool:
+    """Whether the connection leads to a server that is not to be asked again, though it answers (H221)."""
+    return isinstance(error, OF_ROLE) or OF_ROLE_IN_A_SCRIPT.search(str(error)) is not None
 
 
 def trouble(error: BaseException) -> QueueTrouble:

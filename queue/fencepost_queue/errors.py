@@ -43,6 +43,18 @@ class TakesNoWrites(QueueRefused):
         )
 
 
+class ReplicaServer(QueueTrouble):
+    """The server is a replica: it takes no writes, and what it has may be behind. A fail-over that is under way makes
+    this pass by itself."""
+
+    def __init__(self, facts: dict[str, str]) -> None:
+        super().__init__(
+            f"the queue's server is a {facts['role']} of {facts.get('master_host', 'another server')}:"
+            f"{facts.get('master_port', '?')}, which takes no writes. While a fail-over is under way wait for its end;"
+            " else let redis_url name the primary, or an address that follows it"
+        )
+
+
 class OtherShards(QueueRefused):
     """The namespace is used with another number of shards: messages would stand in lanes that nobody serves."""
 

@@ -94,6 +94,10 @@ class Hints:
             except FAILURES:
                 await self._drop()  # The reader notices, and subscribes anew to what is still wanted.
 
+    async def renew(self) -> None:
+        """The server has another role now, and hints are published elsewhere: the reader listens anew."""
+        await self._drop()
+
     async def close(self) -> None:
         """Idempotent."""
         reader, self._reader = self._reader, None

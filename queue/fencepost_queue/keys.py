@@ -53,7 +53,7 @@ def lane_keys(namespace: str, queue: str, shard: int) -> LaneKeys:
     tag = f"fp:{{{namespace}/{member}}}:"
     bells = (tag + "bell.ticks", tag + "bell.steps")
     sets = tuple(tag + name for name in ("messages", "ticks", "steps", "leases", "delays"))
-    rest = tuple(tag + name for name in ("counter", "generation", "sweep", "refused", "round", "waiting"))
+    rest = tuple(tag + name for name in ("counter", "generation", "sweep", "refused", "round", "waiting", "server"))
     return LaneKeys(queue, shard, member, *bells, (*sets, *bells, *rest))
 
 

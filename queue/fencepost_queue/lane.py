@@ -44,11 +44,12 @@ from fencepost_queue.protocol import (
 
 
 class Lane:
-    """All of one lane: messages by key, the enqueue counter, the generation, unheard rings, and until when somebody is
-    at the sweep that a new generation calls for (None: it is done). ``round``: of the step that was taken last.
+    """All of one lane: messages by key, the enqueue counter, the generation and who made it, unheard rings, and until
+    when somebody is at the sweep that a new generation calls for (None: it is done). ``round``: of the step that was
+    taken last.
     """
 
-    __slots__ = ("bells", "counter", "generation", "messages", "queue", "round", "swept_until")
+    __slots__ = ("bells", "counter", "generation", "messages", "queue", "round", "server", "swept_until")
 
     def __init__(self, queue: str) -> None:
         self.queue: str = queue
@@ -56,6 +57,7 @@ class Lane:
         self.counter: int = 0
         self.round: int | None = None
         self.generation: str | None = None
+        self.server: str = ""
         self.swept_until: int | None = None
         self.bells: dict[Kind, int] = dict.fromkeys(Kind, 0)
 
@@ -93,15 +95,17 @@ class Lane:
         tokens: Callable[[], str],
         new_generation: str,
         code: str = "",
+        server: str = "",
     ) -> Claimed:
-        """Promote, reclaim, pop. Each of the three is bounded. Who finds the data gone is to sweep, and after a silence
-        of a lease another is. What other codes have refused comes first, unless ``code`` is among them. ``room``: for
-        how many of each kind there is."""
-        sweep = self.generation is None or (self.swept_until is not None and self.swept_until <= now)
+        """Promote, reclaim, pop. Each of the three is bounded. Who finds the data gone or another server's is to sweep,
+        and after a silence of a lease another. What others have refused comes first, unless ``code`` has too. ``room``:
+        for how many of each kind there is."""
+        sweep = self.swept_until is not None and self.swept_until <= now
+        if self.generation is None or self.server != server:
+            self.generation, self.server, sweep = new_generation, server, True
         if sweep:
             self.swept_until = now + lease_ms
-        generation = self.generation or new_generation
-        self.generation = generation
+        generation = self.generation
         for key in self._first(State.delayed, WORK_PER_CLAIM, until=now):
             self._make_ready(now, key, self.messages[key])
         self._reclaim(now)
@@ -180,11 +184,11 @@ class Lane:
         return Settled(outcome, again, tuple(granted), self.steps_wait())
 
     def release(self, now: int, delivery: Delivery, delay_ms: int, proof: bool) -> bool:
-        """Hand back. A dirty message becomes ready whatever the delay, for somebody waits for its turn."""
+        """Hand back. A dirty message is ready whatever the delay: somebody waits. Conflicts count anew (H225)."""
         held = self._owned(delivery)
         if held is None:
             return False
-        back = replace(held, recover=True, proofs=held.proofs + (1 if proof else 0))
+        back = replace(held, recover=True, proofs=held.proofs + (1 if proof else 0), conflicts=0)
         if held.dirty or delay_ms <= 0:
             self._make_ready(now, delivery.key, back)
         else:

@@ -43,19 +43,21 @@ class LaneSnapshot(msgspec.Struct, frozen=True):
     generation: str | None
     swept_until: int | None
     bells: dict[Kind, int]
+    server: str = ""
 
 
 class MemoryServer:
     """The state that all clients of one namespace share.
 
     ``clock_ms``: milliseconds, from any epoch, never backwards. ``sleep`` (seconds) is all that waits here, so that a
-    simulator decides what time is.
+    simulator decides what time is. ``identity``: which server this is; another one after every ``restore``.
     """
 
     def __init__(self, clock_ms: Callable[[], int], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self.clock_ms = clock_ms
         self.sleep = sleep
         self.lanes: dict[str, Lane] = {}
+        self.identity = "server 1"
         self._blocked: dict[Bell, list[asyncio.Future[None]]] = {}
         self._listeners: dict[str, list[MemorySubscription]] = {}
 
@@ -71,19 +73,27 @@ class MemoryServer:
         """The whole state; messages are immutable, so this copies no more than the tables."""
         return {
             name: LaneSnapshot(
-                dict(lane.messages), lane.counter, lane.round, lane.generation, lane.swept_until, dict(lane.bells)
+                dict(lane.messages),
+                lane.counter,
+                lane.round,
+                lane.generation,
+                lane.swept_until,
+                dict(lane.bells),
+                lane.server,
             )
             for name, lane in self.lanes.items()
         }
 
     def restore(self, state: dict[str, LaneSnapshot]) -> None:
-        """Put an older state in place, as a fail-over to a lagging replica does."""
+        """Put an older state in place, as a fail-over to a lagging replica does, or a restart from a dump: another
+        server has the data from now on."""
+        self.identity = f"server {1 + int(self.identity.rpartition(' ')[2])}"
         self.lanes.clear()
         for name, kept in state.items():
             lane = self.lane(name)
             lane.messages = dict(kept.messages)
             lane.counter, lane.round, lane.bells = kept.counter, kept.round, dict(kept.bells)
-            lane.generation, lane.swept_until = kept.generation, kept.swept_until
+            lane.generation, lane.swept_until, lane.server = kept.generation, kept.swept_until, kept.server
 
     def lane(self, queue: str) -> Lane:
         """The lane of a queue, made when first named."""
@@ -156,7 +166,9 @@ class MemoryQueue:
         now = self._server.clock_ms()
         limit = min(limit, CLAIM_MAX)
         room = {Kind.step: limit if steps is None else steps, Kind.tick: limit if ticks is None else ticks}
-        return self._rung(lane.claim(now, limit, room, lease_ms, self._token, self._token(), code))
+        return self._rung(
+            lane.claim(now, limit, room, lease_ms, self._token, self._token(), code, self._server.identity)
+        )
 
     async def wait(self, queues: Sequence[str], timeout_ms: int, *, steps: bool = True) -> bool:
         bells = [(name, kind) for kind in (Kind if steps else (Kind.tick,)) for name in queues]

@@ -93,8 +93,8 @@ class ValkeyQueue:
         self._timeout_seconds = timeout_seconds
         self._clock_ms = clock_ms
         self._dialer = Dialer(url, timeout_seconds)
-        self._pipeline = Pipeline(self._dialer, timeout_seconds)
         self._hints = Hints(self._dialer, timeout_seconds)
+        self._pipeline = Pipeline(self._dialer, timeout_seconds, self._hints.renew)
         self._ears: dict[tuple[str, ...], Bell] = {}
         self._generations: dict[str, str] = {}
         self._next_shard = 0
@@ -300,9 +300,9 @@ class ValkeyQueue:
         """``<owner>.<call>-``, to which the script appends the number of the hand-over within the call."""
         return f"{self._owner}.{next(_calls)}-"
 
-    def _run(self, name: str, lane: LaneKeys, *arguments: Argument) -> asyncio.Future[Reply]:
+    def _run(self, name: str, lane: LaneKeys, *arguments: Argument, identified: bool = False) -> asyncio.Future[Reply]:
         now = "" if self._clock_ms is None else self._clock_ms()
-        return self._pipeline.run(name, lane.declared, now, *arguments)
+        return self._pipeline.run(name, lane.declared, now, *arguments, identified=identified)
 
     async def _registered(self, groups: Groups[Item], calls: list[asyncio.Future[Reply]]) -> list[Reply]:
         """The replies of calls that may make a lane known, which is recorded on the same trip."""
@@ -312,7 +312,7 @@ class ValkeyQueue:
 
     async def _claim(self, lane: LaneKeys, limit: int, steps: int, ticks: int, lease_ms: int, code: str) -> Claimed:
         fresh = secrets.token_hex(8), self._token_prefix()
-        reply = await self._run("claim", lane, limit, steps, lease_ms, *fresh, code, ticks)
+        reply = await self._run("claim", lane, limit, steps, lease_ms, *fresh, code, ticks, identified=True)
         generation = reply[0].decode()
         if self._generations.get(lane.member) != generation:
             await asyncio.gather(self._register([lane]), self._record_shards())

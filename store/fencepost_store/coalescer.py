@@ -4,7 +4,7 @@ No timer is involved: an append that meets an idle coalescer goes at once. A cal
 and batches of one run go in the order in which they came, one after the other. Facts of one run that wait together are
 merged into one batch and their verdicts taken apart again. What a call could not write because somebody else held the
 run's row, and every member of a call that was rolled back as a whole, is appended singly, where it may wait or fail
-alone (H17).
+alone (H17). No call waits for a row: whoever does is not among those under way (H224).
 """
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from fencepost_store.admission import Unstorable, admit
 from fencepost_store.merging import Group, Waiting
 from fencepost_store.protocol import Batch, Outcome, Store, StoreTrouble, Verdict
-from fencepost_store.trouble import RolledBack
+from fencepost_store.trouble import RolledBack, RowHeld
 
 MEMBERS_MAX = 256
 """Runs in one call: beyond it a call only grows its own latency."""
 
 SINGLES_MAX = 16
 """Single appends under way beside the calls, so that members that wait for a lock do not pile up on the connections."""
+
+WAITS_MAX = 60
+"""How often the store waits for one row before the append fails: at half a second each as long as any call may take."""
 
 
 class Coalescer:
@@ -131,12 +135,12 @@ class Coalescer:
 
     async def _call(self, groups: list[Group]) -> list[Group]:
         """Append the groups in one call; returns those that must be appended singly."""
-        if len(groups) == 1:
-            await self._settle(groups[0])
-            return []
         try:
-            verdicts = await self._store.append([group.batch for group in groups])
-        except (RolledBack, Unstorable):
+            verdicts = await self._store.append([group.batch for group in groups], wait=False)
+        except (RolledBack, Unstorable) as error:
+            if len(groups) == 1 and len(groups[0].members) == 1:  # it has failed alone
+                groups[0].fail(error)
+                return []
             return groups
         except StoreTrouble as error:
             # It may have landed (H08). A decision that has landed and is sent again is answered as a conflict, and its
@@ -163,8 +167,7 @@ class Coalescer:
 
     async def _single(self, group: Group) -> None:
         try:
-            async with self._singles:
-                await self._settle(group)
+            await self._settle(group)
         finally:
             self._runs_under_way.discard(group.batch.run_id)
             self._start_calls()
@@ -173,7 +176,10 @@ class Coalescer:
         """Append one group by itself and answer its waiters; a merged group that fails is taken apart, so that each
         fails for itself."""
         try:
-            (verdict,) = await self._store.append([group.batch])
+            verdict = await append_alone(self._store, group.batch, self._singles)
+        except RowHeld as error:  # taken apart they would wait for the same row
+            group.fail(error)
+            return
         except (RolledBack, Unstorable) as error:
             if len(group.members) == 1:
                 group.fail(error)
@@ -189,3 +195,18 @@ class Coalescer:
             return
         for member in group.members:
             await self._settle(Group([member]))
+
+
+async def append_alone(store: Store, batch: Batch, turns: AbstractAsyncContextManager[object] | None = None) -> Verdict:
+    """Append one batch, however long somebody else holds its run's row, up to WAITS_MAX waits of the store. ``turns``:
+    entered anew for each, so that whoever waits for a row is behind those who have not had theirs yet. Raises what the
+    store raises, and RowHeld."""
+    for _ in range(WAITS_MAX):
+        async with turns or nullcontext():
+            (verdict,) = await store.append([batch])
+        if verdict.outcome is not Outcome.busy:
+            return verdict
+    raise RowHeld(
+        f"somebody's transaction holds the row of run {batch.run_id}, and did not let it go in time: look into"
+        " pg_stat_activity for who is idle in transaction, or waits"
+    )

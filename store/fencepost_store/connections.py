@@ -11,10 +11,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
+import msgspec
+
 from fencepost_store.driver import (
     CLOSE_SECONDS,
     CONNECT_SECONDS,
-    PROCESS,
     Connection,
     InterfaceError,
     InvalidCachedStatementError,
@@ -25,24 +26,44 @@ from fencepost_store.driver import (
 )
 from fencepost_store.protocol import StoreTrouble
 from fencepost_store.servers import Servers, identity_of
+from fencepost_store.sessions import Budget, begin, end, is_fit, is_writable, pooler, transaction
 from fencepost_store.statements import of_no_namespace
-from fencepost_store.translation import translated, translating, where
+from fencepost_store.translation import is_of_role, read_only, translated, translating, where
 
 SURE_SECONDS = 10.0
-"""A connection that was idle for less is taken as it is. Balancers and firewalls forget an idle one after minutes; that
-is found by a question, or the call that comes next would wait for its whole time (H130)."""
-ANSWER_SECONDS = 5.0
-"""What the answer to that question may take."""
+"""A connection that was idle for less is taken as it is. Balancers and firewalls forget an idle one after minutes, and
+its server may be a standby by now; that is found by a question, or the call that comes next would wait for its whole
+time (H130), or be sent to whoever cannot carry it out (H222)."""
+
+
+class Era(msgspec.Struct):
+    """How often a connection of some pools has turned out to lead to a server that takes no writes, or to a session
+    that has gone bad. Connections of an earlier era are not used again."""
+
+    number: int = 0
 
 
 class Held:
     """One connection, whose driver's errors come out as the store's. ``prepared`` False: every statement runs in a
-    transaction of its own and leaves nothing behind, for poolers that give each transaction another server.
-    ``pooled``: whether there is one, as far as was asked."""
+    transaction of its own, within ``budget``, and leaves nothing behind, for poolers that give each transaction another
+    server. ``pooled``: whether there is one, as far as was asked."""
 
-    def __init__(self, connection: Connection, dsn: str, *, prepared: bool, pooled: bool = False) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        dsn: str,
+        pools_era: Era,
+        era: int,
+        budget: Budget,
+        *,
+        prepared: bool,
+        pooled: bool = False,
+    ) -> None:
         self.pooled: bool = pooled
         self.connection = connection
+        self._pools_era = pools_era
+        self._era = era
+        self._budget = budget
         self.healthy: bool = True
         self.idle_since: float = 0.0
         self.used_before: bool = False
@@ -69,37 +90,36 @@ class Held:
             return await statement.fetch(*args)
         if self.connection.is_in_transaction():
             return await self.connection.fetch(sql, *args)
-        await self._begin()
-        try:
-            rows = await self.connection.fetch(sql, *args)
-        except PostgresError:
-            await self._end("rollback")
-            raise
-        await self._end("commit")
-        return rows
+        async with transaction(self.connection, self._budget):
+            return await self.connection.fetch(sql, *args)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[None]:
-        """Commit if the block is left without an exception. What the block raises comes out as it is. A cancelled block
-        costs the connection: the server rolls back when it sees it gone, which no further cancellation can prevent."""
+    async def transaction(self, budget: Budget) -> AsyncGenerator[None]:
+        """As ``sessions.transaction``. What the block raises comes out as it is. A cancelled block costs the
+        connection."""
         with self._translating():
-            await self._begin()
+            await begin(self.connection, budget)
         try:
             yield
         except Exception:
             if not self.connection.is_closed():
                 with self._translating():
-                    await self._end("rollback")
+                    await end(self.connection, "rollback")
             raise
         with self._translating():
-            await self._end("commit")
+            await end(self.connection, "commit")
 
-    async def _begin(self) -> None:
-        """A transaction under our settings for plans, which a session of ours has once and for all."""
-        await self.connection.execute(of_no_namespace("begin_planned"))
+    @property
+    def trusted(self) -> bool:
+        """Whether it may be used again: nothing went wrong on it, nor on another that leads to the same server."""
+        return self.healthy and self._era == self._pools_era.number
 
-    async def _end(self, how: str) -> None:
-        await self.connection.execute(of_no_namespace(how))
+    def distrust(self) -> None:
+        """It leads to a server that takes no writes, or its session has gone bad: so have the others of its time, which
+        nothing would ever make us give up, for such a server answers."""
+        self.healthy = False
+        if self._era == self._pools_era.number:
+            self._pools_era.number += 1
 
     @contextmanager
     def _translating(self, *, writes: bool = True) -> Generator[None]:
@@ -107,6 +127,8 @@ class Held:
             yield
         except PostgresError as error:
             self.healthy = self.healthy and not isinstance(error, InvalidCachedStatementError)
+            if is_of_role(error):
+                self.distrust()
             raise self._ours(error, writes=writes) from error
         except Exception as error:
             self.healthy = False
@@ -123,10 +145,10 @@ class Held:
 
 
 class Connections:
-    """At most ``size`` connections to one database, each of whose statements has ``command_timeout_seconds``. Raises
-    what ``trouble.translated`` makes of a driver's errors. ``plans`` False: for statements that are not ours, and are
-    left to the planner. ``servers``: is told where each
-    leads to."""
+    """At most ``size`` connections to one database, each of whose statements has ``command_timeout_seconds``, and waits
+    ``lock_seconds`` at most for locks that others hold (0: for all of that). Raises what ``trouble.translated`` makes
+    of a driver's errors. ``plans`` False: for statements that are not ours, and are left to the planner. ``era``: one
+    for all pools of a database. ``servers``: is told where each leads to."""
 
     def __init__(
         self,
@@ -138,6 +160,8 @@ class Connections:
         connect_seconds: float = CONNECT_SECONDS,
         plans: bool = True,
         servers: Servers | None = None,
+        lock_seconds: float = 0.0,
+        era: Era | None = None,
     ) -> None:
         assert size >= 1, f"connections must be at least 1, not {size}"
         self.dsn = dsn
@@ -146,6 +170,8 @@ class Connections:
         self._timeout = command_timeout_seconds
         self._connect_seconds = connect_seconds
         self._servers = servers or Servers()
+        self._budget = Budget(lock_ms=int(lock_seconds * 1_000), statement_ms=int(command_timeout_seconds * 1_000))
+        self._era = era or Era()
         self._free = asyncio.Semaphore(size)
         self._idle: list[Held] = []
         self._busy: set[Held] = set()
@@ -196,27 +222,39 @@ class Connections:
             held = self._idle.pop()
             if held.connection.is_closed():
                 continue
-            if _now() - held.idle_since < SURE_SECONDS or await _answers(held.connection):
+            if not held.trusted:
+                held.connection.terminate()
+                continue
+            if _now() - held.idle_since < SURE_SECONDS or await is_fit(held.connection):
                 return held
             for one in [one for one in self._idle if one.idle_since <= held.idle_since]:  # the same has met them
                 self._idle.remove(one)
                 one.connection.terminate()
+        return await self._made()
+
+    async def _made(self) -> Held:
+        """A new one, to a server that takes writes."""
+        era = self._era.number
         async with translating(self.dsn):
-            connection = await self._connect(prepared=self._prepared)
-            pooled, passed_on = await _pooler(connection) if self._prepared else (False, False)
-            if passed_on:
-                connection.terminate()  # its driver would prepare by itself
-                connection, prepared = await self._connect(prepared=False), False
-            else:
-                prepared = self._prepared
+            connection, prepared, pooled = await self._connect(prepared=self._prepared), self._prepared, False
             try:
+                if prepared:
+                    pooled, passed_on = await pooler(connection)
+                    if passed_on:
+                        connection.terminate()  # its driver would prepare by itself
+                        connection, prepared = await self._connect(prepared=False), False
+                if not await is_writable(connection):
+                    raise read_only(self.dsn)
                 self._servers.met(await identity_of(connection))
-                if prepared and self._plans and not pooled:  # else it would be the pooler's other clients' as well
-                    await connection.execute(of_no_namespace("plans"))
+                if prepared and not pooled:  # else it would be the pooler's other clients' as well
+                    if self._plans:
+                        await connection.execute(of_no_namespace("plans"))
+                    if self._budget.lock_ms:
+                        await connection.execute(of_no_namespace("lock_wait").format(lock_ms=self._budget.lock_ms))
             except BaseException:
                 connection.terminate()
                 raise
-        return Held(connection, self.dsn, prepared=prepared, pooled=pooled or passed_on)
+        return Held(connection, self.dsn, self._era, era, self._budget, prepared=prepared, pooled=pooled)
 
     async def _connect(self, *, prepared: bool) -> Connection:
         return await connect(
@@ -230,7 +268,7 @@ class Connections:
         """The other end of ``lend``. One that is unhealthy or in a transaction is thrown away."""
         self._free.release()
         self._busy.discard(held)
-        if held.healthy and not self._closed and not held.connection.is_in_transaction():
+        if held.trusted and not self._closed and not held.connection.is_in_transaction():
             held.idle_since = _now()
             held.used_before = True
             self._idle.append(held)
@@ -240,38 +278,8 @@ class Connections:
             held.connection.terminate()
 
 
-async def _pooler(connection: Connection) -> tuple[bool, bool]:
-    """Whether a pooler stands before the server, and whether it passes prepared statements on as they come, so that the
-    next transaction may meet another server, and another client's statements there (H186). A pooler logs us in with a
-    process id of its own making; one that knows prepared statements gives them names of its own.
-    """
-    name = f"fencepost_{PROCESS}_probe"
-    async with connection.transaction(isolation="read_committed"):
-        statement = await connection.prepare(of_no_namespace("backend"), name=name)
-        (row,) = await statement.fetch(name)
-        pooled = row["pid"] != connection.get_server_pid()
-        passed_on = pooled and bool(row["as_named"])
-        if passed_on:
-            await connection.execute(of_no_namespace("forget_probe").format(name=name))
-    return pooled, passed_on
-
-
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def _answers(connection: Connection) -> bool:
-    """Whether it is still one; else it is cut. A network may have dropped it, and told nobody."""
-    answered = False
-    try:
-        await connection.execute(of_no_namespace("ping"), timeout=ANSWER_SECONDS)
-        answered = True
-    except (OSError, PostgresError, InterfaceError):
-        pass  # the next connection will say what is wrong, if anything is
-    finally:
-        if not answered:
-            connection.terminate()
-    return answered
 
 
 async def _closed(connection: Connection) -> None:

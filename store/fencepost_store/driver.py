@@ -189,10 +189,14 @@ async def connect(
 ) -> Connection:
     """A connection. Raises the driver's errors as they are."""
     asyncpg: Any = importlib.import_module("asyncpg")
+    hosts = dsn.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    several = "," in hosts and "target_session_attrs" not in dsn
     connection: Connection = await asyncpg.connect(
         dsn,
         connection_class=_named(),
         timeout=connect_seconds,
+        # Of several hosts the one that takes writes, whichever it is now, unless it is said otherwise.
+        target_session_attrs="read-write" if several else None,
         command_timeout=command_timeout_seconds,
         statement_cache_size=100 if prepared else 0,
         server_settings={"application_name": APPLICATION_NAME},

@@ -9,7 +9,7 @@ import msgspec
 from fencepost_store.connections import Connections
 from fencepost_store.driver import Connection, Row
 from fencepost_store.statements import Statements, of_no_namespace
-from fencepost_store.trouble import StoreRefused
+from fencepost_store.trouble import ServerUnable, StoreRefused
 
 ENCODING = "UTF8"
 KEPT = {"synchronous_commit": "off", "fsync": "off", "full_page_writes": "off"}
@@ -34,7 +34,14 @@ class MissingRights(StoreRefused):
 
 
 def judge(row: Row) -> tuple[str, ...]:
-    """Of a row of ``schema_exists``: what an operator should know. Raises WrongEncoding, WrongIsolation."""
+    """Of a row of ``schema_exists``: what an operator should know. Raises ServerUnable (it takes no writes),
+    WrongEncoding, WrongIsolation.
+    """
+    if row["read_only"]:
+        raise ServerUnable(
+            "this Postgres takes no writes: it is a standby, or default_transaction_read_only is on. While a fail-over"
+            " is under way wait for its end; else let database_url name the primary"
+        )
     if row["encoding"] != ENCODING:
         raise WrongEncoding(
             f"the database's encoding is {row['encoding']}, fencepost needs {ENCODING}. The encoding of a database"

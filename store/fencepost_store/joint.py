@@ -24,9 +24,10 @@ from fencepost_store.driver import (
 )
 from fencepost_store.lent import Loan, lend
 from fencepost_store.protocol import Batch, Verdict
+from fencepost_store.sessions import is_empty
 from fencepost_store.stamps import draw_stamp
 from fencepost_store.statements import Statements
-from fencepost_store.translation import translated
+from fencepost_store.translation import read_only, translated
 from fencepost_store.wire import arguments, compared, verdicts
 
 STALE = (InvalidCachedStatementError, InvalidSQLStatementNameError, OutdatedSchemaCacheError)
@@ -64,12 +65,18 @@ class Joint:
         try:
             async with joint._ours():
                 await joint._transaction.start()
-                await joint.connection.execute(sql["begin"])
+                if is_empty(await joint.connection.execute(sql["begin"])):  # or the body's writes would fail, not we
+                    joint._distrust()
+                    raise read_only(pool.dsn)
                 joint._id = joint._name().rpartition(" ")[2]
         except BaseException:
             joint.close()
             raise
         return joint
+
+    def _distrust(self) -> None:
+        if self._held is not None:
+            self._held.distrust()
 
     @property
     def timeout_seconds(self) -> float:
@@ -110,8 +117,8 @@ class Joint:
         """
         if not self.ours or not (self.lost or self.connection.is_in_transaction()):
             raise TransactionEnded
-        if _is_empty(await self.connection.execute(self._sql["seal"])):
-            if _is_empty(await self.connection.execute(self._sql["writable"])):
+        if is_empty(await self.connection.execute(self._sql["seal"])):
+            if is_empty(await self.connection.execute(self._sql["writable"])):
                 raise MadeReadOnly
             raise TransactionEnded
 
@@ -137,7 +144,7 @@ class Joint:
             await self._transaction.rollback()
             if self._id and self.ours:
                 # What an error has followed in one call (COMMIT; BEGIN; SELECT 1 / 0) was not seen.
-                self.ours = not _is_empty(await self.connection.execute(self._sql["undone"].format(id=int(self._id))))
+                self.ours = not is_empty(await self.connection.execute(self._sql["undone"].format(id=int(self._id))))
 
     async def clean(self) -> None:
         """Take from the session what user code has left in it, so that another may use it; where that cannot be done,
@@ -150,7 +157,7 @@ class Joint:
             self._fit = True
             return
         async with self._ours():
-            self._fit = not _is_empty(await self.connection.execute(self._sql["clean"]))
+            self._fit = not is_empty(await self.connection.execute(self._sql["clean"]))
 
     def _name(self) -> str:
         """The session's, as the server has reported it last."""
@@ -186,8 +193,3 @@ class Joint:
             if ours is None:
                 raise
             raise ours from error
-
-
-def _is_empty(tag: str) -> bool:
-    """Whether the last query of a call found no row, by what the server says of it."""
-    return tag.rpartition(" ")[2] == "0"

@@ -80,8 +80,8 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning, Failover):
             self._tables.create(run, now, stamp, starts)
             return Started(run.run_id, True, run.payload, 0 if starts is None else starts - now)
 
-    async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
-        """See Store.append."""
+    async def append(self, batches: Sequence[Batch], *, wait: bool = True) -> list[Verdict]:
+        """See Store.append. Who waits is never told busy: the lock is let go of in the end."""
         if not batches:
             return []
         admit_all(batches)
@@ -89,7 +89,7 @@ class MemoryStore(Beats, MemoryStreams, MemoryPruning, Failover):
         verdicts: dict[str, Verdict] = {}
         for batch in sorted(batches, key=lambda batch: batch.run_id):
             lock = self._locks.get(batch.run_id)
-            if len(batches) > 1 and lock is not None and lock.locked():
+            if (len(batches) > 1 or not wait) and lock is not None and lock.locked():
                 ledger = self._tables.ledgers[batch.run_id]
                 verdicts[batch.run_id] = ledger.verdict(Outcome.busy, self._clock())
                 continue
@@ -298,11 +298,11 @@ class _MemoryLocked:
         self._mine: Tables | None = None
         self.lost = False
 
-    async def load(self, after_seq: int) -> Loaded:
+    async def load(self, after_seq: int, stamp: int | None = None) -> Loaded:
         """See Locked.load."""
         self.check()
         tables = self._mine or self._tables
-        return tables.loaded(tables.ledgers[self._run_id], after_seq)
+        return tables.loaded(tables.ledgers[self._run_id], after_seq, stamp)
 
     async def append(self, batch: Batch) -> Verdict:
         """See Locked.append."""

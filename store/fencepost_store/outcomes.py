@@ -45,5 +45,5 @@ class Outcome(enum.Enum):
     conflict = "conflict"  # fenced: a visible event landed since; not written
     # fenced: one of its facts was refused, not written; unfenced: every fact was refused or early, see ``facts``
     refused = "refused"
-    # only from calls with several runs: the row was locked by somebody; not written, append it singly
+    # somebody holds the row (in a call with one run: for longer than it waits); not written, append it again, singly
     busy = "busy"

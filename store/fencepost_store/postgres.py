@@ -9,9 +9,10 @@ from datetime import datetime
 
 import msgspec
 
-from fencepost_store.admission import Unstorable, admit, admit_all, admit_run, printable
-from fencepost_store.connections import Connections, Held
-from fencepost_store.driver import CONNECT_SECONDS, Row, UniqueViolationError
+from fencepost_store.admission import admit, admit_all, admit_run, printable
+from fencepost_store.appending import append_on
+from fencepost_store.connections import Connections, Era, Held
+from fencepost_store.driver import CONNECT_SECONDS, Row
 from fencepost_store.joint import Joint
 from fencepost_store.migrations import check
 from fencepost_store.postgres_pruning import PostgresPruning
@@ -38,11 +39,12 @@ from fencepost_store.protocol import (
 from fencepost_store.rows import details_of, due_of, events_of, page_of, run_of, trace_of
 from fencepost_store.run_ids import admit_id, is_run_id
 from fencepost_store.servers import Servers
+from fencepost_store.sessions import Budget
 from fencepost_store.stamps import Stamps, draw_stamp
 from fencepost_store.statements import Statements
-from fencepost_store.translation import translating, where
-from fencepost_store.trouble import ServerUnable
-from fencepost_store.wire import COMPARED, arguments, compared, start_arguments, successors, verdicts
+from fencepost_store.translation import read_only, translating
+from fencepost_store.trouble import RowHeld
+from fencepost_store.wire import start_arguments
 
 PAGE_EVENTS = 1_000
 """Events per load statement: more would only make one call long."""
@@ -50,6 +52,15 @@ PAGE_EVENTS = 1_000
 PAGE_BYTES = 33_554_432
 """Of payloads per load statement, unless one event alone has more: a row of Postgres may have a gigabyte, and both
 sides hold a page several times over."""
+
+APPEND_CONNECTIONS = 2
+"""For appends, as many as are under way at once; and as many for those that wait for a row."""
+
+LOCK_GLANCE_SECONDS = 0.02
+"""What an append waits for a row that it is not to wait for: other appends to the same run hold it for less."""
+
+LOCK_WAIT_SECONDS = 0.5
+"""What one waits that has nothing else to do. Then the next one has the connection, and it comes back."""
 
 OWN_CONNECTIONS = 2
 """For ``locked``: the last resort of a run under a flood must not wait behind the flood."""
@@ -102,7 +113,9 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         self._sql = Statements(namespace)
         self._servers = Servers()
 
-        def pool(size: int, *, plans: bool = True) -> Connections:
+        era = Era()
+
+        def pool(size: int, lock_seconds: float = 0.0, *, plans: bool = True) -> Connections:
             return Connections(
                 dsn,
                 size,
@@ -111,6 +124,8 @@ class PostgresStore(PostgresStreams, PostgresPruning):
                 connect_seconds=connect_timeout_seconds,
                 plans=plans,
                 servers=self._servers,
+                lock_seconds=lock_seconds,
+                era=era,
             )
 
         self._shared = pool(connections)
@@ -118,6 +133,8 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         # Bounded as well: a body that waits for an answer that was lost keeps its lease, and nobody takes over (H129).
         self._joints = pool(joint_connections, plans=False)
         self._own = pool(OWN_CONNECTIONS)
+        self._for_appends = pool(APPEND_CONNECTIONS, LOCK_GLANCE_SECONDS)
+        self._for_held_rows = pool(APPEND_CONNECTIONS, LOCK_WAIT_SECONDS)
         self._for_streams = pool(connections)
         self.warnings: tuple[str, ...] = ()
         self.stamps: Stamps = draw_stamp
@@ -146,15 +163,20 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         )
         return Started(str(row["o_run"]), row["o_created"], row["o_payload"], row["o_starts_in"])
 
-    async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
+    async def append(self, batches: Sequence[Batch], *, wait: bool = True) -> list[Verdict]:
         """See Store.append. Raises Unstorable if a batch can never land."""
         if not batches:
             return []
         admit_all(batches)
         in_order = sorted(batches, key=lambda batch: batch.run_id)
         stamp = self.stamps()
-        async with self._shared.use() as held:
-            found = await append_on(held, self._sql, in_order, stamp)
+        async with (self._for_held_rows if wait else self._for_appends).use() as held:
+            try:
+                found = await append_on(held, self._sql, in_order, stamp)
+            except RowHeld:
+                if len(batches) > 1:  # of several rows nobody waits for any: it was for a token
+                    raise
+                found = [Verdict(Outcome.busy, 0, 0, 0, RunStatus.pending)]
         by_run = {batch.run_id: verdict for batch, verdict in zip(in_order, found, strict=True)}
         return [by_run[batch.run_id] for batch in batches]
 
@@ -214,8 +236,8 @@ class PostgresStore(PostgresStreams, PostgresPruning):
     async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[Locked]:
         """See Store.locked."""
         admit_id(run_id)
-        async with self._own.use() as held, held.transaction():
-            await held.fetch(self._sql["lock_budget"], str(max(1, int(budget_seconds * 1_000))))
+        budget = max(1, int(budget_seconds * 1_000))
+        async with self._own.use() as held, held.transaction(Budget(budget, budget, budget, budget)):
             if not await held.fetch(self._sql["lock_run"], run_id):
                 raise StoreTrouble(f"run {run_id} does not exist, so its row cannot be locked")
             yield _PostgresLocked(held, self._sql, run_id, self.stamps)
@@ -288,14 +310,14 @@ class PostgresStore(PostgresStreams, PostgresPruning):
 
     async def writable(self) -> None:
         """See Store.writable."""
-        if not await self._shared.fetch(self._sql["writable"]):
-            raise ServerUnable(
-                f"Postgres at {where(self._shared.dsn)} is read-only: a standby, or default_transaction_read_only is on"
-            )
+        async with self._shared.use() as held:
+            if not await held.fetch(self._sql["writable"]):
+                held.distrust()
+                raise read_only(self._shared.dsn)
 
     async def close(self) -> None:
         """See Store.close."""
-        pools = (self._shared, self._joints, self._own, self._for_streams)
+        pools = (self._shared, self._joints, self._own, self._for_streams, self._for_appends, self._for_held_rows)
         await asyncio.gather(*(pool.close() for pool in pools))
 
     async def _one(self, statement: str, *args: object) -> Row | None:
@@ -303,9 +325,11 @@ class PostgresStore(PostgresStreams, PostgresPruning):
         return rows[0] if rows else None
 
     async def _fenced(self, statement: str, run_id: str, fence: int, stamp: int | None, *args: object) -> Verdict:
-        """An update that asks for the fence; what the run was instead is asked for only if it did not fit."""
+        """An update that asks for the fence; what the run was instead is asked for only if it did not fit. A row that
+        somebody else holds is trouble, and no connection that others need waits for it.
+        """
         admit_id(run_id)
-        rows = await self._shared.write(self._sql[statement], run_id, fence, *args)
+        rows = await self._for_held_rows.write(self._sql[statement], run_id, fence, *args)
         if rows:
             row = rows[0]
             status = RunStatus(row["status"])
@@ -329,9 +353,9 @@ class _PostgresLocked:
         self._run_id = run_id
         self._stamps = stamps
 
-    async def load(self, after_seq: int) -> Loaded:
+    async def load(self, after_seq: int, stamp: int | None = None) -> Loaded:
         """See Locked.load."""
-        loaded = await load_on(self._held, self._sql, self._run_id, after_seq)
+        loaded = await load_on(self._held, self._sql, self._run_id, after_seq, stamp)
         assert loaded is not None, f"run {self._run_id} has gone while its row was locked"
         return loaded
 
@@ -346,22 +370,6 @@ class _PostgresLocked:
     async def move(self, queue: str) -> None:
         """See Locked.move."""
         await self._held.fetch(self._sql["move"], self._run_id, queue)
-
-
-async def append_on(held: Held, sql: Statements, batches: Sequence[Batch], stamp: int) -> list[Verdict]:
-    """Call ``append`` on a connection. Creations are left to the unique index, so a duplicate fails the call as a
-    whole; then it is made again with look-ups, which give the duplicate its verdict."""
-    inside = held.connection.is_in_transaction()
-    more = (*successors(batches), *compared(batches, stamp))
-    statement = sql["append_continued" if len(more) > COMPARED else "append"]
-    try:
-        # Inside a transaction a failed statement would be the end of it, so there the look-ups are made at once.
-        (row,) = await held.write(statement, *arguments(batches, careful=inside), *more)
-    except Unstorable as error:
-        if inside or not isinstance(error.__cause__, UniqueViolationError):
-            raise
-        (row,) = await held.write(statement, *arguments(batches, careful=True), *more)
-    return verdicts(row, batches, stamp)
 
 
 async def load_on(held: Held, sql: Statements, run_id: str, after_seq: int, stamp: int | None = None) -> Loaded | None:

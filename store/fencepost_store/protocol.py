@@ -134,7 +134,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """The answer to one batch. ``events``: what landed, in order (hook_conflict may stand in place of hook_created).
     ``last_seq`` and ``fence``: the run's after the call (conflict: what was found). ``facts``: one verdict per
     event of the batch, in order, for unfenced batches, and for fenced ones that were refused. ``status`` as after
-    the call. ``now``: database clock, microseconds. ``stamp``: that of the event at ``fence``.
+    the call. ``now``: database clock, microseconds. ``stamp``: that of the event at ``fence``. A busy one says
+    nothing of the run.
     """
 
     outcome: Outcome
@@ -226,7 +227,7 @@ class RunDetails(msgspec.Struct, frozen=True):
 class Locked(Protocol):
     """A run whose row lock this transaction holds (the last resort after repeated conflicts)."""
 
-    async def load(self, after_seq: int) -> Loaded:
+    async def load(self, after_seq: int, stamp: int | None = None) -> Loaded:
         """As Store.load, inside the transaction."""
         ...
 
@@ -255,9 +256,10 @@ class Store(Streams, Pruning, Protocol):
         """
         ...
 
-    async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
+    async def append(self, batches: Sequence[Batch], *, wait: bool = True) -> list[Verdict]:
         """The one way into a log (section 4). At most one batch per run. One round trip, one commit, locks in run id
-        order.
+        order. A call with one run waits for its row for a while, or, if it is not to ``wait``, only as long as another
+        append takes; then it is busy.
         """
         ...
 

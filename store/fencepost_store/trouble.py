@@ -10,6 +10,10 @@ class RolledBack(StoreTrouble):
     StoreTrouble leaves open whether it has."""
 
 
+class RowHeld(RolledBack):
+    """Somebody else's transaction held a lock for longer than the call was to wait. Nothing of the call has landed."""
+
+
 class ServerUnable(StoreTrouble):
     """Postgres answers, and can do nobody's work: no connections or room left, read-only. It passes by itself, or an
     operator acts."""

@@ -38,6 +38,7 @@ IDS = (
     *(f"H{n}" for n in range(210, 215)),
     *(f"H{n}" for n in range(200, 207)),
     *(f"H{n}" for n in range(190, 198)),
+    *(f"H{n}" for n in range(220, 226)),
 )
 """Every hazard of the catalogue; the gaps between its parts are left for more."""
 

@@ -78,14 +78,14 @@ class Meeting:
         self.handed_back.set()
         return await self._release(*args, **options)
 
-    async def append(self, batches: Sequence[Batch]) -> Any:
+    async def append(self, batches: Sequence[Batch], *, wait: bool = True) -> Any:
         """Of the hot path: under way until the tick has been handed back."""
         ends = any(event.type is EventType.step_completed for batch in batches for event in batch.events)
         if ends and not self.met:
             self.met = True
             self.at_work.set()
             await self.handed_back.wait()
-        return await self._append(batches)
+        return await self._append(batches, wait=wait)
 
 
 def _two_steps(world: World, go: asyncio.Event, bodies: Counter[str]) -> Workflow[..., Any]:

@@ -208,7 +208,7 @@ def test_h131_a_workflow_without_code_here_is_left_to_others() -> None:
 
 @pytest.mark.parametrize("build", ["old", "new"])
 def test_the_last_resort_parks_outside_its_lock(build: str) -> None:
-    """A run under a flood whose code has changed: the turn under the row lock diverges, leaves the lock, and parks."""
+    """A run under a flood whose code has changed: the last resort's replay diverges, and parks without a lock."""
 
     async def main() -> None:
         world = World(build="old", conflict_limit=1)
@@ -228,7 +228,7 @@ def test_the_last_resort_parks_outside_its_lock(build: str) -> None:
         await client.settle(claimed.deliveries[0], [own], lease_ms=10_000, conflicts=1)
         async with world.worker("B") as b:
             await asyncio.sleep(5)
-            assert b.seen["tick.locked"] == 1
+            assert b.seen.get("tick.locked", 0) == (0 if build == "new" else 1), "what diverges needs no lock"
             assert (await started.status()).status == ("parked" if build == "new" else "completed")
 
     run(main)

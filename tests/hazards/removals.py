@@ -11,6 +11,7 @@ from tests.hazards import (
     removals_of_leases,
     removals_of_processes,
     removals_of_replay,
+    removals_of_roles,
     removals_of_signals,
     removals_of_skew,
     removals_of_streams_and_steps,
@@ -41,4 +42,5 @@ MODULES = (
     removals_of_processes,
     removals_of_values,
     removals_of_failover,
+    removals_of_roles,
 )

@@ -195,7 +195,7 @@ def idle_connections_are_trusted(patch: pytest.MonkeyPatch) -> None:
     async def answers(connection: Any) -> bool:
         return True
 
-    patch.setattr(connections, "_answers", answers)
+    patch.setattr(connections, "is_fit", answers)
 
 
 LOANS, BY_HAND = "engine/test_transactional_loans.py", "engine/test_transactional_by_hand.py"
@@ -262,5 +262,5 @@ def poolers_are_servers(patch: pytest.MonkeyPatch) -> None:
     async def never(connection: Any) -> tuple[bool, bool]:
         return False, False
 
-    patch.setattr(connections, "_pooler", never)
+    patch.setattr(connections, "pooler", never)
     patch.setattr(driver, "_named", lambda: asyncpg.Connection)

@@ -178,13 +178,13 @@ def lost_replies_are_sent_again(patch: pytest.MonkeyPatch) -> None:
         def __init__(self, store: Any) -> None:
             self._store = store
 
-        async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
+        async def append(self, batches: Sequence[Batch], *, wait: bool = True) -> list[Verdict]:
             try:
-                return list(await self._store.append(batches))
+                return list(await self._store.append(batches, wait=wait))
             except RolledBack:
                 raise
             except StoreTrouble:
-                return list(await self._store.append(batches))
+                return list(await self._store.append(batches, wait=wait))
 
     def init(self: Any, store: Any, **options: Any) -> None:
         real(self, cast(Store, Again(store)), **options)

@@ -343,7 +343,7 @@ def conflicts_are_forgotten(patch: pytest.MonkeyPatch) -> None:
 def idle_queue_connections_are_trusted(patch: pytest.MonkeyPatch) -> None:
     """A call's whole time is waited for."""
 
-    async def answers(connection: Any) -> bool:
+    async def answers(connection: Any, known: str) -> bool:
         return True
 
     patch.setattr(pipeline, "_answers", answers)

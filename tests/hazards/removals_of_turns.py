@@ -176,7 +176,7 @@ def nobody_counts(patch: pytest.MonkeyPatch) -> None:
     async def watch(shell: Shell, live: LiveRun, what: Owed, loaded: Any) -> Progress:
         return Progress.quiet
 
-    patch.setattr(tick, "_watch_stuck", watch)
+    patch.setattr(tick, "watch_stuck", watch)
 
 
 @removal("H53", guard="after some conflicts a turn takes the row's lock first", tests=[

@@ -47,6 +47,10 @@ class Server(Protocol):
         """Lose all of the namespace's data."""
         ...
 
+    async def move(self, queue: str) -> None:
+        """What the lane has was made by another server than the one that has it now."""
+        ...
+
     async def messages(self, queue: str) -> dict[str, Message]:
         """The lane's messages as they stand."""
         ...
@@ -66,6 +70,9 @@ class InMemory:
 
     async def flush(self) -> None:
         self.server.flush()
+
+    async def move(self, queue: str) -> None:
+        self.server.restore(self.server.snapshot())
 
     async def messages(self, queue: str) -> dict[str, Message]:
         return dict(self.server.lanes.get(queue, Lane(queue)).messages)
@@ -97,6 +104,9 @@ class OnServer:
         keys = [key async for key in self.raw.scan_iter(match=f"fp:*{self.namespace}*", count=1000)]
         if keys:
             await self.raw.delete(*keys)
+
+    async def move(self, queue: str) -> None:
+        await self.raw.set(self.key(queue, "server"), "another")
 
     async def messages(self, queue: str) -> dict[str, Message]:
         return (await self.state(queue))[0][0]

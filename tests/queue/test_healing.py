@@ -113,8 +113,9 @@ async def test_h48_nothing_in_a_lane_has_a_time_to_live(on_valkey: OnServer) -> 
     await a.enqueue([Entry("q", "t:1"), Entry("q", "s:1:a"), Entry("q", "t:2", delay_ms=50), Entry("q", "t:3")])
     await a.claim("q", 1, LEASE_MS)
     keys = [key async for key in on_valkey.raw.scan_iter(match=f"fp:*{on_valkey.namespace}*")]
-    assert len(keys) == 14, (
-        "messages, four sets, two bells, counter, generation, sweep, round, waiting, lanes, shards: no more and no less"
+    assert len(keys) == 15, (
+        "messages, four sets, two bells, counter, generation, sweep, round, waiting, server, lanes, shards: no more and"
+        " no less"
     )
     assert {await on_valkey.raw.ttl(key) for key in keys} == {-1}
 

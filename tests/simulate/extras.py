@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from tests.simulate.forgetting import add_forgetting
 from tests.simulate.plan import Fault, Node, Plan, Program, Reader, Sender
 from tests.simulate.programs import nodes_of
+from tests.simulate.roles import add_roles
 
 SHARE = 0.4
 """Of all plans, those that have additions."""
@@ -60,6 +61,7 @@ def add(plan: Plan, ids: int) -> None:
     if adding.chance.random() < BLOCK_SHARE:
         adding.block(adding.chance.choice(plan.programs))
     add_forgetting(plan, random.Random(f"forgetting {plan.seed}"))
+    add_roles(plan)
 
 
 def _skew(plan: Plan, chance: random.Random) -> None:

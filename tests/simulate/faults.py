@@ -13,6 +13,7 @@ from tests.simulate.backlogs import TIMED
 from tests.simulate.blocking import BLOCKED_SECONDS
 from tests.simulate.forgetting import Forgetting
 from tests.simulate.plan import Fault
+from tests.simulate.roles import hold, restore, turn_read_only
 from tests.simulate.scheduler import Proc
 from tests.simulate.wires import SERVER, Wire, WireFault
 
@@ -56,8 +57,8 @@ class Faults:
         self._placed: dict[int, dict[int, list[Fault]]] = defaultdict(lambda: defaultdict(list))
         self._beats: Counter[int] = Counter()
         self._beats_of_all = 0
-        self._rolls_back = False
-        self._snapshots: list[tuple[float, dict[str, LaneSnapshot]]] = []
+        self._rolls_back = self._goes_far_back = False
+        self.snapshots: list[tuple[float, dict[str, LaneSnapshot]]] = []
         self._wires: dict[int, Wire] = {}
         self._forgetting = Forgetting(world) if world.plan.forgets() else None
 
@@ -68,7 +69,8 @@ class Faults:
                 self.world.loop.call_later(fault.seconds, self._at_its_time, fault, context=SERVER)
                 continue
             self._placed[fault.who][fault.beat].append(fault)
-            self._rolls_back |= fault.kind == "rollback"
+            self._goes_far_back |= fault.kind == "restored"
+            self._rolls_back |= fault.kind in ("rollback", "restored")
         if self.world.plan.old:
             self.world.loop.call_later(ROLLED_OUT_BY, self._roll_out, context=SERVER)
             self.window("rollout", ROLLED_OUT_BY)
@@ -90,8 +92,9 @@ class Faults:
         self._beats[who] += 1
         self._beats_of_all += 1
         if self._rolls_back and self._beats_of_all % 4 == 0:
-            self._snapshots.append((self.world.loop.now, self.world.servers.queue.snapshot()))
-            del self._snapshots[:-50]
+            self.snapshots.append((self.world.loop.now, self.world.servers.queue.snapshot()))
+            if not self._goes_far_back:
+                del self.snapshots[:-50]
         if self._forgetting is not None:
             self._forgetting.note()
         for fault in self._placed[who].pop(self._beats[who], ()):
@@ -103,6 +106,10 @@ class Faults:
                 continue
             proc.countdown = fault.hops + 1
             proc.on_count = lambda fault=fault: self._fire(fault, who, proc)
+
+    def all_wires(self) -> list[Wire]:
+        """Of all processes that there are."""
+        return [*(slot.worker.wire for slot in self.slots if slot.worker is not None), *self._wires.values()]
 
     def watch(self, who: int, wire: Wire) -> None:
         """A client's wire, for faults on its calls."""
@@ -167,21 +174,27 @@ class Faults:
                 self._roll_back(fault)
             case "forget":
                 if self._forgetting is not None and self._forgetting.forget(fault.commits):
-                    self._lasting("forget", 0.0)
+                    self.lasting("forget", 0.0)
                     for slot in self.slots:
                         if slot.worker is not None and fault.expired:
                             slot.worker.wire.epoch += 1
+            case "restored":
+                restore(self, fault)
+            case "read_only":
+                turn_read_only(self, fault)
+            case "held":
+                hold(self, fault)
             case "outage" | "slow_server":
                 self._all_wires(fault)
             case "rows":
-                self._lasting("rows", fault.seconds)
+                self.lasting("rows", fault.seconds)
                 for run_id in self.world.servers.store._tables.ledgers:
                     loop.create_task(self._hold(run_id, fault.seconds), context=SERVER.copy())
             case "cut":
                 wire = self.wire(who)
                 if wire is not None:
                     wire.cut[fault.op] = loop.now + fault.seconds
-                    self._lasting("cut", fault.seconds)
+                    self.lasting("cut", fault.seconds)
             case "crash" if who >= CLIENTS:
                 started = who - CLIENTS >= len(self.world.plan.programs) or self.world.run_id(who - CLIENTS) is not None
                 if started:  # or there would be no run
@@ -210,7 +223,7 @@ class Faults:
             case "freeze":
                 if worker.proc.frozen or not self._others(slot):
                     return
-                self._lasting("freeze", fault.seconds)
+                self.lasting("freeze", fault.seconds)
                 for proc in (worker.proc, *([worker.thread] if worker.thread else [])):
                     loop.freeze(proc)
                     loop.call_later(fault.seconds, loop.thaw, proc, context=SERVER)
@@ -281,7 +294,7 @@ class Faults:
 
     def _roll_back(self, fault: Fault) -> None:
         wanted = self.world.loop.now - fault.seconds
-        older = [state for at, state in self._snapshots if at <= wanted]
+        older = [state for at, state in self.snapshots if at <= wanted]
         if older:
             self.hit("rollback")
             self.busy_until = max(self.busy_until, self.world.loop.now)
@@ -289,20 +302,20 @@ class Faults:
 
     def _all_wires(self, fault: Fault) -> None:
         until = self.world.loop.now + fault.seconds
-        wires = [slot.worker.wire for slot in self.slots if slot.worker is not None]
-        for wire in [*wires, *self._wires.values()]:
+        for wire in self.all_wires():
             if fault.kind == "outage":
                 wire.cut[fault.op] = until
             else:
                 wire.slow[fault.op] = (until, 0.5)
-        self._lasting(fault.kind, fault.seconds)
+        self.lasting(fault.kind, fault.seconds)
 
     async def _hold(self, run_id: str, seconds: float) -> None:
         """A transaction of somebody else's, as that of a step that writes, keeps the run's row."""
         async with self.world.servers.store._locks.setdefault(run_id, asyncio.Lock()):
             await asyncio.sleep(seconds)
 
-    def _lasting(self, kind: str, seconds: float) -> None:
+    def lasting(self, kind: str, seconds: float) -> None:
+        """Something goes wrong from now on, for so long."""
         self.hits[kind] += 1
         self.window(kind, seconds)
         self.busy_until = max(self.busy_until, self.world.loop.now + seconds)

@@ -34,11 +34,12 @@ DISRUPTIVE = frozenset(
     {
         *("crash", "poison", "child_crash", "rollout_crash", "blocked", "freeze", "drain", "expire", "flush"),
         *("rollback", "lost", "refused", "late", "slow", "rolled_back", "cut", "outage", "slow_server", "rows"),
+        *("restored", "read_only", "held"),
     }
 )
 """What may make a body run again: its process, its lease or the connection to its log was lost."""
 
-SLOW = frozenset({"freeze", "slow", "late", "rows", "slow_server"})
+SLOW = frozenset({"freeze", "slow", "late", "rows", "slow_server", "held"})
 """What may lie between a turn's look at the clock and its append. A process that dies there appends nothing."""
 
 SHORTENED_MAX = 2_000_000

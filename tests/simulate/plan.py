@@ -83,6 +83,7 @@ class Plan(msgspec.Struct, omit_defaults=True):
     """See the module. ``queue_ahead``: seconds by which the queue's clock is ahead of the store's. ``skews``: of each
     worker, its clock's epoch and rate. ``old``: workers that begin with the code before the change.
     ``skewed``: of each worker, what its code is beside the others': all of it (empty), "partial" or "foreign".
+    ``replay_seconds``: what delivering an event to code takes.
     """
 
     seed: int
@@ -102,6 +103,7 @@ class Plan(msgspec.Struct, omit_defaults=True):
     old: int = 0
     skewed: list[str] = []
     readers: list[Reader] = []
+    replay_seconds: float = 0.0
 
     def blocks(self) -> bool:
         """Whether some of its code blocks."""

@@ -85,6 +85,11 @@ CURES = {
     "seed_124": "any_death_is_a_proof",
     "forgets_21479": "a_load_goes_on_at_a_position",
     "forgets_50001": "a_load_goes_on_at_a_position",
+    "roles_1251": "old_data_are_trusted",
+    "roles_2461": "old_data_are_trusted",
+    "roles_1059": "calls_wait_for_rows",
+    "roles_362": "the_last_resort_replays_under_its_lock",
+    "roles_671": "the_last_resort_replays_under_its_lock",
 }
 """Kept plans, and the mutants that take their cure out. A plan ``drawn_N`` is an older one under other draws of the
 scheduler, here of the seeds 88028, 516216 and 539448: as the engine changed, its own draws came to another schedule.

@@ -44,7 +44,9 @@ EXCUSES = {
     "cut": 110.0,
     "outage": 110.0,
     "freeze": 110.0,
-    "rollback": 110.0,
+    "restored": 24.0,  # two leases: what is leased in the old data is waited for
+    "rollback": 24.0,
+    "read_only": 24.0,
     "rollout": 110.0,
 }
 """Seconds after the end of a fault for which it excuses what is late."""
@@ -54,6 +56,15 @@ SWEPT_SECONDS = 10.0
 
 SWEPT_ANEW = 26.0
 """... and another one, if the first has drained meanwhile: a lease, an idle block and a renewal more."""
+
+ANEW = frozenset({"flush", "rollback", "restored"})
+"""After these somebody sweeps."""
+
+REPLAYS = 12
+"""A turn that loses its fence replays anew, and after so many, at most, nobody can take it."""
+
+HELD_SECONDS = 40.0
+"""For so long whose row was held may be late: a call's time, and a hand-back."""
 
 DECISIONS = frozenset(
     {
@@ -87,24 +98,28 @@ def check_timing(record: Record) -> Generator[str]:
         seconds = _bodies(record, index)
         for event, since in _waited(log, seconds):
             late = (event.at - since) / 1e6
-            allowed = PROMPT_SECONDS + 40 * record.plan.latency
+            allowed = PROMPT_SECONDS + 40 * record.plan.latency + REPLAYS * record.replayed
             if late <= allowed:
                 continue
             start, end = (since - EPOCH) / 1e6, (event.at - EPOCH) / 1e6
-            if not _excused(record, start, end, allowed):
+            if not _excused(record, record.programs[index][0], start, end, allowed):
                 yield (
                     f"late: {event.type.name} {event.entity} at seq {event.seq} of run {index} came {late:.1f} s after "
                     f"it could"
                 )
 
 
-def _excused(record: Record, start: float, end: float, allowed: float) -> bool:
-    """Whether all of the lateness lies in the shadow of faults."""
+def _excused(record: Record, program: int, start: float, end: float, allowed: float) -> bool:
+    """Whether all of the lateness of a program's run lies in the shadow of faults."""
     at = start
     drains = [begin for begin, _, kind in record.windows if kind == "drain"]
     shadows: list[tuple[float, float]] = []
     for begin, until, kind in record.windows:
-        anew = kind == "flush" and any(begin <= drain <= begin + SWEPT_SECONDS for drain in drains)
+        if kind.startswith("held "):
+            if kind == f"held {program}":
+                shadows.append((begin, until + HELD_SECONDS))
+            continue
+        anew = kind in ANEW and any(begin <= drain <= begin + SWEPT_SECONDS for drain in drains)
         shadows.append((begin, until + (SWEPT_ANEW if anew else EXCUSES.get(kind, 24.0))))
     for begin, until in sorted(shadows):
         if begin <= at + allowed:

@@ -20,13 +20,14 @@ from typing import Any
 
 import msgspec
 from tests.simulate.branches import answered
+from tests.simulate.reads import READS
 from tests.simulate.scheduler import Proc, SimLoop
 
 from fencepost_queue.memory import MemoryServer
 from fencepost_queue.protocol import Claimed, QueueTrouble
 from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Batch, StoreTrouble
-from fencepost_store.trouble import RolledBack
+from fencepost_store.trouble import RolledBack, UnableRolledBack
 
 SERVER = contextvars.Context()
 """What the servers run in: no process's context."""
@@ -73,6 +74,7 @@ class Wire:
         self.cut: dict[str, float] = {}
         self.slow: dict[str, tuple[float, float]] = {}
         self.epoch = 0
+        self.read_only: dict[str, float] = {}
         self.branches: Counter[str] = Counter()
         self.landed: dict[tuple[str, int], float] = {}
         self.sent: dict[tuple[str, int], float] = {}
@@ -83,6 +85,10 @@ class Wire:
         until, by = self.slow.get(server, (0.0, 0.0))
         extra = by * self.loop.random.random() if self.loop.now < until else 0.0
         return self.latency * self.loop.random.random() + extra
+
+    def is_read_only(self, server: str) -> bool:
+        """Whether its writes are refused now."""
+        return self.loop.now < self.read_only.get(server, 0.0)
 
     def _taken(self, server: str, op: str) -> WireFault | None:
         fault = self.fault
@@ -120,6 +126,10 @@ class Wire:
         if loop.now < self.cut.get(server, 0.0):
             kind = "lost" if loop.random.random() < 0.3 else "refused"
         there = self._one_way(server)
+        if op not in READS[server] and self.is_read_only(server):
+            unable = UnableRolledBack if server == "store" else QueueTrouble
+            loop.call_later(2 * there, _fail, answer, unable("READONLY"), context=SERVER)
+            return await answer
         if kind in ("refused", "rolled_back"):
             lost = RolledBack("rolled back") if kind == "rolled_back" else trouble("the connection was lost")
             loop.call_later(there, _fail, answer, lost, context=SERVER)
@@ -222,6 +232,8 @@ class StoreWire:
     @asynccontextmanager
     async def locked(self, run_id: str, budget_seconds: float) -> AsyncGenerator[_LockedWire]:
         """A transaction at the server."""
+        if self._wire.is_read_only("store"):
+            raise UnableRolledBack("READONLY")
         held = Transaction(self._wire, self._store, run_id, budget_seconds)
         await held.begin()
         try:
@@ -237,8 +249,8 @@ class _LockedWire:
         self._wire = wire
         self._held = held
 
-    async def load(self, after_seq: int) -> Any:
-        return await self._held.ask(lambda locked: locked.load(after_seq))
+    async def load(self, after_seq: int, stamp: int | None = None) -> Any:
+        return await self._held.ask(lambda locked: locked.load(after_seq, stamp))
 
     async def append(self, batch: Batch) -> Any:
         return await self._held.ask(lambda locked: locked.append(batch))

@@ -26,6 +26,7 @@ from tests.simulate.plan import Node, Plan
 from tests.simulate.processes import Servers, SimWorker
 from tests.simulate.programs import nodes_of
 from tests.simulate.rest import at_rest
+from tests.simulate.roles import slow_replays
 from tests.simulate.scheduler import PROC, Overrun, Proc, SimLoop
 from tests.simulate.wires import Wire
 
@@ -103,6 +104,7 @@ class Record(msgspec.Struct):
     table: list[Booked]
     suspects: list[str]
     overrun: str = ""
+    replayed: float = 0.0
 
 
 class World:
@@ -120,6 +122,7 @@ class World:
         self.sent: dict[tuple[str, int], float] = {}
         self.bodies: list[Body] = []
         self.errors: list[str] = []
+        self.replayed = 0.0
         store = MemoryStore(lambda: EPOCH + int(loop.now * 1_000_000))
         store.stamps = itertools.count(1).__next__  # one seed, one schedule
         queue = MemoryServer(lambda: int((loop.now + plan.queue_ahead) * 1_000))
@@ -143,7 +146,7 @@ class World:
         collecting = gc.isenabled()
         gc.disable()
         overrun = ""
-        with replaced(self):
+        with replaced(self), slow_replays(self):
             Stage.scene = self
             try:
                 for index in range(plan.workers):
@@ -338,6 +341,7 @@ class World:
             table=self.servers.table,
             suspects=self.servers.suspects,
             overrun=overrun,
+            replayed=self.replayed,
         )
 
     def _tree_of(self, created: Event) -> Node:

@@ -92,8 +92,9 @@ async def test_a_look_up_reads_no_more_of_a_long_log(postgres_url: str, namespac
 
 async def entries_read(store: PostgresStore, admin: asyncpg.Connection, namespace: str) -> int:
     """Index entries and rows that scans of the events have read so far."""
-    async with store._shared.use() as held:  # pyright: ignore[reportPrivateUsage] - a backend reports for itself only
-        await held.connection.execute("SELECT pg_stat_force_next_flush()")
+    for pool in (store._shared, store._for_held_rows):  # pyright: ignore[reportPrivateUsage]
+        async with pool.use() as held:  # a backend reports for itself only
+            await held.connection.execute("SELECT pg_stat_force_next_flush()")
     row = await admin.fetchrow(
         "SELECT sum(idx_tup_read) + (SELECT seq_tup_read FROM pg_stat_user_tables WHERE schemaname = $1"
         " AND relname = 'events') FROM pg_stat_user_indexes WHERE schemaname = $1 AND relname = 'events'",

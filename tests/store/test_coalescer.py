@@ -29,14 +29,14 @@ class Gated(MemoryStore):
         self.poison: dict[str, Exception] = {}
         self.lost: Exception | None = None
 
-    async def append(self, batches: Sequence[Batch]) -> list[Verdict]:
+    async def append(self, batches: Sequence[Batch], *, wait: bool = True) -> list[Verdict]:
         self.calls.append(list(batches))
         self.arrived.release()
         await self.gate.acquire()
         for batch in batches:
             if batch.run_id in self.poison:
                 raise self.poison[batch.run_id]
-        answer = await self.inner.append(batches)
+        answer = await self.inner.append(batches, wait=wait)
         if self.lost is not None:
             error, self.lost = self.lost, None
             raise error

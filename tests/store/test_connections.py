@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 import pytest
 from tests.relay import relay
 
-from fencepost_store import connections
+from fencepost_store import connections, sessions
 from fencepost_store.connections import Connections
 
 LONG = 600.0
@@ -24,15 +24,15 @@ async def test_h130_a_connection_that_was_dropped_while_it_was_idle_is_found_by_
     the one after it, on the next connection, again.
     """
     monkeypatch.setattr(connections, "SURE_SECONDS", 0.0)
-    monkeypatch.setattr(connections, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(sessions, "ANSWER_SECONDS", 0.2)
     asked: list[bool] = []
-    answers = connections._answers
+    answers = connections.is_fit
 
     async def counted(connection: connections.Connection) -> bool:
         asked.append(await answers(connection))
         return asked[-1]
 
-    monkeypatch.setattr(connections, "_answers", counted)
+    monkeypatch.setattr(connections, "is_fit", counted)
     async with relay(postgres_url) as (network, url):
         pool = Connections(url, 3, prepared=True, command_timeout_seconds=LONG)
         async with AsyncExitStack() as stack:
@@ -57,7 +57,7 @@ async def test_a_connection_that_was_just_used_is_taken_as_it_is(
     async def never(connection: connections.Connection) -> bool:
         raise AssertionError("asked")
 
-    monkeypatch.setattr(connections, "_answers", never)
+    monkeypatch.setattr(connections, "is_fit", never)
     pool = Connections(postgres_url, 1, prepared=True, command_timeout_seconds=LONG)
     for n in range(3):
         assert [row[0] for row in await pool.fetch(f"SELECT {n}")] == [n]

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 from worlds import GRACE, Admin, new_run_id, postgres_store
 
+from fencepost_store import postgres
 from fencepost_store.events import EventType as E
 from fencepost_store.events import NewEvent
 from fencepost_store.postgres import PostgresStore
@@ -37,7 +38,9 @@ waits for."""
 
 
 @pytest.fixture
-async def store(postgres_url: str, namespace: str) -> AsyncIterator[PostgresStore]:
+async def store(postgres_url: str, namespace: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PostgresStore]:
+    """A call waits for a row until somebody has looked at how it waits."""
+    monkeypatch.setattr(postgres, "LOCK_WAIT_SECONDS", 600.0)
     store = await postgres_store(postgres_url, namespace, connections=WRITERS)
     try:
         yield store

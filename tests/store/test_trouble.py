@@ -19,7 +19,7 @@ from fencepost_store.postgres import PostgresStore, connect
 from fencepost_store.protocol import Batch, CorruptLog, NewRun, Outcome, StoreTrouble, Verdict
 from fencepost_store.statements import Statements
 from fencepost_store.translation import translated, where
-from fencepost_store.trouble import RolledBack, ServerUnable, StoreRefused, UnableRolledBack
+from fencepost_store.trouble import RolledBack, RowHeld, ServerUnable, StoreRefused, UnableRolledBack
 from fencepost_store.wire import arguments, compared, verdicts
 
 STEP = NewEvent(E.step_created, "s#1")
@@ -200,7 +200,7 @@ async def test_a_missing_database_or_socket_is_named_without_the_password(postgr
     [
         ("40P01", "ERROR", RolledBack),
         ("40001", "ERROR", RolledBack),
-        ("55P03", "ERROR", RolledBack),
+        ("55P03", "ERROR", RowHeld),
         ("57014", "ERROR", RolledBack),
         ("53300", "FATAL", ServerUnable),
         ("53100", "ERROR", UnableRolledBack),

@@ -1,14 +1,28 @@
 -- Why: a hand-over must leave no moment in which a message is in nobody's hands, and only the server knows what is due.
--- ARGV: now, limit, steps, lease, new generation, token prefix, the caller's code (empty: it says nothing of it), ticks.
+-- ARGV: now, limit, steps, lease, new generation, token prefix, the caller's code (empty: it says nothing of it), ticks, the identity of
+-- the server as the caller knows it (empty: the server tells nobody).
 -- Answers generation, sweep, next due (-1: none), whether steps wait, then one array per delivery.
 local limit, steps, lease, turns = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[8])
 
--- Who finds the data gone is to sweep. That is leased as a message is: if it dies, or never heard of it, another is (H127).
-local generation, swept_until = unpack(redis.call('MGET', GENERATION, SWEEP))
+local function field(section, name)
+  return string.match(redis.call('INFO', section), name .. ':([^\r\n]*)') or ''
+end
+
+-- As connection.py reads it: which process this is, and whose data it goes on from.
+local function identity()
+  local found = field('server', 'run_id') .. '/' .. field('replication', 'master_replid')
+  return found == '/' and '' or found
+end
+
+-- Who finds the data gone is to sweep. That is leased as a message is: if it dies, or never heard of it, another is (H127). Data that
+-- another server has made are older than what was lost with it, by how much nobody knows (H220). A caller whose connection is
+-- older than a change of the server's role may be wrong, the server is not.
+local generation, swept_until, server = unpack(redis.call('MGET', GENERATION, SWEEP, SERVER))
 local sweep = 0
-if not generation then
+if not generation or (ARGV[9] ~= '' and server ~= ARGV[9] and server ~= identity()) then
   generation, sweep = ARGV[5], 1
   redis.call('SET', GENERATION, generation)
+  redis.call('SET', SERVER, identity())
 elseif swept_until and tonumber(swept_until) <= now then
   sweep = 1
 end

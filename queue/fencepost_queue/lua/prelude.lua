@@ -1,7 +1,7 @@
 -- Why: every script of a lane must see its messages the same way; this text stands in front of each of them.
 -- The hash of messages is the authority, one packed value per key. The sorted sets only say in which order to look:
 -- an entry whose message does not call for it is discarded, a message whose entry is lost gets it back.
-local MESSAGES, TICKS, STEPS, LEASES, DELAYS, TICK_BELL, STEP_BELL, COUNTER, GENERATION, SWEEP, REFUSED, ROUND, WAITING =
+local MESSAGES, TICKS, STEPS, LEASES, DELAYS, TICK_BELL, STEP_BELL, COUNTER, GENERATION, SWEEP, REFUSED, ROUND, WAITING, SERVER =
   unpack(KEYS)
 local STATE, AT, SINCE, TOKEN, CRASHES, PROOFS, CONFLICTS, ROUNDS = 1, 2, 3, 4, 5, 6, 7, 8
 local RECOVER, DIRTY, DIRTY_RECOVER, WITHDRAWN, BODY, CODES, WHY = 9, 10, 11, 12, 13, 14, 15

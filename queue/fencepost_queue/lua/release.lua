@@ -5,6 +5,8 @@ local message = owned(key, ARGV[3])
 if not message then return 0 end
 message[RECOVER] = 1
 message[PROOFS] = message[PROOFS] + tonumber(ARGV[5])
+-- The last resort that conflicts lead to is no way out of what it failed in itself (H225).
+message[CONFLICTS] = 0
 -- A dirty message becomes ready whatever the delay: somebody waits for its turn.
 if message[DIRTY] == 1 or delay <= 0 then
   make_ready(key, message)

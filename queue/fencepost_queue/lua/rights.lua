@@ -30,6 +30,7 @@ try('ZRANGEBYLEX', key, '-', '+')
 try('HSCAN', key, 0)
 try('ZSCAN', key, 0)
 try('TIME')
+try('INFO', 'server')
 if there then -- these would make the key
   try('INCR', key)
   for _, name in ipairs({'SETNX', 'SADD', 'RPUSH'}) do

@@ -52,7 +52,13 @@ GUARDS: dict[str, tuple[str, ...]] = {
     "the conflict fallback of the hot path": ("no_fallback_of_the_hot_path",),
     "the loser's own tick": ("no_tick_after_a_conflict", "rounds_before_a_conflict_are_forgotten"),
     "the loser's instance is dropped": ("a_conflict_keeps_the_instance", "trouble_keeps_the_instance"),
-    "the last resort": ("no_last_resort",),
+    "the last resort": (
+        "no_last_resort",
+        "the_last_resort_replays_under_its_lock",
+        "who_fails_in_the_last_resort_comes_back_there",
+    ),
+    "the server's identity": ("old_data_are_trusted", "the_script_trusts_old_data"),
+    "no call waits for a row": ("calls_wait_for_rows",),
     "follow-ups of a lost settle": ("a_lost_settle_places_nothing",),
     "leased only if absent, begun only with a grant": (
         "a_follow_up_is_leased_though_it_is_there",

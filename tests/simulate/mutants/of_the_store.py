@@ -89,7 +89,7 @@ def only_wait_completed_is_fenced(patch: Patch) -> None:
 def check_before_the_lock(patch: Patch) -> None:
     """H02: the guards look at a snapshot older than the lock that they wait for."""
 
-    async def append(self: MemoryStore, batches: Sequence[Batch]) -> list[Verdict]:
+    async def append(self: MemoryStore, batches: Sequence[Batch], *, wait: bool = True) -> list[Verdict]:
         seen = {batch.run_id: self._tables.ledgers[batch.run_id].copy() for batch in batches}
         await asyncio.sleep(0.002)
         return [_landed_as_judged(self._tables, batch, seen[batch.run_id]) for batch in batches]

@@ -35,6 +35,7 @@ from fencepost.records import TIMEOUT, RunCreated, unpack
 from fencepost.signal_checks import WAIT_SECONDS_MAX, check_text, seconds_of
 from fencepost.telemetry import note
 from fencepost_queue.protocol import Entry, Queue, QueueTrouble, tick_key
+from fencepost_store.coalescer import append_alone
 from fencepost_store.protocol import (
     Batch,
     RunFilter,
@@ -109,7 +110,7 @@ class Client:
                 raise
 
         async def append(batch: Batch) -> Verdict:
-            return (await store.append([batch]))[0]
+            return await append_alone(store, batch)
 
         events, entities, backlog = config.events_max, config.open_entities_max, config.hook_backlog_max
         limits = Limits(config.payload_bytes_max, events, entities, backlog, config.log_bytes_max)

@@ -30,10 +30,12 @@ from fencepost.engine.handback import (
 from fencepost.engine.live import LiveRun
 from fencepost.engine.moving import move
 from fencepost.engine.overdue import time_out
+from fencepost.engine.overtaken import overtaken
 from fencepost.engine.owed import Owed, follow_ups, own_tick
 from fencepost.engine.shell import Shell
 from fencepost.engine.starting import wait_for_start
 from fencepost.engine.stopping import withdraw
+from fencepost.engine.stuck import watch_stuck
 from fencepost.engine.unborn import look_again_ms
 from fencepost.engine.unfit import refuse
 from fencepost.log import Append, LimitExceeded
@@ -46,6 +48,12 @@ from fencepost.telemetry import note, note_lacking
 from fencepost_queue.protocol import Delivery, Entry
 from fencepost_store.admission import Unstorable
 from fencepost_store.protocol import Batch, CorruptLog, Loaded, RunStatus, Verdict
+
+CATCH_UPS = 10
+"""How often the last resort loads before it takes the row's lock: each time what has come while it replayed."""
+
+CAUGHT_UP = 32
+"""Events that are few enough to be replayed under the lock: a millisecond or two of its time."""
 
 MISSING_KEY_DELAY_MS = 10_000
 """Upper end of the delay before a run whose values this worker cannot decrypt is offered again; other workers may take
@@ -114,14 +122,19 @@ async def _turn(shell: Shell, live: LiveRun, delivery: Delivery) -> Delivery | N
 async def _play(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery) -> Progress | None:
     if delivery.conflicts >= shell.settings.conflict_limit:
         return await _under_lock(shell, live, owed, delivery)
-    if live.instance is None:
-        loaded = await shell.store.load(live.run_id)
-    else:
-        work = live.instance.work
-        loaded = await shell.store.load(live.run_id, work.seen, work.seen_stamp)
-        if loaded is None or loaded.after != work.seen:
-            live.leave_branch(work)
+    loaded = await _load(shell, live)
     return await _with_loaded(shell, live, owed, delivery, loaded, None)
+
+
+async def _load(shell: Shell, live: LiveRun) -> Loaded | None:
+    """What has come since the instance was given what it has; the whole log if there is none, or it is of another."""
+    if live.instance is None:
+        return await shell.store.load(live.run_id)
+    work = live.instance.work
+    loaded = await shell.store.load(live.run_id, work.seen, work.seen_stamp)
+    if loaded is None or loaded.after != work.seen:
+        live.leave_branch(work)
+    return loaded
 
 
 async def _entries(
@@ -183,9 +196,18 @@ def _give_back(shell: Shell, owed: Owed) -> None:
 
 
 async def _with_loaded(
-    shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery, loaded: Loaded | None, via: Append | None
+    shell: Shell,
+    live: LiveRun,
+    owed: Owed,
+    delivery: Delivery,
+    loaded: Loaded | None,
+    via: Append | None,
+    *,
+    ahead: bool = False,
 ) -> Progress | None:
-    """Steps 2 to 5 of a turn. None: this worker lacks the code, or a key that the run's values are encrypted with."""
+    """Steps 2 to 5 of a turn. None: this worker lacks the code, or a key that the run's values are encrypted with.
+    ``ahead``: the instance is given what is loaded, and asked for nothing yet.
+    """
     if loaded is None:
         live.run = None
         return Progress.quiet  # pruned, or not committed: nobody is owed anything
@@ -228,6 +250,11 @@ async def _with_loaded(
         if wanted is not None and via is None:
             return await move(shell, live, owed, program, wanted, loaded.events[0].payload)
         live.instance = Instance(live.run_id, program, queue=loaded.run.queue, builds=shell.settings.own_builds)
+    if ahead:
+        live.instance.clock = loaded.now
+        with shell.guard.turn(live.run_id):
+            live.instance.deliver(loaded.events)
+        return Progress.quiet
     return await _replay(shell, live, owed, delivery, loaded, via)
 
 
@@ -287,7 +314,7 @@ async def _replay(
     vain = instance.vain()
     if vain is not None:
         return Progress.quiet if await park(shell, live, vain, landed=True) else Progress.conflict
-    return await _watch_stuck(shell, live, owed, loaded)
+    return await watch_stuck(shell, live, owed, loaded)
 
 
 async def _outcome(
@@ -317,29 +344,6 @@ async def _outcome(
     return Progress.quiet
 
 
-async def _watch_stuck(shell: Shell, live: LiveRun, owed: Owed, loaded: Loaded) -> Progress:
-    """H49: something is due again and again and no turn moves the log: park with that reason instead of waking for
-    ever.
-    """
-    instance = live.instance
-    assert instance is not None
-    first = instance.work.wait_dues.first()
-    if owed.landed or first is None or first > loaded.now:
-        live.stuck = 0
-        return Progress.quiet
-    live.stuck += 1
-    if live.stuck < shell.settings.stuck_turns_max:
-        return Progress.quiet
-    reason = ReplayDivergence(
-        instance.work.seen,
-        f"{next(one for one, at in instance.work.waits.items() if at == first)}, due and never completed",
-        f"nothing in {live.stuck} turns",
-        "the wait is open in the log, and the code does not take it",
-    )
-    live.stuck = 0
-    return Progress.quiet if await diverged(shell, live, owed, reason) else Progress.conflict
-
-
 async def _poisoned(shell: Shell, live: LiveRun, owed: Owed) -> None:
     live.run = await shell.store.get(live.run_id)
     message = f"its turns killed the process {shell.settings.poison_proofs} times when run alone"
@@ -348,16 +352,34 @@ async def _poisoned(shell: Shell, live: LiveRun, owed: Owed) -> None:
 
 async def _under_lock(shell: Shell, live: LiveRun, owed: Owed, delivery: Delivery) -> Progress | None:
     """The last resort: row lock, load, feed, append and commit in one transaction, so that a flood of signals cannot
-    starve the turn.
+    starve the turn. What can be replayed before is: the lock is held for what has come since, however long the log is
+    (H225).
     """
     live.drop()
+    for _ in range(CATCH_UPS):
+        ahead = await _load(shell, live)
+        if live.instance is not None and overtaken(shell, live, ahead):
+            return Progress.conflict
+        progress = await _with_loaded(shell, live, owed, delivery, ahead, None, ahead=True)
+        if live.instance is None or ahead is None:
+            return progress  # the run needs no replay
+        if len(ahead.events) <= CAUGHT_UP:
+            break
+    assert live.instance is not None
+    work = live.instance.work
+    shell.ports.fault("tick.caught_up")
     async with shell.store.locked(live.run_id, shell.settings.lock_budget_seconds) as locked:
 
         async def append(batch: Batch) -> Verdict:
             return await locked.append(batch)
 
         shell.ports.fault("tick.locked")
-        loaded = await locked.load(0)
+        loaded = await locked.load(work.seen, work.seen_stamp)
+        if loaded.after != work.seen:
+            live.leave_branch(work)
+            return Progress.conflict
+        if overtaken(shell, live, loaded):
+            return Progress.conflict
         progress = None
         if not loaded.run.status.ended:
             progress = await _with_loaded(shell, live, owed, delivery, loaded, append)

@@ -24,6 +24,7 @@ from fencepost.engine.leases import Held
 from fencepost.records import Failure, RunFailed, pack
 from fencepost.replay.budget import Overdue, TurnGuard
 from fencepost.telemetry import note
+from fencepost_store.coalescer import append_alone
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.protocol import Batch, StoreTrouble
 
@@ -144,7 +145,7 @@ def writing(config: Config) -> Write:
         grace = int(config.grace_seconds * 1_000_000)
         store = await open_store(config)
         try:
-            await store.append([Batch(run_id=run_id, fence=None, events=(event,), grace=grace)])
+            await append_alone(store, Batch(run_id=run_id, fence=None, events=(event,), grace=grace))
         finally:
             await store.close()
 

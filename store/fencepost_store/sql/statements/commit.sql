@@ -1,2 +1,2 @@
--- Ends what begin_planned.sql has begun.
+-- Ends what begin_bounded.sql has begun.
 COMMIT

@@ -1,2 +1,2 @@
--- Takes back what begin_planned.sql has begun.
+-- Takes back what begin_bounded.sql has begun.
 ROLLBACK

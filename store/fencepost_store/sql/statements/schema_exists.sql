@@ -8,4 +8,5 @@ SELECT
     current_setting('fsync') AS fsync,
     current_setting('full_page_writes') AS full_page_writes,
     current_setting('synchronous_standby_names') AS synchronous_standby_names,
-    (SELECT count(*) FROM pg_stat_replication) AS standbys
+    (SELECT count(*) FROM pg_stat_replication) AS standbys,
+    current_setting('transaction_read_only') = 'on' AS read_only

@@ -1,2 +1,0 @@
--- Whether there is somebody at the other end.
-SELECT 1
