@@ -85,8 +85,7 @@ class MemoryServer:
         }
 
     def restore(self, state: dict[str, LaneSnapshot]) -> None:
-        """Put an older state in place, as a fail-over to a lagging replica does, or a restart from a dump: another
-        server has the data from now on."""
+        """Put an older state in place, as a fail-over to a lagging replica or a restart does: it is another server."""
         self.identity = f"server {1 + int(self.identity.rpartition(' ')[2])}"
         self.lanes.clear()
         for name, kept in state.items():
