@@ -21,7 +21,8 @@ SLACK = 2
 """Beginnings of a run that the news of who waits comes too late for, per slot."""
 
 COMPANY = 8
-"""Of the messages that were lost with their worker twice, so many may be taken for what killed it."""
+"""Of the messages that were lost with their worker twice, so many may be taken for what killed it, and as many again
+whose renewal was on its way when it was lost: they are reclaimed later."""
 
 POISONED_MAX = 2
 """Workers that a body may cost which ends its process at once, among however many others."""
@@ -95,7 +96,7 @@ def _suspected(record: Record) -> Generator[str]:
     guilty = {record.runs[index][0].run_id for index, parts in nodes.items() if any(one.fails < 0 for one in parts)}
     innocent = {key for key in record.suspects if key.split(":")[1] not in guilty}
     losses = record.hits["crash"] + record.hits["poison"]
-    if len(innocent) > COMPANY * (losses // 2):
+    if len(innocent) > 2 * COMPANY * (losses // 2):
         yield f"suspects: {len(innocent)} innocent messages were run alone after {losses} losses"
     if record.hits["poison"] > POISONED_MAX:
         yield f"poison: a body has cost {record.hits['poison']} workers"
