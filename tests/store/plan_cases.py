@@ -11,7 +11,7 @@ import msgspec
 from fencepost_store.events import EventType as E
 from fencepost_store.events import NewEvent
 from fencepost_store.protocol import Batch, NewRun, Parked
-from fencepost_store.wire import arguments, start_arguments, successors
+from fencepost_store.wire import arguments, compared, start_arguments, successors
 
 FLOW = "flow"
 PAGE = 20
@@ -100,8 +100,8 @@ def cases(runs: int) -> list[Case]:
         *_of_streams(here),
         *_of_audits(here, others),
         Case("details", (others,), 10 * PAGE),
-        Case("start_run", start_arguments(new)),
-        Case("start_run", start_arguments(msgspec.structs.replace(new, key=f"k{half + 5}")), what="key is there"),
+        Case("start_run", (*start_arguments(new), 1)),
+        Case("start_run", (*start_arguments(msgspec.structs.replace(new, key=f"k{half + 5}")), 1), what="key is there"),
         Case("start_run_joined", _joined(new)),
         Case("prune", ([ended], [None], 0, [], False), 100),
         Case("prune", ([ended, here], [run_id(half + 6), None], 0, [run_id(half)], True), what="dry"),
@@ -132,13 +132,13 @@ def _of_logs(here: str, half: int) -> list[Case]:
         Case("append", _appending(turn), what="a plain turn"),
         Case("append", _appending(msgspec.structs.replace(turn, events=hook)), what="hooks"),
         Case("append", _appending(*signals), 200, "signals of five runs"),
-        Case("append_continued", (*_appending(last), *_successors(last)), 120),
-        Case("load", (here, 0, 1_000, 10**7)),
-        Case("load", (here, 4, 1_004, 10**7), what="the tail"),
-        Case("load", (LONG_RUN, LONG - 2, LONG + 998, 10**7), what="the tail of a long log"),
+        Case("append_continued", (*arguments([last], careful=False), *successors([last]), *compared([last], 1)), 120),
+        Case("load", (here, 0, 1_000, 10**7, None)),
+        Case("load", (here, 4, 1_000, 10**7, 0), what="the tail"),
+        Case("load", (LONG_RUN, LONG - 2, 1_000, 10**7, 0), what="the tail of a long log"),
         Case("load_entity", (here, "a#1")),
         Case("load_entity", (LONG_RUN, "a#1000"), what="of a long log"),
-        Case("beat", (here, "a#1", 1, b"\1")),
+        Case("beat", (here, "a#1", 1, b"\1", None)),
         Case("last_beat", (here, "a#1")),
         Case("forget_beat", (here, "a#1")),
         Case("trace_token", (f"t{half}", f"d{half}")),
@@ -161,8 +161,8 @@ def _of_runs(here: str, half: int, parent: str, child: int) -> list[Case]:
         Case("list_streams", (here,)),
         Case("lock_run", (here,)),
         Case("move", (here, "other")),
-        Case("park", (here, 6, parked)),
-        Case("touch", (here, 6, 6, 1)),
+        Case("park", (here, 6, parked, None)),
+        Case("touch", (here, 6, 6, 1, None)),
         Case("take_due", (PAGE, 1), 20 * PAGE),
         Case("take_parked", ("c", PAGE), 20 * PAGE),
         Case("scan_deadlines", (None, PAGE), 20 * PAGE, "from the start"),
@@ -172,8 +172,8 @@ def _of_runs(here: str, half: int, parent: str, child: int) -> list[Case]:
 
 def _of_streams(here: str) -> list[Case]:
     return [
-        Case("write_stream", (here, "s", "a#1", 1, 2, [b"\1"], False, 10**9)),
-        Case("write_stream", (here, "new", "a#1", 1, 0, [b"\1"], False, 10**9), what="a new one"),
+        Case("write_stream", (here, "s", "a#1", 1, 2, [b"\1"], False, 10**9, None)),
+        Case("write_stream", (here, "new", "a#1", 1, 0, [b"\1"], False, 10**9, None), what="a new one"),
         Case("read_stream", (here, "s", 0, PAGE, 10**6)),
         Case("read_stream", (LONG_RUN, "s", LONG // 2, PAGE, 10**6), 4 * PAGE, "of a long stream"),
         Case("settle_stream", (here, "s")),
@@ -198,11 +198,7 @@ def _of_audits(here: str, others: list[str]) -> list[Case]:
 
 
 def _appending(*batches: Batch) -> tuple[object, ...]:
-    return tuple(arguments(batches, careful=False))
-
-
-def _successors(batch: Batch) -> tuple[object, ...]:
-    return tuple(successors([batch]))
+    return (*arguments(batches, careful=False), *compared(batches, 1))
 
 
 def _joined(run: NewRun) -> tuple[object, ...]:

@@ -56,7 +56,9 @@ async def test_every_function_is_called_by_some_case(postgres_url: str, namespac
     store = await postgres_store(postgres_url, namespace)
     await store.close()
     rows = await admin.fetch("SELECT proname, prosrc FROM pg_proc WHERE pronamespace = $1::regnamespace", namespace)
-    bodies = {row["proname"]: set(re.findall(rf'"{namespace}"\.(\w+)', row["prosrc"])) for row in rows}
+    bodies: dict[str, set[str]] = {}
+    for row in rows:  # of one name there may be several
+        bodies.setdefault(row["proname"], set()).update(re.findall(rf'"{namespace}"\.(\w+)', row["prosrc"]))
     reached: set[str] = set().union(*statements().values())
     while further := set().union(*(bodies.get(name, set()) for name in reached)) - reached:
         reached |= further
