@@ -67,7 +67,7 @@ def names_are_identities(patch: pytest.MonkeyPatch) -> None:
     without_sql(
         patch,
         ("stamps", "CASE WHEN p_of[i] <> v_found.stamp\n", "CASE WHEN false\n"),
-        ("stamped_starts", " OR p_stamp <> v_stamp THEN')", " THEN')"),
+        ("stamped_starts", "' OR p_stamp <> v_stamp THEN", "' THEN"),
     )
     without_statement(patch, "beat", " AND s.stamp = coalesce($5, s.stamp)", " AND ($5::bigint IS NULL OR true)")
     patch.setattr(ledger, "_is_another", lambda created, event: False)

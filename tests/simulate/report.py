@@ -33,7 +33,7 @@ PER_THOUSAND = {
     "backlogs": 20,
     "suspects' processes that cannot start": 8,
     "forgotten tails": 20,
-    "logs replaced": 10,
+    "logs replaced": 5,
 }
 """Least figures for a thousand seeds: a calm simulation proves nothing."""
 

@@ -41,7 +41,9 @@ BEGIN
             ('write_stream', '    v_newest smallint;', '    v_newest smallint;
     v_stamp bigint;'),
             ('write_stream', 'SELECT ordinal INTO v_newest FROM', 'SELECT ordinal, stamp INTO v_newest, v_stamp FROM'),
-            ('write_stream', 'IS DISTINCT FROM p_attempt THEN', 'IS DISTINCT FROM p_attempt OR p_stamp <> v_stamp THEN')
+            ('write_stream', ' THEN
+            o_outcome := 3;', ' OR p_stamp <> v_stamp THEN
+            o_outcome := 3;')
         ) AS c (name, old, new) WHERE c.name = v_name LOOP
             IF position(v_change.old IN v_text) = 0 THEN
                 RAISE EXCEPTION '% is not as this migration knows it: %', v_name, v_change.old;
