@@ -57,7 +57,7 @@ class MemoryServer:
         self.clock_ms = clock_ms
         self.sleep = sleep
         self.lanes: dict[str, Lane] = {}
-        self.identity = "server 1"
+        self.identity: str = "server 1"
         self._blocked: dict[Bell, list[asyncio.Future[None]]] = {}
         self._listeners: dict[str, list[MemorySubscription]] = {}
 

@@ -58,7 +58,7 @@ class Pipeline:
     """
 
     def __init__(self, dialer: Dialer, timeout_seconds: float, renew: Callable[[], Awaitable[None]]) -> None:
-        self.identity = ""
+        self.identity: str = ""
         self._renew = renew
         self._dialer = dialer
         self._timeout_seconds = timeout_seconds

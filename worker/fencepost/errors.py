@@ -245,7 +245,11 @@ class HookFull(FencepostError):
 
     def __init__(self, token: str, run_id: str, bound: int, what: str = "events", limit: str = "events_max") -> None:
         super().__init__(token, run_id, bound, what, limit)
-        self.token, self.run_id, self.bound, self.what, self.limit = token, run_id, bound, what, limit
+        self.token: str = token
+        self.run_id: str = run_id
+        self.bound: int = bound
+        self.what: str = what
+        self.limit: str = limit
 
     def __str__(self) -> str:
         return (

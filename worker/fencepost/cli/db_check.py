@@ -30,7 +30,7 @@ class Findings:
         self.notes: list[str] = []
         self.warnings: list[str] = []
         self.problems: list[str] = []
-        self.code = 0
+        self.code: int = 0
 
     async def of(self, look: Callable[[], Awaitable[None]]) -> None:
         """Take down what it raises, if that has words."""

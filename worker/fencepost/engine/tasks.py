@@ -41,7 +41,8 @@ class WorkerTask(asyncio.Task[Any]):
     owner: Owner | None = None
     guarded: bool = True
 
-    __hash__ = object.__hash__  # never a workflow's, so no number of a run; asyncio asks four times per task
+    # Never a workflow's, so no number of a run. asyncio asks four times per task, and a method would be Python code.
+    __hash__: Any = object.__hash__
 
     def cancel(self, msg: Any | None = None) -> bool:
         """As Task.cancel. Raises RuntimeError in a step that may not cancel this task."""
