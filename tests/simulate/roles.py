@@ -115,7 +115,14 @@ def _restore(faults: Faults, fault: Fault) -> None:
         return
     state = older[-1]
     if fault.op == "other":
-        empty = LaneSnapshot({}, 0, "of another server", None, dict.fromkeys(Kind, 0))
+        empty = LaneSnapshot(
+            messages={},
+            counter=0,
+            round=None,
+            generation="of another server",
+            swept_until=None,
+            bells=dict.fromkeys(Kind, 0),
+        )
         state = dict.fromkeys(queue.lanes, empty)
     faults.hit("restored")
     faults.busy_until = max(faults.busy_until, world.loop.now)
