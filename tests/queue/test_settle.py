@@ -315,9 +315,9 @@ async def test_a_wide_fan_out_is_placed_in_pages_and_its_leases_are_granted(
     sizes: list[tuple[str, int]] = []
     real = ValkeyQueue._run  # pyright: ignore[reportPrivateUsage] - what a script is given is seen nowhere else
 
-    def run(self: ValkeyQueue, name: str, lane: LaneKeys, *arguments: Argument) -> asyncio.Future[Reply]:
+    def run(self: ValkeyQueue, name: str, lane: LaneKeys, *arguments: Argument, **more: bool) -> asyncio.Future[Reply]:
         sizes.append((name, sum(isinstance(one, str) and one.startswith("s:") for one in arguments)))
-        return real(self, name, lane, *arguments)
+        return real(self, name, lane, *arguments, **more)
 
     monkeypatch.setattr(ValkeyQueue, "_run", run)
     a = server.client("a")

@@ -68,7 +68,7 @@ async def test_h214_signals_and_their_turns_touch_no_index(postgres_world: World
 
 
 async def flushed(store: PostgresStore, admin: asyncpg.Connection, sql: str, namespace: str) -> tuple[int, int]:
-    async with store._shared.use() as held:  # pyright: ignore[reportPrivateUsage] - a backend reports for itself only
+    async with store._for_held_rows.use() as held:  # pyright: ignore[reportPrivateUsage] - a backend reports for itself only
         await held.connection.execute("SELECT pg_stat_force_next_flush()")
     row = await admin.fetchrow(sql, namespace)
     assert row is not None
