@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import msgspec
 import pytest
@@ -109,13 +110,10 @@ def test_an_event_that_comes_twice_is_noticed(seq: int) -> None:
         ([(E.run_created,), (E.step_started, "s", 1)], "only while open or running or backoff"),
         ([(E.run_created,), (E.step_created, "s"), (E.wait_completed, "s")], "events of a step only"),
         ([(E.run_created,), (E.step_created, "s"), (E.step_started, "s", 2)], "attempt 1"),
-        ([(E.run_created,), (E.step_created, "s"), (E.step_completed, "s", 1)], "only while running"),
+        ([(E.run_created,), (E.step_completed, "s", 1)], "only while open or running or backoff"),
+        ([(E.run_created,), (E.step_created, "s"), (E.step_completed, "s", 0)], "an attempt, which is 1 or more"),
         ([(E.run_created,), (E.run_completed,)], "only while running"),
         ([(E.run_created,), (E.run_terminated,), (E.cancel_requested,)], "nothing after the run's end at seq 2"),
-        (
-            [(E.run_created,), (E.step_created, "s"), (E.step_started, "s", 1), (E.step_completed, "s", 2)],
-            "one of the attempts 1 to 1",
-        ),
         (
             [(E.run_created,), (E.step_created, "s"), (E.step_started, "s", 1), (E.step_started, "s", 2),
              (E.step_retrying, "s", 1)],
@@ -235,3 +233,11 @@ def test_reading_says_what_the_row_must_say() -> None:
     assert read(WHOLE[:13]).owes() == "child c#1"
     assert read(WHOLE[:12]).waits_for_nothing() is False
     assert read(WHOLE[:17]).waits_for_nothing() is True
+
+
+@pytest.mark.parametrize("starts", [(), (1,)])
+def test_a_step_is_completed_without_its_start_where_a_fail_over_has_lost_that(starts: tuple[int, ...]) -> None:
+    """The creation is there, so the result is that step's: work that is done is done."""
+    started = [(E.step_started, "s", attempt) for attempt in starts]
+    lines: list[Any] = [(E.run_created,), (E.step_created, "s"), *started, (E.step_completed, "s", len(starts) + 1)]
+    assert [*illegal(log(*lines))] == []
