@@ -66,9 +66,9 @@ class Watched:
             setattr(store, name, self._through(getattr(store, name)))
 
     def _through(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        async def through(*args: Any) -> Any:
+        async def through(*args: Any, **kwargs: Any) -> Any:
             self.served += 1
-            answer = await call(*args)
+            answer = await call(*args, **kwargs)
             self.loaded += len(getattr(answer, "events", ()))
             return answer
 
