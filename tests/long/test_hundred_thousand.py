@@ -21,6 +21,7 @@ from fencepost.authoring.registry import Registry
 from fencepost.config import Config
 from fencepost.engine.worker import Worker
 from fencepost_store.migrations import migrate
+from fencepost_store.postgres import PAGE_BYTES, PAGE_EVENTS
 from fencepost_store.statements import Statements
 
 FULL = bool(os.environ.get("FENCEPOST_LONG"))
@@ -92,8 +93,13 @@ class Watched:
 async def pages(admin: asyncpg.Connection, namespace: str, run_id: str) -> int:
     """Pages that a load of the newest two events touches."""
     last: Any = await admin.fetchval(f"SELECT last_seq FROM {namespace}.runs WHERE run_id = $1", run_id)
+    seen = last - 2
+    stamp: Any = await admin.fetchval(
+        f"SELECT stamp FROM {namespace}.events WHERE run_id = $1 AND seq = $2", run_id, seen
+    )
     statement = Statements(namespace)["load"].partition("\n")[2]
-    found: Any = await admin.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", run_id, last - 2, last)
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+    found: Any = await admin.fetchval(explain, run_id, seen, PAGE_EVENTS, PAGE_BYTES, stamp)
     plan = json.loads(found)[0]["Plan"]
     return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
 
