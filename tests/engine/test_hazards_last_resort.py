@@ -10,52 +10,14 @@ import pytest
 from engine_flows import land_signal
 from engine_virtual import run
 from engine_world import World
+from tests.last_resort import adder, watched
 
-from fencepost import hook, workflow
-from fencepost.authoring.registry import Registry
 from fencepost.engine import tick
 from fencepost_store.events import Event, EventType
-from fencepost_store.memory import MemoryStore
 from fencepost_store.protocol import Loaded
 from fencepost_store.trouble import RolledBack
 
 LONG = 300
-
-
-def adder(registry: Registry) -> Any:
-    """Adds up what it is sent, until that is a zero."""
-
-    @workflow(registry=registry)
-    async def adds() -> int:
-        total = 0
-        async with hook(int, token="t") as numbers:
-            async for number in numbers:
-                if number == 0:
-                    break
-                total += number
-        return total
-
-    return adds
-
-
-def watched(store: MemoryStore, under_lock: list[int]) -> None:
-    """Count what each transaction that holds the row loads."""
-    real = store.locked
-
-    @asynccontextmanager
-    async def locked(run_id: str, budget_seconds: float) -> AsyncGenerator[Any]:
-        async with real(run_id, budget_seconds) as held:
-            load = held.load
-
-            async def counted(after_seq: int, stamp: int | None = None) -> Loaded:
-                loaded = await load(after_seq, stamp)
-                under_lock.append(len(loaded.events))
-                return loaded
-
-            held.load = counted  # type: ignore[method-assign]
-            yield held
-
-    store.locked = locked  # type: ignore[method-assign]
 
 
 def test_h225_a_long_log_is_replayed_before_its_row_is_locked() -> None:
@@ -63,8 +25,7 @@ def test_h225_a_long_log_is_replayed_before_its_row_is_locked() -> None:
 
     async def main() -> None:
         world = World(conflict_limit=1)
-        under_lock: list[int] = []
-        watched(world.memory, under_lock)
+        under_lock = watched(world.memory)
         adds = adder(world.registry)
         async with world.worker("A") as a:
             started = await world.start(adds)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from tests.last_resort import adder, watched
 from tests.relay import relay
 
-from fencepost import Client, errors, hook, workflow
+from fencepost import Client, errors
 from fencepost.authoring.registry import Registry
 from fencepost.config import Config
 from fencepost.engine.worker import Worker
@@ -23,7 +21,7 @@ from fencepost.payload import encode
 from fencepost_store.events import EventType, NewEvent
 from fencepost_store.migrations import migrate
 from fencepost_store.postgres import connect
-from fencepost_store.protocol import Batch, Loaded
+from fencepost_store.protocol import Batch
 
 FULL = bool(os.environ.get("FENCEPOST_LONG"))
 SIGNALS = 99_000 if FULL else 2_000
@@ -33,44 +31,6 @@ GAP_SECONDS = 0.05 if FULL else 0.005
 """In small a replay takes little, and signals come the faster."""
 SECONDS = 600 if FULL else 60
 GRACE = 10_000_000
-
-
-def adder(registry: Registry) -> Any:
-    """Adds up what it is sent, until that is a zero."""
-
-    @workflow(registry=registry)
-    async def adds() -> int:
-        total = 0
-        async with hook(int, token="t") as numbers:
-            async for number in numbers:
-                if number == 0:
-                    break
-                total += number
-        return total
-
-    return adds
-
-
-def watched(worker: Worker) -> list[int]:
-    """What each transaction that holds the row loads, one after the other."""
-    under_lock: list[int] = []
-    real = worker.shell.store.locked
-
-    @asynccontextmanager
-    async def locked(run_id: str, budget_seconds: float) -> AsyncGenerator[Any]:
-        async with real(run_id, budget_seconds) as held:
-            load = held.load
-
-            async def counted(after_seq: int, stamp: int | None = None) -> Loaded:
-                loaded = await load(after_seq, stamp)
-                under_lock.append(len(loaded.events))
-                return loaded
-
-            held.load = counted  # type: ignore[method-assign]
-            yield held
-
-    worker.shell.store.locked = locked  # type: ignore[method-assign]
-    return under_lock
 
 
 async def grown(config: Config, run_id: str) -> None:
@@ -118,7 +78,7 @@ async def test_h225_a_long_log_under_a_flood_is_turned(postgres_url: str, valkey
             wire.delay = DELAY_SECONDS
             far = replace(near, database_url=url)
             async with Worker(far, registry) as worker:
-                under_lock = watched(worker)
+                under_lock = watched(worker.shell.store)
                 flooding = asyncio.create_task(flood(client))
                 await client.resume("t", 0)
                 total = await run.result(SECONDS)

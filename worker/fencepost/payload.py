@@ -140,8 +140,8 @@ def _written(codec: Codec, value: object, path: str, kind: object) -> tuple[byte
     except NoMember as error:
         raise PayloadError(f"{path + error.where or 'value'}: {error}") from error
     except _UNREADABLE as error:
-        inside = _unwritable(value, kind, path, error)
-        where, reason = places.locate(*inside, codec.open)
+        part, _, at, trouble = _innermost(value, kind, path, error, written=False)
+        where, reason = places.locate(part, at, trouble, codec.open)
         raise PayloadError(f"{where or 'value'}: {reason}") from error
 
 
@@ -157,19 +157,6 @@ def _encoded(codec: Codec, value: object) -> tuple[bytes, bool]:
     return marks.encoder.encode(value), False
 
 
-def _unwritable(value: object, kind: object, path: str, error: Exception) -> tuple[object, str, Exception]:
-    """The innermost part that cannot be written by its annotation, as far as annotations lead there."""
-    for _ in range(marks.DEPTH_MAX):
-        for part in walk.parts(value, kind):
-            trouble = _trouble_of(part, written=False)
-            if trouble is not None:
-                value, kind, path, error = part.value, part.kind, path + part.suffix, trouble
-                break
-        else:
-            break
-    return value, path, error
-
-
 def _turned(
     codec: Codec, as_type: object, value: object, path: str, error: Exception
 ) -> tuple[object, bytes, bool, object]:
@@ -183,20 +170,25 @@ def _turned(
             return turned, body, marked, _read(codec, as_type, body, marked)
         except _UNREADABLE as still:
             error = still
-    where, kind, reason = _innermost(turned, as_type, path, error)
+    _, kind, where, reason = _innermost(turned, as_type, path, error, written=True)
     raise PayloadError(f"{where or 'value'}: {places.unfit(reason, kind)}") from error
 
 
-def _innermost(value: object, kind: object, path: str, error: Exception) -> tuple[str, object, Exception]:
+def _innermost(
+    value: object, kind: object, path: str, error: Exception, *, written: bool
+) -> tuple[object, object, str, Exception]:
+    """The innermost part of what could not be read, or (not ``written``) be written, by its annotation, as far as
+    annotations lead there: the part, its type, its path and what is wrong with it.
+    """
     for _ in range(marks.DEPTH_MAX):
         for part in walk.parts(value, kind):
-            trouble = _trouble_of(part, written=True)
+            trouble = _trouble_of(part, written=written)
             if trouble is not None:
                 value, kind, path, error = part.value, part.kind, path + part.suffix, trouble
                 break
         else:
             break
-    return path, kind, error
+    return value, kind, path, error
 
 
 def _trouble_of(part: walk.Part, *, written: bool) -> Exception | None:

@@ -59,7 +59,6 @@ class Arguments:
         self._rest = kinds.get(inspect.Parameter.VAR_POSITIONAL)
         self._extra = kinds.get(inspect.Parameter.VAR_KEYWORD)
         self._kinds: dict[str, Any] = {}
-        self._places: dict[int | str, Any] = {}
         self._defaults: dict[str, Written] | None = None
 
     @property
@@ -113,9 +112,8 @@ class Arguments:
             body, one_marked = self._encode_one(value, key, f"kwargs[{key!r}]")
             named[key] = msgspec.Raw(body)
             marked |= one_marked
-        if self._named or len(positional) < len(self._positional):
-            positional, named, filled_marked = self._filled(positional, named)
-            marked |= filled_marked
+        positional, named, filled_marked = self._filled(positional, named)
+        marked |= filled_marked
         return payload.stored(_call_encoder.encode((positional, named)), marked, limit, self._what)
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -132,8 +130,7 @@ class Arguments:
         kwargs = {
             k: payload.decode_body(bytes(raw), self._type(k), marked, f"kwargs[{k!r}]") for k, raw in named.items()
         }
-        if kwargs or len(args) not in self._plain_counts:
-            self.bind(args, kwargs)
+        self.bind(args, kwargs)
         return args, kwargs
 
     def completed(self, data: bytes) -> bytes:
@@ -160,12 +157,8 @@ class Arguments:
             given = _call_decoder.decode(memoryview(data)[1:])
         except msgspec.DecodeError as error:
             raise PayloadError(f"the arguments of {self._name} are not a recorded call: {error}") from error
-        positional, named = given
-        marked = tag == payload.MARKED
-        if self._named or len(positional) < len(self._positional):
-            positional, named, filled_marked = self._filled(positional, named)
-            marked |= filled_marked
-        return positional, named, marked
+        positional, named, marked = self._filled(*given)
+        return positional, named, marked or tag == payload.MARKED
 
     def _filled(
         self, positional: list[msgspec.Raw], named: dict[str, msgspec.Raw]
@@ -173,6 +166,8 @@ class Arguments:
         """With the defaults of what is left out, and whether one of them is MARKED. The one form of a call: by position
         up to the first parameter that has no value, then by name.
         """
+        if len(positional) >= len(self._positional) and not self._named:
+            return positional, named, False
         defaults, marked = self._written_defaults(), False
         row, left, gap = list(positional), dict(named), False
         for parameter in (*self._positional[len(positional) :], *self._named):
@@ -218,19 +213,13 @@ class Arguments:
 
     def _type(self, place: int | str) -> Any:
         """Of the argument at a position, or of a name."""
-        try:
-            return self._places[place]
-        except KeyError:
-            pass
         if isinstance(place, int):
             if place < len(self._positional):
-                self._places[place] = found = self._type_of(self._positional[place])
-                return found
+                return self._type_of(self._positional[place])
             return Any if self._rest is None else _member(self._type_of(self._rest), place - len(self._positional))
         parameter = self._signature.parameters.get(place)
         if parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            self._places[place] = found = self._type_of(parameter)
-            return found
+            return self._type_of(parameter)
         return Any if self._extra is None else _entry(self._type_of(self._extra), place)
 
     def _type_of(self, parameter: inspect.Parameter) -> Any:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -240,11 +240,8 @@ async def _here(
             if around is not None:
                 patience.begin()
                 value = await around(lambda: _run(ports, step, args, kwargs, patience), _as_raised, args, kwargs)
-            elif step.is_async:
-                patience.begin()
-                value = await step.fn(*args, **kwargs)
             else:
-                value = await _in_thread(ports, step, args, kwargs, patience)
+                value = await _run(ports, step, args, kwargs, patience)
     except BaseException:
         if context.streams is not None and not body.reasons:
             with contextlib.suppress(errors.FencepostError, Unstorable):  # the body's own error is the one to tell
@@ -258,13 +255,15 @@ async def _here(
         raise _Ours(error, errors.PAYLOAD_ERROR) from error
 
 
-async def _run(
+def _run(
     ports: Ports, step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], patience: Patience
-) -> Any:
+) -> Awaitable[Any]:
+    """To be awaited at once."""
     if not step.is_async:
-        return await _in_thread(ports, step, args, kwargs, patience)
+        return _in_thread(ports, step, args, kwargs, patience)
     patience.begin()
-    return await step.fn(*args, **kwargs)
+    running: Awaitable[Any] = step.fn(*args, **kwargs)
+    return running
 
 
 def _as_raised(error: BaseException) -> BaseException:

@@ -95,7 +95,8 @@ class Claims:
         """Wait for what a claim that had room for so many ``steps`` and ``ticks`` has not found."""
         shell = self._shell
         if ticks == 0:  # or another queue's claim was promised what there is: it is soon told how many it takes
-            await self._refilled(queue)
+            refilled = shell.ports.spawn(self._turns.freed(TICKS_LEAST), f"turns for {queue}")
+            await _first_of(refilled, seconds=REFILL_SECONDS)
             return
         block = int(shell.settings.idle_block_seconds * 1000)
         if next_due_ms is not None:
@@ -106,20 +107,7 @@ class Claims:
         # No body slot was free: rings for steps are left to others; look again when a slot is given back.
         freed = shell.ports.spawn(shell.slots.freed(), f"slot for {queue}")
         bell = shell.ports.spawn(shell.queue.wait([queue], block, steps=False), f"bell of {queue}")
-        try:
-            await asyncio.wait({freed, bell}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (freed, bell):
-                task.cancel()
-            await asyncio.gather(freed, bell, return_exceptions=True)
-
-    async def _refilled(self, queue: str) -> None:
-        refilled = self._shell.ports.spawn(self._turns.freed(TICKS_LEAST), f"turns for {queue}")
-        try:
-            await asyncio.wait({refilled}, timeout=REFILL_SECONDS)
-        finally:
-            refilled.cancel()
-            await asyncio.gather(refilled, return_exceptions=True)
+        await _first_of(freed, bell)
 
     def _dispatch(self, delivery: Delivery) -> None:
         shell = self._shell
@@ -154,9 +142,8 @@ class Claims:
         """
         self._shell.runs.keep(live)
         handler = partial(handle_granted, self._shell, live, delivery, entity, created, stamp)
-        task = self._shell.ports.spawn(self._guarded(handler, delivery, self._shell.slots), delivery.key)
-        self.handlers.add(task)
-        task.add_done_callback(partial(self._left, live))  # also of a task that is ended before it has begun
+        # ``_left`` is called also for a task that is ended before it has begun.
+        self._start(self._guarded(handler, delivery, self._shell.slots), delivery.key, partial(self._left, live))
 
     def _left(self, live: LiveRun, task: asyncio.Task[None]) -> None:
         self.handlers.discard(task)
@@ -174,8 +161,20 @@ class Claims:
         finally:
             slots.give()
 
-    def _start(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def _start(
+        self, coroutine: Coroutine[Any, Any, None], name: str, left: Callable[[asyncio.Task[None]], None] | None = None
+    ) -> None:
+        """``left``: called with the task at its end instead of what takes it out of ``handlers``."""
         task: asyncio.Task[None] = self._shell.ports.spawn(coroutine, name)
         self.handlers.add(task)
-        task.add_done_callback(self.handlers.discard)
-        return task
+        task.add_done_callback(left or self.handlers.discard)
+
+
+async def _first_of(*tasks: asyncio.Task[Any], seconds: float | None = None) -> None:
+    """Wait until one of them has ended, for so many seconds at most, and end the others."""
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

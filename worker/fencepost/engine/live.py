@@ -144,19 +144,21 @@ class LiveRuns:
         after the caller: a body that the turn's settle was granted begins when the turn has left, and entering anew
         could find another entry by then, with a lock of its own (H147).
         """
-        if live.users < 1 or self._runs.get(live.run_id) is not live:
-            raise _not_in_use(live)
+        self._assert_in_use(live)
         live.users += 1
 
     def leave(self, live: LiveRun) -> None:
         """Done with the entry for now. An entry without an instance and without users is forgotten."""
-        if live.users < 1 or self._runs.get(live.run_id) is not live:
-            raise _not_in_use(live)
+        self._assert_in_use(live)
         live.users -= 1
         if live.users == 0 and live.instance is None:
             self._runs.pop(live.run_id, None)
         while len(self._runs) > self._max and self._evict_one():
             pass
+
+    def _assert_in_use(self, live: LiveRun) -> None:
+        if live.users < 1 or self._runs.get(live.run_id) is not live:
+            raise AssertionError(f"this entry of run {live.run_id} is not in use: it was not entered, or left already")
 
     def _evict_one(self) -> bool:
         for live in self._runs.values():
@@ -172,7 +174,3 @@ class LiveRuns:
             live.drop()
             if live.users == 0:
                 del self._runs[live.run_id]
-
-
-def _not_in_use(live: LiveRun) -> AssertionError:
-    return AssertionError(f"this entry of run {live.run_id} is not in use: it was not entered, or left already")

@@ -120,9 +120,7 @@ def asking(depth: int) -> tuple[CodeType | None, int]:
     nearest: tuple[CodeType | None, int] = None, 0
     while frame is not None:
         code = frame.f_code
-        rank = _ranks.get(code.co_filename)
-        if rank is None:
-            rank = _rank(code.co_filename, frame.f_globals)
+        rank = _rank(code.co_filename, frame.f_globals)
         if rank == OWN:
             return code, frame.f_lasti
         if rank == LIBRARY:
