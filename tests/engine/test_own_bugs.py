@@ -43,11 +43,11 @@ def test_a_handler_that_fails_each_time_harms_nobody_else_and_goes_on_when_the_b
                 bug()
             return await load(run_id, *args)
 
-        async def failing_append(batches: Sequence[Batch]) -> list[Verdict]:
+        async def failing_append(batches: Sequence[Batch], *, wait: bool = True) -> list[Verdict]:
             starts = {batch.run_id for batch in batches if batch.events[0].type is EventType.step_started}
             if where == "step" and starts & broken:
                 bug()
-            return await append(batches)
+            return await append(batches, wait=wait)
 
         world.memory.load, world.memory.append = failing_load, failing_append  # type: ignore[method-assign]
 

@@ -50,12 +50,12 @@ def test_all_is_written_before_the_step_s_end_is_in_the_log() -> None:
 
         world.memory.write_stream = slow  # type: ignore[method-assign]
 
-        async def append(batches: Any) -> Any:
+        async def append(batches: Any, *, wait: bool = True) -> Any:
             for batch in batches:
                 if any(event.type in (EventType.step_completed, EventType.step_failed) for event in batch.events):
                     page = await world.memory.read_stream(batch.run_id, "s", 0, limit=1, bytes_max=1)
                     tails.append(0 if page is None else page.tail)
-            return await real(batches)
+            return await real(batches, wait=wait)
 
         world.memory.append = append  # type: ignore[method-assign]
         async with world.worker("A"):

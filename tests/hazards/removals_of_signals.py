@@ -78,8 +78,8 @@ def tokens_are_free_in_between(patch: pytest.MonkeyPatch) -> None:
     """The run that goes on has the payloads, and asks for the token when it opens its hook."""
     real = tables.Tables._hand_over
 
-    def without_tokens(self: Any, before: Any, after: Any, batch: Any) -> None:
-        real(self, before, after, batch)
+    def without_tokens(self: Any, before: Any, after: Any, batch: Any, stamp: int) -> None:
+        real(self, before, after, batch, stamp)
         for hook in batch.hooks:
             self.tokens.pop(hook.token, None)
 

@@ -15,7 +15,7 @@ from tests.hazards.registry import removal, without_sql, without_statement
 from fencepost import log
 from fencepost.audit import run_checks
 from fencepost.engine.clock import DatabaseClock
-from fencepost_store import coalescer, connections, merging, postgres, statements, wire
+from fencepost_store import appending, coalescer, connections, merging, postgres, statements, wire
 from fencepost_store.ledger import Ledger
 from fencepost_store.protocol import Batch, Loaded, Store, StoreTrouble, Verdict
 from fencepost_store.rows import events_of, run_of
@@ -311,8 +311,8 @@ def calls_wait_for_locked_rows(patch: pytest.MonkeyPatch) -> None:
 def replies_are_believed(patch: pytest.MonkeyPatch) -> None:
     """Whatever came is success."""
     patch.setattr(log, "_check_landed", lambda batch, verdict: None)
-    patch.setattr(wire, "verdicts", lambda row, batches: [])
-    patch.setattr(postgres, "verdicts", lambda row, batches: [])
+    patch.setattr(wire, "verdicts", lambda row, batches, stamp: [])
+    patch.setattr(appending, "verdicts", lambda row, batches, stamp: [])
 
 
 @removal(

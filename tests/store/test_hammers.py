@@ -17,6 +17,7 @@ import pytest
 from worlds import GRACE, Admin, new_run_id, postgres_store
 
 from fencepost_store import postgres
+from fencepost_store.coalescer import append_alone
 from fencepost_store.events import EventType as E
 from fencepost_store.events import NewEvent
 from fencepost_store.postgres import PostgresStore
@@ -311,7 +312,7 @@ async def test_h15_whoever_waits_for_a_token_holds_no_later_one(
     async with admin.transaction():
         await admin.fetch(f"SELECT {namespace}.take_token('a', $1, 'h#1')", third)
         events = tuple(NewEvent(E.hook_created, f"h#{token}", token=token) for token in "ba")
-        waiting = asyncio.create_task(store.append([Batch(first, 1, events)]))
+        waiting = asyncio.create_task(append_alone(store, Batch(first, 1, events)))
         await _somebody_blocked(admin)
         taken = asyncio.create_task(store.append([Batch(second, 1, (NewEvent(E.hook_created, "h#1", token="b"),))]))
         while not taken.done():
@@ -322,7 +323,7 @@ async def test_h15_whoever_waits_for_a_token_holds_no_later_one(
             assert blocked < 2, "the second call waits for a token that the first one holds while it waits itself"
         (verdict,) = await taken
         assert [event.type for event in verdict.events] == [E.hook_created]
-    (verdict,) = await waiting
+    verdict = await waiting
     assert [event.type for event in verdict.events] == [E.hook_conflict, E.hook_conflict]
 
 

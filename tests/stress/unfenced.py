@@ -11,9 +11,12 @@ import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 
 CUTS = (
     ("p_fences[b] <> o_fences[b]", "false"),
+    ("p_fences[b] IS NOT NULL AND p_stamps[b] <> v_stamps[b]", "false"),
     ("r.fence = p_fences[1]", "true"),
+    ("r.stamp = coalesce(p_stamps[1], r.stamp)", "true"),
 )
-"""The long way through append and the short one: what is compared, and what stands there without it."""
+"""The long way through append and the short one: what is compared, and what stands there without it. The stamp goes
+with the fence, or it would refuse what the fence does."""
 
 
 async def remove_fences(url: str, namespace: str) -> None:
@@ -22,7 +25,7 @@ async def remove_fences(url: str, namespace: str) -> None:
     try:
         text: str = await connection.fetchval(
             "SELECT pg_get_functiondef(p.oid) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
-            " WHERE n.nspname = $1 AND p.proname = 'append'",
+            " WHERE n.nspname = $1 AND p.proname = 'append' AND 'p_stamps' = ANY (p.proargnames)",
             namespace,
         )
         for fence, nothing in CUTS:
